@@ -1,0 +1,60 @@
+"""alpha: algorithmic trading on Indian markets from the command line, one small program a stage.
+
+Importing this package imports nothing else, so that commands start quickly; the names below load
+on first use. See `alpha_cli.library` for what notebooks and tests build on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from alpha_cli.events import (
+        Bar as Bar,
+        Cancel as Cancel,
+        Control as Control,
+        Denial as Denial,
+        Eof as Eof,
+        Event as Event,
+        Fill as Fill,
+        Gap as Gap,
+        Hello as Hello,
+        Modify as Modify,
+        Order as Order,
+        OrderUpdate as OrderUpdate,
+        Portfolio as Portfolio,
+        Position as Position,
+        Signal as Signal,
+        Tick as Tick,
+        Unknown as Unknown,
+        decode as decode,
+        encode as encode,
+    )
+    from alpha_cli.library import pipe as pipe, replay as replay
+    from alpha_cli.strategy.protocols import SignalResult as SignalResult
+
+_HOMES = {
+    "alpha_cli.library": ("pipe", "replay"),
+    "alpha_cli.strategy.protocols": ("SignalResult",),
+    "alpha_cli.events": (
+        "Bar", "Cancel", "Control", "Denial", "Eof", "Event", "Fill", "Gap", "Hello", "Modify", "Order",
+        "OrderUpdate", "Portfolio", "Position", "Signal", "Tick", "Unknown", "decode", "encode",
+    ),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604  (names that load on first use)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'alpha_cli' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

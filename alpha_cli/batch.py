@@ -1,0 +1,169 @@
+"""Lines and what they say: from the bytes of a pipe to the events that a stage reads.
+
+A later stage decodes only what it uses: a tick becomes a view with the fields that matter, a type
+nobody here reads is recognised and skipped, and where ticks are wanted only now and then (see
+`market`) their lines stay lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Union, get_type_hints
+
+import msgspec
+
+from alpha_cli import events as wire
+from alpha_cli.bad_lines import BadLines
+from alpha_cli.errors import BadLine
+from alpha_cli.events import DECODE_ERRORS, MONEY, TYPES, Eof, Event, Hello, Tick, check_money, decode, encode
+
+if TYPE_CHECKING:
+    from alpha_cli.stage import Stage
+
+_REQUIRED_OF_TICK = ("instrument_token", "timestamp", "last_price")
+
+
+class _Dropped:
+    """Stands in the place of an event for a line that is not passed on."""
+
+
+BLANK = _Dropped()
+BAD = _Dropped()
+
+
+class Batch:
+    """Whole lines: `data` as they came, newlines included, `lines` without, `events` one a line.
+
+    `events` is None where lines are decoded only as needed. `verified` says that each line passed
+    the full check, as those of a source have.
+    """
+
+    __slots__ = ("data", "events", "lines", "verified")
+
+    def __init__(self, data: bytes, lines: list[bytes], events: list[Any] | None, *, verified: bool = False) -> None:
+        self.data = data
+        self.lines = lines
+        self.events = events
+        self.verified = verified
+
+
+def batch_of(events: Iterable[Event]) -> Batch:
+    """A batch from events that this process made itself."""
+    made = list(events)
+    lines = [encode(event) for event in made]
+    return Batch(b"".join(line + b"\n" for line in lines), lines, made, verified=True)
+
+
+class LineDecoder:
+    """Decodes the lines of a pipe for `stages`; what is wrong goes to `bad`."""
+
+    def __init__(self, stages: Sequence[Stage], bad: BadLines) -> None:
+        read: set[type] = {Hello, Eof}.union(*(stage.steps for stage in stages))
+        self.tick_type = tick_view(stages)
+        self._eager = any(stage.every_tick for stage in stages)
+        views = [self.tick_type if cls is Tick else cls if cls in read else _skipped(tag) for tag, cls in TYPES.items()]
+        self._decode = msgspec.json.Decoder(Union[tuple(views)]).decode
+        self._bad = bad
+        self._lines_before = 0
+
+    @property
+    def lines_in(self) -> int:
+        """Lines read so far, the blank ones not counted."""
+        return self._lines_before - self._bad.blank
+
+    def batch(self, data: bytes) -> Batch:
+        """The batch of whole lines `data`, each ended by a newline."""
+        lines = data.split(b"\n")
+        lines.pop()
+        if not self._eager:
+            return Batch(data, lines, None)
+        try:
+            events = list(map(self._decode, lines))
+        except DECODE_ERRORS:
+            events = [self.event(index, line) for index, line in enumerate(lines)]
+        return Batch(data, lines, events)
+
+    def event(self, index: int, line: bytes) -> Any:
+        """The event on the batch's line `index`, or `BLANK` or `BAD`."""
+        try:
+            return self._decode(line)
+        except DECODE_ERRORS:
+            return self.slow_event(index, line)
+
+    def slow_event(self, index: int, line: bytes) -> Any:
+        """As `event`, by the full check: for a line that says nothing to the fast decoder."""
+        if not line.strip():
+            self._bad.blank += 1
+            return BLANK
+        try:
+            return decode(line)
+        except BadLine as error:
+            return self._rejected(index, line, error)
+
+    def verified(self, index: int, line: bytes, event: Any) -> Any:
+        """`event`, or `BAD` if money moves on its line and the line leaves a doubt."""
+        if type(event) in MONEY:
+            try:
+                check_money(line, event)
+            except BadLine as error:
+                return self._rejected(index, line, error)
+        return event
+
+    def decode_tick(self, line: bytes) -> Any:
+        """The tick on a line that was kept undecoded. Raises what the decoder raises."""
+        event = self._decode(line)
+        return event if type(event) is self.tick_type else decode(line)
+
+    def last_line(self, data: bytes, *, torn_is_bad: bool) -> Batch:
+        """The batch of bytes after the last newline. A torn line is bad, unless a session is cut off."""
+        try:
+            decode(data)
+        except BadLine as error:
+            self._lines_before += 1
+            if torn_is_bad and data.strip():
+                self._bad.reject(self._lines_before, data, str(error))
+            elif not data.strip():
+                self._bad.blank += 1
+            else:
+                self._bad.rejected += 1
+            return Batch(b"", [], [])
+        return self.batch(data + b"\n")
+
+    @property
+    def failed(self) -> bool:
+        """A bad line was met that is to stop the stage."""
+        return self._bad.failure is not None
+
+    def reject(self, raw: bytes, reason: str) -> None:
+        """A line that never became part of a batch."""
+        self._lines_before += 1
+        self._bad.reject(self._lines_before, raw, reason)
+
+    def done(self, lines: int) -> None:
+        """The batch is dealt with, or as many of its lines as will be."""
+        self._lines_before += lines
+
+    def _rejected(self, index: int, line: bytes, error: BadLine) -> _Dropped:
+        self._bad.reject(self._lines_before + index + 1, line, str(error))
+        return BAD
+
+
+def tick_view(stages: Sequence[Stage]) -> type:
+    """The cheapest struct that holds every field of a tick that `stages` use."""
+    used: set[str] = set()
+    for stage in stages:
+        if stage.tick_fields is None:  # all, and without refusing what a newer version may add
+            return msgspec.defstruct("AnyTick", [], bases=(Tick,), tag="tick", gc=False, forbid_unknown_fields=False)
+        used.update(stage.tick_fields)
+    hints = get_type_hints(Tick, vars(wire), include_extras=True)
+    fields: list[Any] = [(name, hints[name]) for name in _REQUIRED_OF_TICK]
+    fields += [
+        (field.name, hints[field.name], field.default)
+        for field in msgspec.structs.fields(Tick)
+        if field.name in used and field.name not in _REQUIRED_OF_TICK
+    ]
+    return msgspec.defstruct("TickView", fields, tag="tick", gc=False)
+
+
+def _skipped(tag: str) -> type:
+    return msgspec.defstruct(f"Skipped_{tag}", [], tag=tag, gc=False)

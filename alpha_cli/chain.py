@@ -1,0 +1,249 @@
+"""Stages in a row within one process: a batch in, the bytes out.
+
+Events are handed from stage to stage as objects. Lines that only pass are sent on as slices of the
+bytes they came in; the slices are cut only where an event is added or a line is dropped. One stage
+is a chain of one, so a pipeline gives the same bytes in one process as in several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from alpha_cli.batch import BAD, BLANK, Batch, LineDecoder
+from alpha_cli.errors import BadData, TryAgain
+from alpha_cli.events import WIRE, Eof, Event, Hello, Tick, encode
+from alpha_cli.market import TICK_PREFIX, Market
+
+if TYPE_CHECKING:
+    from alpha_cli.stage import Stage
+
+_PREFIX_LENGTH = len(TICK_PREFIX)
+
+
+class Chain:
+    """`process` batches, then `finish`. `code` is the worst exit code that an `eof` told so far."""
+
+    def __init__(self, stages: Sequence[Stage], decoder: LineDecoder | None = None) -> None:
+        self._stages = stages
+        self._decoder = decoder
+        self._tick_type: type = Tick if decoder is None else decoder.tick_type
+        self._forward = all(stage.forward for stage in stages)
+        self._markets = _fed_markets(stages)
+        # The first stage sees most ticks for nothing, so it is called straight from the loop. A later
+        # stage that wants every tick, or a second market, makes every tick take the general way.
+        self._first = stages[0].steps[Tick] if stages and stages[0].every_tick else _adds_nothing
+        self._all_noteworthy = len(self._markets) > 1 or any(stage.every_tick for stage in stages[1:])
+        self._watched = self._markets[0].watched if self._markets else {}
+        self._closed = False
+        self.session_open = False
+        self.code = 0
+        self.lines_out = 0
+
+    def process(self, batch: Batch) -> bytes:
+        """What leaves the chain after `batch`; up to the first bad line, if that is to stop us."""
+        out = _Splice(batch, forward=self._forward)
+        absorbed = 0
+        for index, event, added in self._noteworthy(batch):
+            self._absorb(batch, absorbed, index)
+            absorbed = index + 1
+            if event is BAD or event is BLANK:
+                out.drop(index)
+                if self._decoder is not None and self._decoder.failed:
+                    self._decoder.done(index + 1)
+                    break
+                continue
+            if isinstance(event, self._tick_type | Tick):
+                self._closed = False
+                for market in self._markets:
+                    market.put(event)
+            else:
+                self._track_session(event)
+            before, after = self._around(event, added)
+            if before:
+                out.insert(index, before)
+            if after:
+                out.insert(index + 1, after)
+        else:
+            if absorbed < len(batch.lines):
+                self._closed = False
+                self._absorb(batch, absorbed, len(batch.lines))
+            out.rest()
+            if self._decoder is not None:
+                self._decoder.done(len(batch.lines))
+        self.lines_out += out.lines
+        return out.data()
+
+    def finish(self) -> bytes:
+        """What the stages say at the end of input, unless an `eof` had them say it."""
+        if self._closed:
+            return b""
+        events: list[Any] = []
+        for place, stage in enumerate(self._stages):
+            for event in stage.close():
+                self._push(place + 1, event, events)
+        self.lines_out += len(events)
+        return _lines(events)
+
+    # --- which lines need attention ----------------------------------------------------------
+
+    def _noteworthy(self, batch: Batch) -> Iterator[tuple[int, Any, Iterable[Event] | None]]:
+        """(index, event, what the first stage added) of each line that does not simply pass."""
+        if batch.events is None:
+            yield from self._decoded_where_needed(batch)
+            return
+        tick_type, first, watched, all_ticks = self._tick_type, self._first, self._watched, self._all_noteworthy
+        for index, event in enumerate(batch.events):
+            if type(event) is tick_type:
+                added = first(event)
+                if added or all_ticks or (watched and event.instrument_token in watched):
+                    yield index, event, added
+            else:
+                yield index, self._verified(batch, index, event), None
+
+    def _decoded_where_needed(self, batch: Batch) -> Iterator[tuple[int, Any, None]]:
+        """As `_noteworthy` for undecoded lines: all but ticks that nobody watches."""
+        assert self._decoder is not None
+        lines, watched, start = batch.lines, self._watched, 0
+        while start < len(lines):
+            if watched:  # look at each tick until nobody watches any more
+                picks: Iterable[int] = (start,)
+                start += 1
+            else:
+                picks = [i for i in range(start, len(lines)) if lines[i][:_PREFIX_LENGTH] != TICK_PREFIX]
+                start = len(lines)
+            for index in picks:
+                line = lines[index]
+                if watched and line.startswith(TICK_PREFIX) and _token_on(line) not in watched:
+                    continue
+                yield index, self._verified(batch, index, self._decoder.event(index, line)), None
+                if watched and start == len(lines):  # this line had someone watch
+                    start = index + 1
+                    break
+
+    def _verified(self, batch: Batch, index: int, event: Any) -> Any:
+        if batch.verified or self._decoder is None:
+            return event
+        return self._decoder.verified(index, batch.lines[index], event)
+
+    def _absorb(self, batch: Batch, start: int, end: int) -> None:
+        """Tell the markets of the plain ticks in between."""
+        if start == end:
+            return
+        for market in self._markets:
+            if batch.events is None:
+                market.absorb_lines(batch.lines[start:end])
+            else:
+                market.absorb(batch.events[start:end])
+
+    # --- one event through the stages --------------------------------------------------------
+
+    def _around(self, event: Event, added: Iterable[Event] | None) -> tuple[list[Any], list[Any]]:
+        """What comes out before and after the line of `event`."""
+        out: list[Any] = []
+        if added is None:
+            self._push(0, event, out)
+        else:  # the first stage has seen it
+            if self._stages[0].forward:
+                self._push(1, event, out)
+            for new in added:
+                self._push(1, new, out)
+        if not self._forward:
+            return [], out
+        at = next(i for i, item in enumerate(out) if item is event)
+        return out[:at], out[at + 1 :]
+
+    def _push(self, place: int, event: Any, out: list[Any]) -> None:
+        """Hand `event` to the stage at `place` and what comes of it to those after."""
+        if place == len(self._stages):
+            out.append(event)
+            return
+        stage = self._stages[place]
+        if type(event) is Eof:
+            for last in stage.close():
+                self._push(place + 1, last, out)
+        if stage.forward:
+            self._push(place + 1, event, out)
+        for new in stage.step_for(event, is_tick=isinstance(event, self._tick_type | Tick))(event):
+            self._push(place + 1, new, out)
+
+    def _track_session(self, event: Any) -> None:
+        self._closed = False
+        if type(event) is Hello:
+            if event.wire > WIRE:
+                raise BadData(f"the input is wire version {event.wire}, this alpha reads {WIRE}; install a newer alpha")
+            if self.session_open:  # the recording before this one ended without its eof
+                self.code = max(self.code, TryAgain.exit_code)
+            self.session_open = True
+        elif type(event) is Eof:
+            self.session_open = False
+            self._closed = True
+            self.code = max(self.code, event.code)
+
+
+class _Splice:
+    """The bytes of a batch, cut only where something is put in or left out."""
+
+    def __init__(self, batch: Batch, *, forward: bool) -> None:
+        self._batch = batch
+        self._forward = forward
+        self._pieces: list[bytes] = []
+        self._line = 0  # the first line not yet dealt with, and where it begins
+        self._offset = 0
+        self.lines = 0
+
+    def insert(self, index: int, events: list[Any]) -> None:
+        """Put `events` before line `index`."""
+        self._pass(index)
+        self._pieces.append(_lines(events))
+        self.lines += len(events)
+
+    def drop(self, index: int) -> None:
+        """Leave line `index` out."""
+        self._pass(index)
+        self._line += 1
+        self._offset += len(self._batch.lines[index]) + 1
+
+    def rest(self) -> None:
+        self._pass(len(self._batch.lines))
+
+    def data(self) -> bytes:
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def _pass(self, index: int) -> None:
+        """Let the lines before `index` pass."""
+        if not self._forward or index <= self._line:
+            return
+        lines, data = self._batch.lines, self._batch.data
+        if self._line == 0 and index == len(lines):
+            end = len(data)
+        else:
+            end = self._offset + sum(map(len, lines[self._line : index])) + index - self._line
+        self._pieces.append(data[self._offset : end])
+        self.lines += index - self._line
+        self._line, self._offset = index, end
+
+
+def _lines(events: Iterable[Any]) -> bytes:
+    return b"".join([encode(event) + b"\n" for event in events])
+
+
+def _adds_nothing(_: Any) -> tuple[()]:
+    return ()
+
+
+def _token_on(line: bytes) -> int | None:
+    """The token of a line that begins with `TICK_PREFIX`; None if it is not one."""
+    digits = line[_PREFIX_LENGTH : line.find(b",", _PREFIX_LENGTH)]
+    return int(digits) if digits.isdigit() and len(digits) <= 10 else None
+
+
+def _fed_markets(stages: Sequence[Stage]) -> list[Market]:
+    """The markets that the chain's own input reaches: up to the first stage that lets nothing pass."""
+    markets: dict[int, Market] = {}
+    for stage in stages:
+        if stage.market is not None:
+            markets[id(stage.market)] = stage.market
+        if not stage.forward:
+            break
+    return list(markets.values())

@@ -1,0 +1,125 @@
+"""`alpha`: the table of commands, and how an error becomes one line and an exit code.
+
+A command's module is imported when the command is called, so that each starts with what it needs
+and `alpha --help` with nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from alpha_cli import __version__
+from alpha_cli.errors import EXIT_CODES, AlphaError, printable
+
+#: name -> (module with the click command `command`, one line of help), in the order of the flow.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "feed": ("alpha_cli.feed.command", "Make or replay ticks: a synthetic market, or recorded files."),
+    "run-strategy": ("alpha_cli.strategy.command", "Run strategies on ticks; adds signals."),
+    "risk": ("alpha_cli.risk.command", "Turn each signal into an order or a denial."),
+    "paper": ("alpha_cli.paper.command", "Simulate a broker: orders to fills and a portfolio."),
+    "pipe": ("alpha_cli.pipe.command", "Run a whole pipeline in one process; same bytes, faster."),
+    "show": ("alpha_cli.show.command", "Print a stream for people."),
+    "schema": ("alpha_cli.schema", "Print the JSON Schema of the wire."),
+    "completion": ("alpha_cli.completion", "Print the shell completion script."),
+}
+
+HELP = """Algorithmic trading on Indian markets, one small program a stage.
+
+\b
+Stages read and write newline-delimited JSON, so a trading system is a pipeline:
+    alpha feed | alpha run-strategy momentum | alpha risk | alpha paper | alpha show
+"""
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Exit codes"):
+            formatter.write_text(" · ".join(f"{code} {name}" for code, (name, _) in EXIT_CODES.items()))
+
+
+def did_you_mean(word: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """`, did you mean 'risk'?`, or the list of what is known."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+@click.group(cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="alpha")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is not None and ctx.obj is None:
+        from alpha_cli.options import Build
+
+        ctx.obj = Build()
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Run one command line; the exit code. Every error comes out as one line on stderr."""
+    name = next((word for word in argv if word in COMMANDS), "")
+    program = f"alpha {name}".strip()
+    try:
+        made = cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
+        if made is None or isinstance(made, int):
+            sys.stdout.flush()
+            return made or 0
+        from alpha_cli.stage import Program, run
+
+        return run(Program.of(made))
+    except click.ClickException as error:
+        return _complain(program, f"{error.format_message()} (see {program} --help)", 2)
+    except AlphaError as error:
+        return _complain(program, str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:
+        if os.environ.get("ALPHA_DEBUG"):
+            raise
+        kind = type(error).__name__
+        return _complain(program, f"this is a bug: {kind}: {error} (ALPHA_DEBUG=1 shows where)", 1)
+
+
+def _complain(program: str, message: str, code: int) -> int:
+    sys.stderr.write(f"{program}: {printable(' '.join(message.split()), 600)}\n")
+    return code
+
+
+def main() -> NoReturn:
+    """The console command."""
+    sys.exit(execute(sys.argv[1:]))

@@ -1,0 +1,481 @@
+"""The wire: every event that stages exchange, and the codec.
+
+This module is the one source of truth. One JSON object a line, `type` first; times are RFC 3339
+with an offset (a naive one is Asia/Kolkata); prices are rupees with at most four decimals; quantities
+are units of the instrument. Market data travels as floats, money as `Decimal`, both as JSON numbers.
+
+    line = encode(event)      # no newline
+    event = decode(line)      # the full check; raises BadLine
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeAlias, Union
+
+import msgspec
+from msgspec import Meta, Struct
+
+from alpha_cli.errors import BadLine
+
+WIRE = 1
+MAX_LINE = 1 << 20  # bytes, without the newline
+MAX_DEPTH = 32
+MAX_DECIMALS = 4
+MAX_AMOUNT = Decimal(10) ** 12  # rupees; larger is a corrupted number, not a trade
+
+IST = timezone(timedelta(hours=5, minutes=30))
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+Token: TypeAlias = Annotated[int, Meta(gt=0, lt=1 << 32, description="Kite's 32-bit instrument token")]
+Time: TypeAlias = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
+TickPrice: TypeAlias = Annotated[float, Meta(gt=0, lt=1e12, description="rupees")]
+Quantity: TypeAlias = Annotated[int, Meta(ge=-(10**12), le=10**12, description="units of the instrument")]
+Volume: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1, description="units of the instrument")]
+Rupees: TypeAlias = Annotated[Decimal, Meta(description="rupees, at most four decimals")]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+Side: TypeAlias = Literal["BUY", "SELL"]
+SignalType: TypeAlias = Literal["BUY", "SELL", "HOLD"]
+OrderType: TypeAlias = Literal["MARKET", "LIMIT", "SL", "SL-M"]
+Product: TypeAlias = Literal["MIS", "CNC", "NRML"]
+Validity: TypeAlias = Literal["DAY", "IOC"]
+
+
+class Ohlc(Struct, gc=False, forbid_unknown_fields=True):
+    """The day so far, in rupees. `close` is the previous day's, as Kite sends it."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+
+
+class Level(Struct, gc=False, forbid_unknown_fields=True):
+    """One price level of the order book."""
+
+    price: float
+    quantity: Volume
+    orders: Volume = 0
+
+
+class Depth(Struct, gc=False, forbid_unknown_fields=True):
+    """The order book, best level first."""
+
+    buy: list[Level]
+    sell: list[Level]
+
+
+class Event(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What travels on the wire; each subclass is one `type`."""
+
+
+class Hello(Event, tag="hello"):
+    """Opens a session. A stream that begins with it must end with `eof`."""
+
+    wire: int
+    source: str
+    version: str
+
+
+class Tick(Event, tag="tick", gc=False):
+    """One market data update of one instrument, names as the Kite client gives them."""
+
+    instrument_token: Token
+    timestamp: Time  # the exchange's
+    last_price: TickPrice
+    symbol: str | None = None
+    received_at: Time | None = None
+    volume_traded: Volume = 0
+    average_traded_price: float | None = None
+    last_traded_quantity: Volume | None = None
+    total_buy_quantity: Volume | None = None
+    total_sell_quantity: Volume | None = None
+    oi: Volume | None = None
+    oi_day_high: Volume | None = None
+    oi_day_low: Volume | None = None
+    ohlc: Ohlc | None = None
+    depth: Depth | None = None
+    mode: Literal["ltp", "quote", "full"] | None = None
+    tradable: bool | None = None
+    change: float | None = None  # percent against the previous close
+    last_trade_time: Time | None = None
+
+
+class Bar(Event, tag="bar", gc=False):
+    """Open, high, low, close of one instrument over [start, end)."""
+
+    instrument_token: Token
+    start: Time
+    end: Time
+    interval: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: Volume = 0
+    ticks: int = 0
+
+
+class Signal(Event, tag="signal"):
+    """A strategy's wish, before risk has seen it."""
+
+    signal_id: Name
+    strategy_id: Name
+    instrument_token: Token
+    signal_type: SignalType
+    timestamp: Time
+    broker: Name
+    quantity: Quantity | None = None
+    price: Rupees | None = None
+    confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
+    order_type: OrderType = "MARKET"
+    product: Product = "MIS"
+    reasoning: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Order(Event, tag="order"):
+    """An instruction that passed risk."""
+
+    order_id: Name
+    signal_id: Name
+    strategy_id: Name
+    broker: Name
+    instrument_token: Token
+    side: Side
+    quantity: Annotated[int, Meta(gt=0, le=10**12)]
+    timestamp: Time
+    order_type: OrderType = "MARKET"
+    price: Rupees | None = None
+    trigger_price: Rupees | None = None
+    product: Product = "MIS"
+    validity: Validity = "DAY"
+    reference_price: Rupees | None = None
+    parent_order_id: Name | None = None
+    limits_hash: str | None = None
+    confidence: float | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Cancel(Event, tag="cancel"):
+    """A request to cancel a resting order."""
+
+    order_id: Name
+    reason: str | None = None
+    timestamp: Time | None = None
+
+
+class Modify(Event, tag="modify"):
+    """A request to change a resting order; what is absent stays."""
+
+    order_id: Name
+    quantity: Quantity | None = None
+    price: Rupees | None = None
+    trigger_price: Rupees | None = None
+    order_type: OrderType | None = None
+    reason: str | None = None
+    timestamp: Time | None = None
+
+
+class Denial(Event, tag="denial"):
+    """A signal that risk refused: a stable code, the limit and what was observed against it."""
+
+    signal_id: Name
+    strategy_id: Name
+    broker: Name
+    code: str
+    message: str
+    timestamp: Time | None = None
+    limit: int | float | str | None = None
+    observed: int | float | str | None = None
+
+
+class OrderUpdate(Event, tag="order_update"):
+    """What became of an order, in Kite's words: OPEN, COMPLETE, CANCELLED, REJECTED."""
+
+    order_id: Name
+    broker: Name
+    status: str
+    signal_id: Name | None = None
+    strategy_id: Name | None = None
+    broker_order_id: str | None = None
+    filled_quantity: Volume = 0
+    pending_quantity: Volume = 0
+    average_price: Rupees | None = None
+    message: str | None = None
+    timestamp: Time | None = None
+
+
+class Fill(Event, tag="fill"):
+    """A trade. `charges` maps each charge to rupees and carries their `total`."""
+
+    fill_id: Name
+    order_id: Name
+    signal_id: Name
+    strategy_id: Name
+    broker: Name
+    instrument_token: Token
+    side: Side
+    quantity: Annotated[int, Meta(gt=0, le=10**12)]
+    price: Rupees
+    charges: dict[str, Rupees]
+    timestamp: Time
+    product: Product = "MIS"
+    confidence: float | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Position(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One line of a portfolio. `quantity` is signed; prices are rupees a unit."""
+
+    instrument_token: Token
+    quantity: Quantity
+    average_price: Rupees
+    realised_pnl: Rupees
+    unrealised_pnl: Rupees
+    last_price: Rupees | None = None
+    product: Product = "MIS"
+
+
+class Portfolio(Event, tag="portfolio"):
+    """The books of one broker account: equity = cash + Σ quantity × last price."""
+
+    broker: Name
+    cash: Rupees
+    equity: Rupees
+    realised_pnl: Rupees  # gross of charges, by average cost
+    unrealised_pnl: Rupees
+    charges: Rupees
+    timestamp: Time | None = None
+    positions: list[Position] = []
+
+
+class Gap(Event, tag="gap"):
+    """Ticks are known to be missing."""
+
+    reason: str
+    from_: Time | None = msgspec.field(name="from", default=None)
+    to: Time | None = None
+    count: int | None = None
+
+
+class Control(Event, tag="control"):
+    """What a person did, recorded in the stream."""
+
+    action: Literal["halt", "resume", "pause", "reload", "set"]
+    target: str | None = None
+    by: str | None = None
+    reason: str | None = None
+    value: Any = None
+    timestamp: Time | None = None
+
+
+class Eof(Event, tag="eof"):
+    """Closes a session; `code` is the exit code every stage that sees it ends with."""
+
+    ok: bool
+    code: int
+    reason: str | None = None
+    count: int | None = None
+
+
+class Unknown(Struct, frozen=True):
+    """A well-formed line whose `type` this version does not know: it passes unread."""
+
+    type: str
+    raw: bytes
+
+
+#: type name -> class, in the order of the contract's table.
+TYPES: dict[str, type[Event]] = {
+    str(cls.__struct_config__.tag): cls
+    for cls in (
+        Hello, Tick, Bar, Signal, Order, Cancel, Modify, Denial, OrderUpdate, Fill, Portfolio, Gap, Control, Eof,
+    )
+}  # fmt: skip
+
+#: Types in which a key given twice is refused: which of the two was meant?
+MONEY: frozenset[type] = frozenset({Signal, Order, Cancel, Modify, OrderUpdate, Fill, Control})
+
+#: Where an event holds other structs, for dropping unknown fields on the slow path.
+_NESTED: dict[type, dict[str, type]] = {
+    Tick: {"ohlc": Ohlc, "depth": Depth},
+    Depth: {"buy": Level, "sell": Level},
+    Portfolio: {"positions": Position},
+}
+
+_encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
+_decode_strictly = msgspec.json.Decoder(Union[tuple(TYPES.values())]).decode
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+#: What decoding a hostile line can raise.
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def encode(event: Event | Unknown) -> bytes:
+    """`event` as one line of the wire, without its newline. The same event gives the same bytes."""
+    if type(event) is Unknown:
+        return event.raw
+    return _encode(event)
+
+
+def decode(line: bytes) -> Any:
+    """The event on `line`, fully checked; `Unknown` if its type is not in `TYPES`.
+
+    Unknown fields are dropped (filters forward original bytes, so they survive in transit) and naive
+    times become Asia/Kolkata. Raises `BadLine` with the reason.
+    """
+    try:
+        event = _decode_strictly(line)
+    except DECODE_ERRORS:
+        return _decode_leniently(line)
+    if type(event) in MONEY:
+        check_money(line, event)
+    elif len(line) > MAX_LINE:
+        raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
+    return event
+
+
+def _decode_leniently(line: bytes) -> Any:
+    """The slow path of `decode`: find out what is wrong with a line, if anything is."""
+    record = parse_object(line)
+    name = record.get("type")
+    if not isinstance(name, str):
+        raise BadLine("no string field 'type'")
+    cls = TYPES.get(name)
+    if cls is None:
+        return Unknown(name, line)
+    try:
+        event = msgspec.json.decode(_encode(_known_fields(record, cls)), type=cls)
+    except msgspec.MsgspecError as error:
+        raise BadLine(f"not a valid {name}: {error}") from None
+    if cls in MONEY:
+        check_money(line, event)
+    return event
+
+
+def parse_object(line: bytes) -> dict[str, Any]:
+    """Any JSON object, with the checks that hold for every line. Raises `BadLine`."""
+    if len(line) > MAX_LINE:
+        raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadLine(f"not UTF-8 at byte {error.start}") from None
+    check_depth(line)
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadLine(f"not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise BadLine("not a JSON object")
+    return record
+
+
+def check_depth(line: bytes) -> None:
+    """Refuse nesting over `MAX_DEPTH`. Counting brackets settles all but strange lines."""
+    if line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
+        return
+    depth = 0
+    for byte in _STRING.sub(b"", line):
+        if byte in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise BadLine(f"nested deeper than {MAX_DEPTH}")
+        elif byte in b"}]":
+            depth -= 1
+
+
+def check_money(line: bytes, event: Any) -> None:
+    """Refuse what must not reach an order: a key given twice, an odd number, deep nesting."""
+    if len(line) > MAX_LINE:
+        raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
+    check_depth(line)
+    import json  # only money lines pay for it
+
+    json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_not_finite)
+    for field in event.__struct_fields__:
+        value = getattr(event, field)
+        if isinstance(value, Decimal):
+            check_rupees(field, value)
+        elif field == "charges":
+            for name, amount in value.items():
+                check_rupees(f"charges.{name}", amount)
+
+
+def check_rupees(field: str, value: Decimal) -> None:
+    """Refuse an amount that is not finite, is absurdly large or has more than four decimals."""
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(value) >= MAX_AMOUNT:
+        raise BadLine(f"{field} {value} is not an amount of rupees")
+    if exponent < -MAX_DECIMALS and value != round(value, MAX_DECIMALS):
+        raise BadLine(f"{field} {value} has more than {MAX_DECIMALS} decimals")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise BadLine(f"key {key!r} is given twice")
+        seen.add(key)
+
+
+def _not_finite(text: str) -> None:
+    raise BadLine(f"{text} is not a number")
+
+
+def _known_fields(record: dict[str, Any], cls: type) -> dict[str, Any]:
+    """`record` without the fields `cls` does not have, and with naive times read as IST."""
+    known: dict[str, Any] = {"type": record["type"]} if "type" in record else {}
+    nested = _NESTED.get(cls, {})
+    for field in msgspec.structs.fields(cls):
+        name = field.encode_name
+        if name not in record:
+            continue
+        value = record[name]
+        if name in _TIME_FIELDS and isinstance(value, str):
+            value = _with_offset(value)
+        elif name in nested:
+            inner = nested[name]
+            if isinstance(value, dict):
+                value = _known_fields(value, inner)
+            elif isinstance(value, list):
+                value = [_known_fields(item, inner) if isinstance(item, dict) else item for item in value]
+        known[name] = value
+    return known
+
+
+_TIME_FIELDS = frozenset({"timestamp", "received_at", "last_trade_time", "start", "end", "from", "to"})
+
+
+def _with_offset(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text  # the decoder will say what is wrong with it
+    return text if moment.tzinfo else moment.replace(tzinfo=IST).isoformat()
+
+
+def derive_id(*parts: object) -> str:
+    """26 characters that depend on `parts` alone: the same cause gets the same id on any machine.
+
+    Base32 of SHA-256, so that 20 of them still hold 100 bits in a broker's order tag.
+    """
+    from base64 import b32encode  # needed once there is a signal, not to start
+    from hashlib import sha256
+
+    cause = "\0".join(["alpha1", *map(str, parts)])
+    return b32encode(sha256(cause.encode()).digest())[:26].decode("ascii")
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 in UTC: the same instant gives the same number whatever its offset."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def schema(name: str | None = None) -> dict[str, Any]:
+    """JSON Schema (2020-12) of one type, or of the whole wire."""
+    wanted: Any = TYPES[name] if name else Union[tuple(TYPES.values())]
+    return msgspec.json.schema(wanted)

@@ -1,0 +1,69 @@
+"""How a stage stops when it is asked to.
+
+Ctrl-C and a service manager signal every stage of a pipeline at once. If all of them left, what is
+in the pipes would be lost; so only the source stops, and the others read on to the end of their
+input, for at most `--drain` seconds. A second Ctrl-C leaves at once; a second SIGTERM is ignored,
+because a manager and a shell both send one.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from types import FrameType
+
+
+class LeaveNow(BaseException):
+    """Draining took too long, or a person insisted: leave without another line."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Shutdown:
+    """Installs the handlers of one process; `requested` is the first signal that asked to stop."""
+
+    def __init__(self, drain: float) -> None:
+        self.requested: int | None = None
+        self._drain = drain
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        os.set_blocking(self._wake_read, False)
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._asked)
+        signal.signal(signal.SIGALRM, self._too_late)
+
+    def finish(self) -> None:
+        """No more interruptions: a late signal must not turn a good end into a bad one."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but no longer than until a signal asks to stop."""
+        if self.requested is None and seconds > 0:
+            select.select([self._wake_read], [], [], seconds)
+
+    def readable(self, fd: int) -> bool:
+        """Wait for `fd` to have something to read; False if a signal came first."""
+        if self.requested is not None:
+            return False
+        ready, _, _ = select.select([fd, self._wake_read], [], [])
+        return fd in ready and self.requested is None
+
+    def _asked(self, number: int, _: FrameType | None) -> None:
+        if self.requested is None:
+            self.requested = number
+            signal.setitimer(signal.ITIMER_REAL, max(self._drain, 0.001))
+            os.write(self._wake_write, b"!")
+        elif number == signal.SIGINT:
+            raise LeaveNow(130, "interrupted twice; the rest of the input was not read")
+
+    def _too_late(self, number: int, _: FrameType | None) -> None:
+        del number
+        code = 128 + (self.requested or signal.SIGTERM)
+        raise LeaveNow(code, f"input did not end within {self._drain:g} s; the rest of it was not read (--drain)")

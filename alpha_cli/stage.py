@@ -1,0 +1,263 @@
+"""The one loop: it reads, decodes, calls the steps, writes, and decides how a program ends.
+
+A stage is a set of pure steps, one for each type of event it reads: `Callable[[Event],
+Iterable[Event]]`, from an event to the events it adds. The loop owns all the rest: batching (one
+read, one write, nothing unsent while it waits), bytes, bad lines, `hello` and `eof`, signals,
+counters and exit codes. A step does no input or output and knows no clock.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from alpha_cli import __version__
+from alpha_cli.bad_lines import FAIL, BadLines
+from alpha_cli.batch import Batch, LineDecoder, batch_of
+from alpha_cli.chain import Chain
+from alpha_cli.errors import AlphaError, ReaderGone, TryAgain, printable
+from alpha_cli.events import WIRE, Eof, Event, Hello, Tick
+from alpha_cli.lines import LastLine, LongLine, Writer, blocks, reader
+from alpha_cli.market import Market
+from alpha_cli.shutdown import LeaveNow, Shutdown
+
+Step = Callable[[Any], Iterable[Event]]
+
+
+def _nothing(_: Any = None) -> tuple[()]:
+    return ()
+
+
+def _no_counts() -> Mapping[str, int]:
+    return {}
+
+
+class Options:
+    """What every stage lets the user choose; see `options.stage_options`."""
+
+    def __init__(self, bad: str = FAIL, drain: float = 5.0, *, quiet: bool = False) -> None:
+        self.bad = bad
+        self.drain = drain
+        self.quiet = quiet
+
+
+class Stage:
+    """A filter or a sink: what it reads, what it adds, what it lets pass.
+
+    steps       type of event -> the step for it; events of other types only pass
+    every_tick  the step for `Tick` is called on each; otherwise only on those of instruments that
+                `market` watches
+    tick_fields the fields of a tick that are used besides token, time and price; None means all
+    market      the newest ticks, kept up to date by the loop
+    forward     whether what comes in goes out; a sink puts out only what it adds
+    close       the events that end a session; they come before its `eof`
+    commit      makes durable what was done, before it is said
+    release     lets go of files and locks at the end
+    counts      the stage's own figures for the closing line
+    exit_code   what the stage itself has to say about its success
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: Mapping[type[Event], Step],
+        options: Options | None = None,
+        *,
+        every_tick: bool = False,
+        tick_fields: tuple[str, ...] | None = (),
+        market: Market | None = None,
+        forward: bool = True,
+        close: Callable[[], Iterable[Event]] = _nothing,
+        commit: Callable[[], object] = _nothing,
+        release: Callable[[], object] = _nothing,
+        counts: Callable[[], Mapping[str, int]] = _no_counts,
+        exit_code: Callable[[], int] = int,
+    ) -> None:
+        self.name = name
+        self.steps = dict(steps)
+        self.options = options or Options()
+        self.every_tick = every_tick
+        self.tick_fields = tick_fields
+        self.market = market
+        self.forward = forward
+        self.close = close
+        self.commit = commit
+        self.release = release
+        self.counts = counts
+        self.exit_code = exit_code
+
+    def step(self, event: Event) -> Iterable[Event]:
+        """The events that this stage adds after `event`."""
+        return self.step_for(event, is_tick=isinstance(event, Tick))(event)
+
+    def step_for(self, event: Any, *, is_tick: bool) -> Step:
+        if not is_tick:
+            return self.steps.get(type(event), _nothing)
+        if self.every_tick or (self.market is not None and event.instrument_token in self.market.watched):
+            return self.steps.get(Tick, _nothing)
+        return _nothing
+
+
+class Source:
+    """Makes events instead of reading them.
+
+    `batches` yields verified batches until it is done or `shutdown.requested` is set; the loop adds
+    `hello` and `eof`. `counts` are the figures for the closing line.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        batches: Callable[[Shutdown], Iterator[Batch]],
+        options: Options | None = None,
+        *,
+        counts: Callable[[], Mapping[str, int]] = _no_counts,
+    ) -> None:
+        self.name = name
+        self.description = description
+        self.batches = batches
+        self.options = options or Options()
+        self.counts = counts
+
+
+class Program(NamedTuple):
+    """What one process runs: `stages` on what `source` makes, or on standard input."""
+
+    source: Source | None
+    stages: Sequence[Stage]
+
+    @classmethod
+    def of(cls, made: Program | Source | Stage) -> Program:
+        if isinstance(made, Source):
+            return cls(made, [])
+        return cls(None, [made]) if isinstance(made, Stage) else made
+
+
+def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
+    """Run a program to the end of its input. Returns the exit code."""
+    source, stages = program
+    options = (source or stages[0]).options
+    shutdown = Shutdown(options.drain)
+    shutdown.install()
+    bad = BadLines(stages[0].name if source is None else source.name, options.bad)
+    decoder = LineDecoder(stages, bad) if source is None else None
+    _give_decoder(stages, decoder, bad)
+    chain = Chain(stages, decoder)
+    pipe = Writer(stdout)
+    try:
+        if source is None:
+            assert decoder is not None
+            arriving = _arriving(decoder, chain, stdin)
+        else:
+            arriving = _made(source, shutdown)
+        code = _pump(arriving, chain, stages, bad, pipe)
+    except LeaveNow as leave:
+        _say(source, stages, str(leave))
+        return leave.code
+    except ReaderGone as gone:
+        return gone.exit_code
+    finally:
+        shutdown.finish()
+        bad.close()
+        for stage in stages:
+            stage.release()
+    _count(source, stages, decoder, chain, bad)
+    if code == 0 and shutdown.requested == signal.SIGINT:
+        # So that a shell loop around us ends too: it looks at how its child died.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    return code
+
+
+def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad: BadLines, out: Writer) -> int:
+    """Move every batch through the chain; the exit code of a run that came to its end."""
+    failure: AlphaError | None = None
+    try:
+        for batch in arriving:
+            data = chain.process(batch)
+            _commit(stages)
+            out.write(data)
+            if bad.failure is not None:
+                raise bad.failure
+        data = chain.finish()
+        _commit(stages)
+        out.write(data)
+    except ReaderGone:
+        raise
+    except AlphaError as error:
+        failure = error
+        if chain.session_open and all(stage.forward for stage in stages):
+            # The stages after us end with the cause, and not with a mere "upstream ended early".
+            eof = Eof(ok=False, code=error.exit_code, reason=printable(str(error), 200))
+            out.write(batch_of([eof]).data)
+    if failure is not None:
+        _say(None, stages, str(failure))
+        return failure.exit_code
+    ended_early = TryAgain.exit_code if chain.session_open else 0
+    return max(chain.code, ended_early, *(stage.exit_code() for stage in stages), 0)
+
+
+def _commit(stages: Sequence[Stage]) -> None:
+    for stage in stages:
+        stage.commit()
+
+
+def _arriving(decoder: LineDecoder, chain: Chain, fd: int) -> Iterator[Batch]:
+    """Batches of what comes in on `fd`."""
+    for block in blocks(reader(fd)):
+        if isinstance(block, LongLine):
+            decoder.reject(block.prefix, f"line of {block.length} bytes is over the limit")
+            yield Batch(b"", [], [])
+        elif isinstance(block, LastLine):
+            # Torn off, or merely without its newline? Only a full look can tell.
+            batch = decoder.last_line(block.data, torn_is_bad=not chain.session_open)
+            yield batch
+        else:
+            yield decoder.batch(block)
+
+
+def _made(source: Source, shutdown: Shutdown) -> Iterator[Batch]:
+    """The batches of `source` between `hello` and `eof`."""
+    yield batch_of([Hello(wire=WIRE, source=source.description, version=__version__)])
+    count = 0
+    try:
+        for batch in source.batches(shutdown):
+            count += len(batch.lines)
+            yield batch
+    except AlphaError as error:
+        yield batch_of([Eof(ok=False, code=error.exit_code, reason=printable(str(error), 200), count=count)])
+        raise
+    reason = signal.Signals(shutdown.requested).name if shutdown.requested else None
+    yield batch_of([Eof(ok=True, code=0, reason=reason, count=count)])
+
+
+def _give_decoder(stages: Sequence[Stage], decoder: LineDecoder | None, bad: BadLines) -> None:
+    """A market that keeps lines must be able to read them."""
+    if decoder is None:
+        return
+    for stage in stages:
+        if stage.market is not None:
+            stage.market.decode = decoder.decode_tick
+            stage.market.broken = lambda line, error: bad.reject(None, line, str(error))
+
+
+def _say(source: Source | None, stages: Sequence[Stage], message: str) -> None:
+    name = source.name if source is not None else stages[0].name if stages else "pipe"
+    sys.stderr.write(f"alpha {name}: {printable(message, 500)}\n")
+
+
+def _count(source: Source | None, stages: Sequence[Stage], decoder: LineDecoder | None, chain: Chain, bad: BadLines) -> None:
+    """One line of counters for each stage, on stderr."""
+    for place, part in enumerate([*([source] if source else []), *stages]):
+        if part.options.quiet:
+            continue
+        counts: dict[str, int] = {}
+        if place == 0 and decoder is not None:
+            counts.update({"in": decoder.lines_in, "accepted": decoder.lines_in - bad.rejected, "rejected": bad.rejected})
+        counts.update(part.counts())
+        if place == len(stages) - (source is None):
+            counts["out"] = chain.lines_out
+        sys.stderr.write(f"alpha {part.name}: " + " ".join(f"{key}={value}" for key, value in counts.items()) + "\n")
