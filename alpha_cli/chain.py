@@ -27,7 +27,7 @@ class Chain:
     def __init__(self, stages: Sequence[Stage], decoder: LineDecoder | None = None) -> None:
         self._stages = stages
         self._decoder = decoder
-        self._tick_type: type = Tick if decoder is None else decoder.tick_type
+        self._tick_type: Any = Tick if decoder is None else decoder.tick_type
         self._forward = all(stage.forward for stage in stages)
         self._markets = _fed_markets(stages)
         # The first stage sees most ticks for nothing, so it is called straight from the loop. A later

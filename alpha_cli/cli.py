@@ -77,10 +77,13 @@ def did_you_mean(word: str, known: Sequence[str] | dict[str, Any]) -> str:
     return f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
-@click.group(cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, "-V", "--version", prog_name="alpha")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
+    """The group; its help is `HELP`."""
     if ctx.invoked_subcommand is not None and ctx.obj is None:
         from alpha_cli.options import Build
 

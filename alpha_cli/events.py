@@ -11,7 +11,7 @@ are units of the instrument. Market data travels as floats, money as `Decimal`, 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias, Union
 
@@ -27,7 +27,7 @@ MAX_DECIMALS = 4
 MAX_AMOUNT = Decimal(10) ** 12  # rupees; larger is a corrupted number, not a trade
 
 IST = timezone(timedelta(hours=5, minutes=30))
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Token: TypeAlias = Annotated[int, Meta(gt=0, lt=1 << 32, description="Kite's 32-bit instrument token")]
 Time: TypeAlias = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
@@ -43,7 +43,12 @@ Product: TypeAlias = Literal["MIS", "CNC", "NRML"]
 Validity: TypeAlias = Literal["DAY", "IOC"]
 
 
-class Ohlc(Struct, gc=False, forbid_unknown_fields=True):
+def _written(value: str) -> Any:
+    """A default that is written out all the same: an order should say what it is."""
+    return msgspec.field(default_factory=lambda: value)
+
+
+class Ohlc(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """The day so far, in rupees. `close` is the previous day's, as Kite sends it."""
 
     open: float
@@ -52,7 +57,7 @@ class Ohlc(Struct, gc=False, forbid_unknown_fields=True):
     close: float
 
 
-class Level(Struct, gc=False, forbid_unknown_fields=True):
+class Level(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One price level of the order book."""
 
     price: float
@@ -60,18 +65,18 @@ class Level(Struct, gc=False, forbid_unknown_fields=True):
     orders: Volume = 0
 
 
-class Depth(Struct, gc=False, forbid_unknown_fields=True):
+class Depth(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """The order book, best level first."""
 
     buy: list[Level]
     sell: list[Level]
 
 
-class Event(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Event(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What travels on the wire; each subclass is one `type`."""
 
 
-class Hello(Event, tag="hello"):
+class Hello(Event, frozen=True, tag="hello"):
     """Opens a session. A stream that begins with it must end with `eof`."""
 
     wire: int
@@ -79,7 +84,7 @@ class Hello(Event, tag="hello"):
     version: str
 
 
-class Tick(Event, tag="tick", gc=False):
+class Tick(Event, frozen=True, tag="tick", gc=False):
     """One market data update of one instrument, names as the Kite client gives them."""
 
     instrument_token: Token
@@ -103,7 +108,7 @@ class Tick(Event, tag="tick", gc=False):
     last_trade_time: Time | None = None
 
 
-class Bar(Event, tag="bar", gc=False):
+class Bar(Event, frozen=True, tag="bar", gc=False):
     """Open, high, low, close of one instrument over [start, end)."""
 
     instrument_token: Token
@@ -118,7 +123,7 @@ class Bar(Event, tag="bar", gc=False):
     ticks: int = 0
 
 
-class Signal(Event, tag="signal"):
+class Signal(Event, frozen=True, tag="signal"):
     """A strategy's wish, before risk has seen it."""
 
     signal_id: Name
@@ -130,13 +135,13 @@ class Signal(Event, tag="signal"):
     quantity: Quantity | None = None
     price: Rupees | None = None
     confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
-    order_type: OrderType = "MARKET"
-    product: Product = "MIS"
+    order_type: OrderType = _written("MARKET")
+    product: Product = _written("MIS")
     reasoning: str | None = None
     metadata: dict[str, Any] = {}
 
 
-class Order(Event, tag="order"):
+class Order(Event, frozen=True, tag="order"):
     """An instruction that passed risk."""
 
     order_id: Name
@@ -147,11 +152,11 @@ class Order(Event, tag="order"):
     side: Side
     quantity: Annotated[int, Meta(gt=0, le=10**12)]
     timestamp: Time
-    order_type: OrderType = "MARKET"
+    order_type: OrderType = _written("MARKET")
     price: Rupees | None = None
     trigger_price: Rupees | None = None
-    product: Product = "MIS"
-    validity: Validity = "DAY"
+    product: Product = _written("MIS")
+    validity: Validity = _written("DAY")
     reference_price: Rupees | None = None
     parent_order_id: Name | None = None
     limits_hash: str | None = None
@@ -159,7 +164,7 @@ class Order(Event, tag="order"):
     metadata: dict[str, Any] = {}
 
 
-class Cancel(Event, tag="cancel"):
+class Cancel(Event, frozen=True, tag="cancel"):
     """A request to cancel a resting order."""
 
     order_id: Name
@@ -167,7 +172,7 @@ class Cancel(Event, tag="cancel"):
     timestamp: Time | None = None
 
 
-class Modify(Event, tag="modify"):
+class Modify(Event, frozen=True, tag="modify"):
     """A request to change a resting order; what is absent stays."""
 
     order_id: Name
@@ -179,7 +184,7 @@ class Modify(Event, tag="modify"):
     timestamp: Time | None = None
 
 
-class Denial(Event, tag="denial"):
+class Denial(Event, frozen=True, tag="denial"):
     """A signal that risk refused: a stable code, the limit and what was observed against it."""
 
     signal_id: Name
@@ -192,7 +197,7 @@ class Denial(Event, tag="denial"):
     observed: int | float | str | None = None
 
 
-class OrderUpdate(Event, tag="order_update"):
+class OrderUpdate(Event, frozen=True, tag="order_update"):
     """What became of an order, in Kite's words: OPEN, COMPLETE, CANCELLED, REJECTED."""
 
     order_id: Name
@@ -208,7 +213,7 @@ class OrderUpdate(Event, tag="order_update"):
     timestamp: Time | None = None
 
 
-class Fill(Event, tag="fill"):
+class Fill(Event, frozen=True, tag="fill"):
     """A trade. `charges` maps each charge to rupees and carries their `total`."""
 
     fill_id: Name
@@ -222,12 +227,12 @@ class Fill(Event, tag="fill"):
     price: Rupees
     charges: dict[str, Rupees]
     timestamp: Time
-    product: Product = "MIS"
+    product: Product = _written("MIS")
     confidence: float | None = None
     metadata: dict[str, Any] = {}
 
 
-class Position(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Position(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One line of a portfolio. `quantity` is signed; prices are rupees a unit."""
 
     instrument_token: Token
@@ -236,10 +241,10 @@ class Position(Struct, forbid_unknown_fields=True, omit_defaults=True):
     realised_pnl: Rupees
     unrealised_pnl: Rupees
     last_price: Rupees | None = None
-    product: Product = "MIS"
+    product: Product = _written("MIS")
 
 
-class Portfolio(Event, tag="portfolio"):
+class Portfolio(Event, frozen=True, tag="portfolio"):
     """The books of one broker account: equity = cash + Σ quantity × last price."""
 
     broker: Name
@@ -252,7 +257,7 @@ class Portfolio(Event, tag="portfolio"):
     positions: list[Position] = []
 
 
-class Gap(Event, tag="gap"):
+class Gap(Event, frozen=True, tag="gap"):
     """Ticks are known to be missing."""
 
     reason: str
@@ -261,7 +266,7 @@ class Gap(Event, tag="gap"):
     count: int | None = None
 
 
-class Control(Event, tag="control"):
+class Control(Event, frozen=True, tag="control"):
     """What a person did, recorded in the stream."""
 
     action: Literal["halt", "resume", "pause", "reload", "set"]
@@ -272,7 +277,7 @@ class Control(Event, tag="control"):
     timestamp: Time | None = None
 
 
-class Eof(Event, tag="eof"):
+class Eof(Event, frozen=True, tag="eof"):
     """Closes a session; `code` is the exit code every stage that sees it ends with."""
 
     ok: bool
@@ -468,6 +473,15 @@ def derive_id(*parts: object) -> str:
 
     cause = "\0".join(["alpha1", *map(str, parts)])
     return b32encode(sha256(cause.encode()).digest())[:26].decode("ascii")
+
+
+def rupees(price: float | Decimal) -> Decimal:
+    """The exact decimal that a price stands for, to four decimals and without an exponent.
+
+    A float is read as the shortest number that rounds to it, which is the one that was written.
+    """
+    exact = round(price if isinstance(price, Decimal) else Decimal(repr(price)), MAX_DECIMALS).normalize()
+    return exact if exact.as_tuple().exponent <= 0 else exact.quantize(Decimal(1))  # type: ignore[operator]
 
 
 def microseconds(moment: datetime) -> int:

@@ -50,6 +50,7 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
 
 
 def state_option(command: Command) -> Command:
+    """`--state DIR`, or `ALPHA_STATE`."""
     return click.option(
         "--state", type=click.Path(file_okay=False, path_type=Path), envvar="ALPHA_STATE",
         help="Folder that makes the stage durable.  [env: ALPHA_STATE]",
@@ -61,7 +62,9 @@ def reads_stdin(ctx: click.Context) -> None:
     build: Build = ctx.obj
     if not build.fused and sys.stdin is not None and sys.stdin.isatty():
         click.echo(ctx.get_help(), err=True)
-        click.echo(f"\nalpha {ctx.info_name}: reads events from a pipe, as in: alpha feed | alpha {ctx.info_name}", err=True)
+        click.echo(
+            f"\nalpha {ctx.info_name}: reads events from a pipe, as in: alpha feed | alpha {ctx.info_name}", err=True
+        )
         ctx.exit(2)
 
 

@@ -152,7 +152,7 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
             assert decoder is not None
             arriving = _arriving(decoder, chain, stdin)
         else:
-            arriving = _made(source, shutdown)
+            arriving = made_batches(source, shutdown)
         code = _pump(arriving, chain, stages, bad, pipe)
     except LeaveNow as leave:
         _say(source, stages, str(leave))
@@ -219,7 +219,7 @@ def _arriving(decoder: LineDecoder, chain: Chain, fd: int) -> Iterator[Batch]:
             yield decoder.batch(block)
 
 
-def _made(source: Source, shutdown: Shutdown) -> Iterator[Batch]:
+def made_batches(source: Source, shutdown: Shutdown) -> Iterator[Batch]:
     """The batches of `source` between `hello` and `eof`."""
     yield batch_of([Hello(wire=WIRE, source=source.description, version=__version__)])
     count = 0
@@ -249,14 +249,19 @@ def _say(source: Source | None, stages: Sequence[Stage], message: str) -> None:
     sys.stderr.write(f"alpha {name}: {printable(message, 500)}\n")
 
 
-def _count(source: Source | None, stages: Sequence[Stage], decoder: LineDecoder | None, chain: Chain, bad: BadLines) -> None:
+def _count(
+    source: Source | None, stages: Sequence[Stage], decoder: LineDecoder | None, chain: Chain, bad: BadLines
+) -> None:
     """One line of counters for each stage, on stderr."""
-    for place, part in enumerate([*([source] if source else []), *stages]):
+    parts: list[Source | Stage] = [*([source] if source else []), *stages]
+    for place, part in enumerate(parts):
         if part.options.quiet:
             continue
         counts: dict[str, int] = {}
         if place == 0 and decoder is not None:
-            counts.update({"in": decoder.lines_in, "accepted": decoder.lines_in - bad.rejected, "rejected": bad.rejected})
+            counts.update(
+                {"in": decoder.lines_in, "accepted": decoder.lines_in - bad.rejected, "rejected": bad.rejected}
+            )
         counts.update(part.counts())
         if place == len(stages) - (source is None):
             counts["out"] = chain.lines_out

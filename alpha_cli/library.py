@@ -1,0 +1,56 @@
+"""alpha as a library: pipelines as iterators of events, for tests and notebooks.
+
+    from alpha_cli import pipe
+    for event in pipe("feed | run-strategy momentum | risk | paper"):
+        print(event)
+
+The stages are those of the command line, so what comes out is what the shell would have got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from alpha_cli.batch import batch_of
+from alpha_cli.chain import Chain
+from alpha_cli.errors import UsageError
+from alpha_cli.events import Event, decode
+from alpha_cli.shutdown import Shutdown
+from alpha_cli.stage import Stage, made_batches
+
+
+def pipe(pipeline: str) -> Iterator[Any]:
+    """The events that come out of `pipeline`, which begins with `feed`. Raises `AlphaError`."""
+    from alpha_cli.pipe.command import build
+
+    source, stages = build(pipeline)
+    if source is None:
+        raise UsageError("the pipeline reads nothing: begin it with feed, or give events to replay()")
+    yield from _events(Chain(stages), stages, made_batches(source, Shutdown(drain=0)))
+
+
+def replay(events: Iterable[Event], pipeline: str) -> Iterator[Any]:
+    """What comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
+    from alpha_cli.pipe.command import build
+
+    source, stages = build(pipeline)
+    if source is not None:
+        raise UsageError("the pipeline has a source of its own: leave out feed, or use pipe()")
+    yield from _events(Chain(stages), stages, (batch_of([event]) for event in events))
+
+
+def _events(chain: Chain, stages: Iterable[Stage], batches: Iterable[Any]) -> Iterator[Any]:
+    try:
+        for batch in batches:
+            data = chain.process(batch)
+            for stage in stages:
+                stage.commit()
+            yield from map(decode, data.split(b"\n")[:-1])
+        data = chain.finish()
+        for stage in stages:
+            stage.commit()
+        yield from map(decode, data.split(b"\n")[:-1])
+    finally:
+        for stage in stages:
+            stage.release()

@@ -1,0 +1,68 @@
+"""`alpha risk`: options and wiring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from alpha_cli.events import Control, Signal
+from alpha_cli.options import reads_stdin, stage_options, state_option
+from alpha_cli.stage import Options, Stage
+
+
+@click.command("risk")
+@click.option("--config", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Limits, instead of the nearest risk.yaml.")  # fmt: skip
+@click.option("--instruments", "master", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Kite's instrument dump (CSV, .gz); what is not in it is denied.")  # fmt: skip
+@state_option
+@stage_options(bad="fail")
+@click.pass_context
+def command(ctx: click.Context, file: Path | None, master: Path | None, state: Path | None, options: Options) -> Stage:
+    """Turn each signal into an order or a denial with a stable code.
+
+    Limits come from risk.yaml in $ALPHA_CONFIG_DIR, ./configs or the packaged configs. While a file
+    HALT is in the state folder everything is denied, and the exit code is 80.
+
+    \b
+    Example:
+        alpha feed | alpha run-strategy momentum | alpha risk | grep '"type":"denial"'
+        alpha feed day.ndjson | alpha run-strategy momentum | alpha risk --config strict.yaml | alpha paper
+    """
+    reads_stdin(ctx)
+    from alpha_cli.risk.config import load_limits
+    from alpha_cli.risk.engine import RiskEngine
+
+    instruments = None
+    if master is not None:
+        from alpha_cli.instruments import read_instruments
+
+        instruments = read_instruments(master)
+    market = ctx.obj.market
+    engine = RiskEngine(
+        load_limits(file),
+        market,
+        instruments=instruments,
+        halt_reason=lambda: None if state is None else _halt_file(state),
+    )
+    return Stage(
+        "risk",
+        {Signal: engine.on_signal, Control: engine.on_control},
+        options,
+        market=market,
+        counts=engine.counts,
+        exit_code=engine.exit_code,
+    )
+
+
+def _halt_file(state: Path) -> str | None:
+    """Why trading is halted by the file HALT in `state`. What cannot be looked at counts as halted."""
+    path = state / "HALT"
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{path} cannot be looked at: {error.strerror}"
+    return f"{path} exists"

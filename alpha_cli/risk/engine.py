@@ -1,0 +1,124 @@
+"""The step of `risk`: each signal becomes an order or a denial; nothing passes unchecked.
+
+Exposure counts orders entered, not only filled. What a control needs and does not have denies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from alpha_cli.calendar import SessionHours
+from alpha_cli.errors import Halted
+from alpha_cli.events import Control, Denial, Event, Order, Signal, derive_id, rupees
+from alpha_cli.market import Market
+from alpha_cli.risk.checks import Facts, Refusal, refusal
+from alpha_cli.risk.config import Limits
+
+
+class RiskEngine:
+    """Decides on signals by `limits`, in the light of `market`.
+
+    `halt_reason` says why trading is halted from outside the stream, or None; it is asked before
+    every order. `instruments` is the master, if there is one.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        market: Market,
+        *,
+        instruments: Mapping[int, Any] | None = None,
+        halt_reason: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._limits = limits
+        self._limits_hash = limits.hash()
+        self._market = market
+        self._instruments = instruments
+        self._halt_reason = halt_reason
+        self._halted_in_stream: str | None = None
+        self._hours = SessionHours()
+        self._seen: set[str] = set()
+        self._positions: dict[tuple[str, int], int] = {}
+        self.orders = 0
+        self.denials = 0
+
+    def on_signal(self, signal: Signal) -> Iterable[Event]:
+        """The order or the denial that `signal` leads to."""
+        facts = self._facts(signal)
+        self._seen.add(signal.signal_id)
+        refused = refusal(facts)
+        if refused is not None:
+            self.denials += 1
+            return (self._denial(signal, refused),)
+        self.orders += 1
+        self._positions[signal.broker, signal.instrument_token] = facts.position + facts.change
+        return (self._order(signal, facts),)
+
+    def on_control(self, control: Control) -> Iterable[Event]:
+        """A halt or resume that a person put into the stream."""
+        if control.action == "halt":
+            self._halted_in_stream = control.reason or f"by {control.by or 'a control event'}"
+        elif control.action == "resume":
+            self._halted_in_stream = None
+        return ()
+
+    def halted(self) -> str | None:
+        """Why trading is halted, or None."""
+        return self._halted_in_stream or self._halt_reason()
+
+    def exit_code(self) -> int:
+        return Halted.exit_code if self.halted() is not None else 0
+
+    def counts(self) -> Mapping[str, int]:
+        return {"orders": self.orders, "denials": self.denials}
+
+    def _facts(self, signal: Signal) -> Facts:
+        token = signal.instrument_token
+        tick = self._market.last(token)
+        now = self._market.now
+        times = [signal.timestamp] if now is None else [signal.timestamp, now]
+        return Facts(
+            signal=signal,
+            limits=self._limits.of(signal.broker),
+            halted=self.halted(),
+            repeated=signal.signal_id in self._seen,
+            known=None if self._instruments is None else token in self._instruments,
+            reference=None if tick is None else rupees(tick.last_price),
+            position=self._positions.get((signal.broker, token), 0),
+            now=now,
+            outside_session=next((time for time in times if not self._hours.contains(time)), None),
+        )
+
+    def _order(self, signal: Signal, facts: Facts) -> Order:
+        assert signal.quantity is not None
+        assert signal.signal_type != "HOLD"
+        return Order(
+            order_id=derive_id("order", signal.signal_id),
+            signal_id=signal.signal_id,
+            strategy_id=signal.strategy_id,
+            broker=signal.broker,
+            instrument_token=signal.instrument_token,
+            side=signal.signal_type,
+            quantity=signal.quantity,
+            timestamp=facts.now or signal.timestamp,
+            order_type=signal.order_type,
+            price=signal.price if signal.order_type == "LIMIT" else None,
+            product=signal.product,
+            reference_price=facts.reference,
+            limits_hash=self._limits_hash,
+            confidence=signal.confidence,
+            metadata=signal.metadata,
+        )
+
+    def _denial(self, signal: Signal, refused: Refusal) -> Denial:
+        return Denial(
+            signal_id=signal.signal_id,
+            strategy_id=signal.strategy_id,
+            broker=signal.broker,
+            code=refused.code,
+            message=refused.message,
+            timestamp=self._market.now or signal.timestamp,
+            limit=refused.limit,
+            observed=refused.observed,
+        )

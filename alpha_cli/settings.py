@@ -1,0 +1,148 @@
+"""What people write: where configuration files are, how they are read, and the settings of a deployment.
+
+A file is looked for in the folder of `$ALPHA_CONFIG_DIR`, in `./configs` and among the packaged
+ones. It is YAML, checked by a pydantic model that refuses what it does not know.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from alpha_cli.errors import ConfigurationError, printable
+
+MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A part of a configuration: immutable, and a key that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Settings(Strict):
+    """`alpha.yaml`: what holds for a whole deployment."""
+
+    active_brokers: tuple[str, ...] = ("paper",)
+
+
+def packaged(folder: str) -> Path:
+    """The shipped `strategies` or `configs`: inside an installed package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    installed = here / "packaged" / folder
+    return installed if installed.is_dir() else here.parent / folder
+
+
+def config_folders() -> list[Path]:
+    """Where configuration files are looked for, nearest first."""
+    own = os.environ.get("ALPHA_CONFIG_DIR")
+    return [*([Path(own)] if own else []), Path("configs"), packaged("configs")]
+
+
+def find_config(name: str) -> Path:
+    """The file `name`, relative to the first folder that has it. Raises `ConfigurationError`."""
+    folders = config_folders()
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    looked = ", ".join(str(folder) for folder in folders[:-1])
+    raise ConfigurationError(f"no {name} in {looked} or among the packaged ones{_neighbours(name)}")
+
+
+def config_names(folder: str) -> list[str]:
+    """The names of the YAML files in `folder` of every configuration folder, sorted."""
+    return sorted({path.stem for base in config_folders() for path in (base / folder).glob("*.yaml")})
+
+
+def read_config(path: Path, model: type[Model]) -> Model:
+    """The file at `path` as `model`. Raises `ConfigurationError` naming file, key and mend."""
+    return validate(read_yaml(path), model, str(path))
+
+
+def load_settings() -> Settings:
+    """`alpha.yaml`, with `ALPHA_ACTIVE_BROKERS` (comma separated) before it."""
+    settings = read_config(find_config("alpha.yaml"), Settings)
+    brokers = os.environ.get("ALPHA_ACTIVE_BROKERS")
+    if brokers is not None:
+        names = tuple(name.strip() for name in brokers.split(",") if name.strip())
+        settings = settings.model_copy(update={"active_brokers": names})
+    return settings
+
+
+def validate(values: Any, model: type[Model], where: str) -> Model:
+    """`values` as `model`. Raises `ConfigurationError` with every fault on one line."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault, model) for fault in error.errors()[:5])
+        raise ConfigurationError(f"{where}: {printable(faults, 400)}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The YAML document at `path`, without aliases and without a key given twice."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    if len(text) > MAX_FILE:
+        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: not usable YAML: {' '.join(str(error).split())}") from None
+
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """Safe YAML, less two things that surprise: aliases, and the last of two equal keys winning."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  (as inherited)
+        keys = [key.value for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.YAMLError(f"key {min(twice)} is given twice, line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+def _fault(fault: Any, model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{where or 'the file'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+    from alpha_cli.cli import did_you_mean
+
+    return f"unknown key {where}{did_you_mean(str(fault['loc'][-1]), _keys_at(model, fault['loc'][:-1]))}"
+
+
+def _keys_at(model: Any, path: tuple[Any, ...]) -> list[str]:
+    """The keys that the model knows at `path`; for the suggestion in an error."""
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        annotation = field.annotation if field else None
+        inner = [arg for arg in getattr(annotation, "__args__", ()) if hasattr(arg, "model_fields")]
+        model = annotation if hasattr(annotation, "model_fields") else inner[0] if inner else model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _neighbours(name: str) -> str:
+    if "/" not in name:
+        return ""
+    folder, _, file = name.rpartition("/")
+    from alpha_cli.cli import did_you_mean
+
+    return did_you_mean(file.removesuffix(".yaml"), config_names(folder))

@@ -1,0 +1,142 @@
+"""The step of `run-strategy`: a tick to the signals of the strategies that follow its instrument.
+
+An instrument finds its strategies by one lookup, however many are loaded. Each strategy has a
+processor and a history of its own for each instrument. What a strategy raises stays with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from alpha_cli.calendar import AllHours, SessionHours
+from alpha_cli.events import Event, Signal, Tick, decode, derive_id, encode, microseconds
+from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
+
+Report = Callable[[str], None]
+_append = deque.append
+
+
+class Slot:
+    """One strategy on one instrument."""
+
+    __slots__ = ("brokers", "errors", "history", "process", "strategy_id")
+
+    def __init__(
+        self, strategy_id: str, processor: StrategyProcessor, brokers: Sequence[str], max_history: int = 100
+    ) -> None:
+        self.strategy_id = strategy_id
+        self.process = processor.process_tick
+        self.brokers = tuple(brokers)
+        self.history = History(maxlen=max_history)
+        self.errors = 0
+
+
+class Lane:
+    """One instrument: the strategies that follow it, and which of its ticks at one time this is."""
+
+    __slots__ = ("ordinal", "slots", "time")
+
+    def __init__(self) -> None:
+        self.slots: list[Slot] = []
+        self.time: Any = None
+        self.ordinal = 0
+
+
+class StrategyRunner:
+    """Hosts strategies. `on_tick` is the step; `report` is told of each failure worth a line."""
+
+    def __init__(self, *, all_hours: bool = False, report: Report = lambda _: None) -> None:
+        self._lanes: dict[int, Lane] = {}
+        self._hours: SessionHours = AllHours() if all_hours else SessionHours()
+        self._report = report
+        self.signals = 0
+        self.held = 0
+        self.errors = 0
+        self.outside_session = 0
+
+    def add(self, slot: Slot, instrument_token: int) -> None:
+        """Have `slot` follow an instrument."""
+        self._lanes.setdefault(instrument_token, Lane()).slots.append(slot)
+
+    def on_tick(self, tick: Tick) -> Iterable[Event]:
+        """The signals that `tick` causes, in the order the strategies were added."""
+        lane = self._lanes.get(tick.instrument_token)
+        if lane is None:
+            return ()
+        time = tick.timestamp
+        hours = self._hours
+        if not hours.open <= time < hours.close and not hours.contains(time):
+            self.outside_session += 1
+            return ()
+        if time == lane.time:
+            lane.ordinal += 1
+        else:
+            lane.time = time
+            lane.ordinal = 0
+        signals: list[Event] = []
+        for slot in lane.slots:
+            try:
+                result = slot.process(tick, slot.history)
+                if result is not None:
+                    signals += self._signals(slot, tick, lane.ordinal, result)
+            except Exception as error:  # whatever a strategy raises is its own affair
+                self._failed(slot, tick, error)
+            _append(slot.history, tick)
+        return signals
+
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "signals": self.signals, "held": self.held, "errors": self.errors, "outside_session": self.outside_session,
+        }  # fmt: skip
+
+    def _signals(self, slot: Slot, tick: Tick, ordinal: int, result: SignalResult) -> list[Signal]:
+        """One signal for each broker. What comes back from the codec is what another process would see."""
+        if not isinstance(result, SignalResult):
+            raise TypeError(f"process_tick returned {type(result).__name__}, not SignalResult or None")
+        if result.signal_type == "HOLD":
+            self.held += 1
+            return []
+        signals = [
+            decode(
+                encode(
+                    Signal(
+                        signal_id=signal_id(slot.strategy_id, broker, tick, ordinal),
+                        strategy_id=slot.strategy_id,
+                        instrument_token=tick.instrument_token,
+                        signal_type=result.signal_type,
+                        timestamp=tick.timestamp,
+                        broker=broker,
+                        quantity=result.quantity,
+                        price=result.price,  # type: ignore[arg-type]  # exact since it was made
+                        confidence=result.confidence,
+                        order_type=result.order_type,
+                        product=result.product,
+                        reasoning=result.reasoning,
+                        metadata=result.metadata,
+                    )
+                )
+            )
+            for broker in slot.brokers
+        ]
+        self.signals += len(signals)
+        return signals
+
+    def _failed(self, slot: Slot, tick: Tick, error: Exception) -> None:
+        self.errors += 1
+        slot.errors += 1
+        if not str(slot.errors)[1:].strip("0"):  # the 1st to 9th, 10th, 20th, ...: a flood stays readable
+            self._report(
+                f"{slot.strategy_id} on {tick.instrument_token} at {tick.timestamp.isoformat()}: "
+                f"{type(error).__name__}: {error} (failure {slot.errors}; other strategies go on)"
+            )
+
+
+def signal_id(strategy_id: str, broker: str, tick: Tick, ordinal: int) -> str:
+    """The id of what `strategy_id` says to `broker` because of a tick.
+
+    It depends on the cause alone: not on the place in the stream, the price, other strategies or the
+    parameters, so an edited configuration cannot mint a second order for one cause.
+    """
+    return derive_id("signal", strategy_id, broker, tick.instrument_token, microseconds(tick.timestamp), ordinal)

@@ -1,0 +1,82 @@
+"""What a strategy is: the one method it must have, what it is given and what it answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from decimal import Decimal
+from math import isfinite
+from typing import Any, NoReturn, Protocol, get_args, runtime_checkable
+
+import msgspec
+
+from alpha_cli.events import OrderType, Product, SignalType, Tick, rupees
+
+_SIGNAL_TYPES = frozenset(get_args(SignalType))
+_ORDER_TYPES = frozenset(get_args(OrderType))
+_PRODUCTS = frozenset(get_args(Product))
+
+
+class SignalResult(msgspec.Struct, frozen=True):
+    """A strategy's answer to a tick. Immutable; checked when it is made.
+
+    quantity is in units, price in rupees (kept as an exact decimal), confidence a fraction (0..100 is
+    taken for percent). HOLD says "I looked, and no". Raises `ValueError` for anything else.
+    """
+
+    signal_type: SignalType
+    quantity: int | None = None
+    price: Decimal | float | None = None
+    confidence: float | None = None
+    order_type: OrderType = "MARKET"
+    product: Product = "MIS"
+    reasoning: str | None = None
+    metadata: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        _one_of("signal_type", self.signal_type, _SIGNAL_TYPES)
+        _one_of("order_type", self.order_type, _ORDER_TYPES)
+        _one_of("product", self.product, _PRODUCTS)
+        if self.quantity is not None and (type(self.quantity) is not int or self.quantity <= 0):
+            raise ValueError(f"quantity {self.quantity!r} is not a positive whole number")
+        if self.price is not None:
+            if not isfinite(self.price) or self.price <= 0:
+                raise ValueError(f"price {self.price!r} is not a positive number")
+            msgspec.structs.force_setattr(self, "price", rupees(self.price))
+        if self.confidence is not None:
+            if not 0 <= self.confidence <= 100:
+                raise ValueError(f"confidence {self.confidence!r} is not within 0..1 or 0..100")
+            if self.confidence > 1:
+                msgspec.structs.force_setattr(self, "confidence", self.confidence / 100)
+
+
+class History(deque[Tick]):
+    """The earlier ticks of one instrument, oldest first. To a strategy it is read-only.
+
+    The runner appends through `deque`, which is as quick as a deque and leaves strategies no way in.
+    """
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("history is read-only")
+
+    append = appendleft = extend = extendleft = insert = pop = popleft = remove = _refuse
+    clear = reverse = rotate = _refuse
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+
+
+@runtime_checkable
+class StrategyProcessor(Protocol):
+    """The minimal contract. Pure: no input or output, no clock, no chance.
+
+    A processor may name the `tick_fields` it uses besides token, time and price, which saves decoding
+    the rest, and the `min_history` it needs.
+    """
+
+    def process_tick(self, tick: Tick, history: Sequence[Tick]) -> SignalResult | None:
+        """The answer to `tick`; `history` holds the earlier ticks, without this one."""
+        ...
+
+
+def _one_of(field: str, value: object, allowed: frozenset[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{field} {value!r} is not one of {', '.join(sorted(allowed))}")

@@ -1,0 +1,68 @@
+"""Momentum: follow a price that has moved further than usual.
+
+The return over the last `lookback` ticks is p / p[lookback ticks ago] - 1. Where it crosses above
++threshold the strategy buys, where it crosses below -threshold it sells; while it stays beyond, it
+says nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from alpha_cli import SignalResult, Tick
+
+
+class Parameters(BaseModel):
+    """What may be set, with bounds and units."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lookback: int = Field(20, ge=1, le=10_000, description="ticks")
+    threshold: float = Field(0.0005, gt=0, lt=1, description="fraction of the price")
+    quantity: int = Field(1, ge=1, le=1_000_000, description="units of the instrument")
+    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
+    product: Literal["MIS", "CNC", "NRML"] = "MIS"
+
+
+class Momentum:
+    """See the module. `history` holds the earlier ticks, oldest first."""
+
+    tick_fields = ()  # of a tick, only token, time and price
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._lookback = parameters.lookback
+        self._threshold = parameters.threshold
+        self.min_history = parameters.lookback + 1
+
+    def process_tick(self, tick: Tick, history: Sequence[Tick]) -> SignalResult | None:
+        lookback = self._lookback
+        if len(history) < lookback:
+            return None
+        change = tick.last_price / history[-lookback].last_price - 1
+        threshold = self._threshold
+        if -threshold <= change <= threshold:
+            return None
+        # Crossed just now? The tick before must not have been beyond on the same side.
+        if len(history) > lookback:
+            before = history[-1].last_price / history[-lookback - 1].last_price - 1
+            if before > threshold if change > 0 else before < -threshold:
+                return None
+        parameters = self._parameters
+        return SignalResult(
+            "BUY" if change > 0 else "SELL",
+            quantity=parameters.quantity,
+            price=tick.last_price,
+            confidence=min(abs(change) / (2 * threshold), 1.0),
+            order_type=parameters.order_type,
+            product=parameters.product,
+            reasoning=f"return over {lookback} ticks {change:+.6f}, threshold {threshold}",
+        )
+
+
+def create_processor(**parameters: object) -> Momentum:
+    """A processor for one instrument. Raises `pydantic.ValidationError`."""
+    return Momentum(Parameters.model_validate(parameters))
