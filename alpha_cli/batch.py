@@ -80,7 +80,8 @@ class LineDecoder:
         try:
             events = list(map(self._decode, lines))
         except DECODE_ERRORS:
-            events = [self.event(index, line) for index, line in enumerate(lines)]
+            # In the order of the lines, whatever is wrong with them: the first is the one to name.
+            events = [self.verified(index, line, self.event(index, line)) for index, line in enumerate(lines)]
         return Batch(data, lines, events)
 
     def event(self, index: int, line: bytes) -> Any:

@@ -7,7 +7,7 @@ never is, so that a recording which repeats Friday under Saturday's date trades 
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from datetime import MAXYEAR, MINYEAR, date, datetime, time
 from typing import NamedTuple
 
 from alpha_cli.events import IST
@@ -44,6 +44,8 @@ class SessionHours:
         self._day: date | None = None
 
     def contains(self, moment: datetime) -> bool:
+        if not MINYEAR < moment.year < MAXYEAR:
+            return False  # in another zone it may lie outside what a date can say
         day = moment.astimezone(IST).date()
         if day != self._day or moment.tzinfo is not self.open.tzinfo:
             self._day = day

@@ -37,6 +37,7 @@ class Chain:
         self._watched = self._markets[0].watched if self._markets else {}
         self._closed = False
         self.session_open = False
+        self.failure: BadData | None = None  # why to stop after what was handled so far
         self.code = 0
         self.lines_out = 0
 
@@ -47,27 +48,22 @@ class Chain:
         for index, event, added in self._noteworthy(batch):
             self._absorb(batch, absorbed, index)
             absorbed = index + 1
-            if event is BAD or event is BLANK:
+            good = event is not BAD and event is not BLANK
+            before, after = self._handled(event, added) if good else ([], [])
+            if self._stops_at(event, batch):
                 out.drop(index)
-                if self._decoder is not None and self._decoder.failed:
+                if self._decoder is not None:
                     self._decoder.done(index + 1)
-                    break
+                break
+            if not good:
+                out.drop(index)
                 continue
-            if isinstance(event, self._tick_type | Tick):
-                self._closed = False
-                for market in self._markets:
-                    market.put(event)
-            else:
-                self._track_session(event)
-            before, after = self._around(event, added)
             if before:
                 out.insert(index, before)
             if after:
                 out.insert(index + 1, after)
         else:
-            if absorbed < len(batch.lines):
-                self._closed = False
-                self._absorb(batch, absorbed, len(batch.lines))
+            self._absorb(batch, absorbed, len(batch.lines))
             out.rest()
             if self._decoder is not None:
                 self._decoder.done(len(batch.lines))
@@ -76,10 +72,12 @@ class Chain:
 
     def finish(self) -> bytes:
         """What the stages say at the end of input, unless an `eof` had them say it."""
-        if self._closed:
-            return b""
         events: list[Any] = []
+        reached = self._closed  # by that eof, which goes no further than the first stage that does not forward
         for place, stage in enumerate(self._stages):
+            if reached:
+                reached = stage.forward
+                continue
             for event in stage.close():
                 self._push(place + 1, event, events)
         self.lines_out += len(events)
@@ -130,6 +128,7 @@ class Chain:
         """Tell the markets of the plain ticks in between."""
         if start == end:
             return
+        self._closed = False
         for market in self._markets:
             if batch.events is None:
                 market.absorb_lines(batch.lines[start:end])
@@ -137,6 +136,24 @@ class Chain:
                 market.absorb(batch.events[start:end])
 
     # --- one event through the stages --------------------------------------------------------
+
+    def _handled(self, event: Any, added: Iterable[Event] | None) -> tuple[list[Any], list[Any]]:
+        """What comes out before and after the line of `event`, once markets and session know of it."""
+        if isinstance(event, self._tick_type | Tick):
+            self._closed = False
+            for market in self._markets:
+                market.put(event)
+        else:
+            self._track_session(event)
+            if self.failure is not None:
+                return [], []
+        return self._around(event, added)
+
+    def _stops_at(self, event: Any, batch: Batch) -> bool:
+        """Is this the line that ends the run: bad, or in need of a kept tick that is, or of a newer wire?"""
+        if self._decoder is not None and self._decoder.failed:
+            return event is BAD or batch.events is None
+        return self.failure is not None
 
     def _around(self, event: Event, added: Iterable[Event] | None) -> tuple[list[Any], list[Any]]:
         """What comes out before and after the line of `event`."""
@@ -171,7 +188,10 @@ class Chain:
         self._closed = False
         if type(event) is Hello:
             if event.wire > WIRE:
-                raise BadData(f"the input is wire version {event.wire}, this alpha reads {WIRE}; install a newer alpha")
+                self.failure = BadData(
+                    f"the input is wire version {event.wire}, this alpha reads {WIRE}; install a newer alpha"
+                )
+                return
             if self.session_open:  # the recording before this one ended without its eof
                 self.code = max(self.code, TryAgain.exit_code)
             self.session_open = True

@@ -6,6 +6,7 @@ and `alpha --help` with nothing.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from alpha_cli import __version__
-from alpha_cli.errors import EXIT_CODES, AlphaError, printable
+from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, printable
 
 #: name -> (module with the click command `command`, one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -78,13 +79,19 @@ def did_you_mean(word: str, known: Sequence[str] | dict[str, Any]) -> str:
 
 
 @click.group(
-    cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    help=HELP,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="alpha")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """The group; its help is `HELP`."""
-    if ctx.invoked_subcommand is not None and ctx.obj is None:
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+    if ctx.obj is None:
         from alpha_cli.options import Build
 
         ctx.obj = Build()
@@ -92,8 +99,8 @@ def cli(ctx: click.Context) -> None:
 
 def execute(argv: Sequence[str]) -> int:
     """Run one command line; the exit code. Every error comes out as one line on stderr."""
-    name = next((word for word in argv if word in COMMANDS), "")
-    program = f"alpha {name}".strip()
+    name = next((word for word in argv if not word.startswith("-")), "")
+    program = f"alpha {name}" if name in COMMANDS else "alpha"
     try:
         made = cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
         if made is None or isinstance(made, int):
@@ -111,6 +118,12 @@ def execute(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except OSError as error:
+        if os.environ.get("ALPHA_DEBUG"):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still unwritten must not fail once more at exit
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain(program, f"{where}{error.strerror or error}", InputOutputError.exit_code)
     except Exception as error:
         if os.environ.get("ALPHA_DEBUG"):
             raise
@@ -123,6 +136,20 @@ def _complain(program: str, message: str, code: int) -> int:
     return code
 
 
+def _hold_standard_descriptors() -> None:
+    """Keep 0, 1 and 2 from being given to the next file opened, where the caller closed one of them.
+
+    Opened the wrong way round, so that reading or writing fails as it would on a closed one.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if fd else os.O_WRONLY)
+
+
 def main() -> NoReturn:
     """The console command."""
+    _hold_standard_descriptors()
+    gc.disable()  # starting makes many objects and no garbage; the loop switches it on again
     sys.exit(execute(sys.argv[1:]))

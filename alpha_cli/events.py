@@ -11,6 +11,7 @@ are units of the instrument. Market data travels as floats, money as `Decimal`, 
 from __future__ import annotations
 
 import re
+from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias, Union
@@ -24,7 +25,7 @@ WIRE = 1
 MAX_LINE = 1 << 20  # bytes, without the newline
 MAX_DEPTH = 32
 MAX_DECIMALS = 4
-MAX_AMOUNT = Decimal(10) ** 12  # rupees; larger is a corrupted number, not a trade
+MAX_DIGITS = 12  # of an amount before the point; more is a corrupted number, not a trade
 
 IST = timezone(timedelta(hours=5, minutes=30))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,9 +44,9 @@ Product: TypeAlias = Literal["MIS", "CNC", "NRML"]
 Validity: TypeAlias = Literal["DAY", "IOC"]
 
 
-def _written(value: str) -> Any:
+def _written(default: Any) -> Any:
     """A default that is written out all the same: an order should say what it is."""
-    return msgspec.field(default_factory=lambda: value)
+    return msgspec.field(default_factory=lambda: copy(default))
 
 
 class Ohlc(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -206,8 +207,8 @@ class OrderUpdate(Event, frozen=True, tag="order_update"):
     signal_id: Name | None = None
     strategy_id: Name | None = None
     broker_order_id: str | None = None
-    filled_quantity: Volume = 0
-    pending_quantity: Volume = 0
+    filled_quantity: Volume = _written(0)
+    pending_quantity: Volume = _written(0)
     average_price: Rupees | None = None
     message: str | None = None
     timestamp: Time | None = None
@@ -254,7 +255,7 @@ class Portfolio(Event, frozen=True, tag="portfolio"):
     unrealised_pnl: Rupees
     charges: Rupees
     timestamp: Time | None = None
-    positions: list[Position] = []
+    positions: list[Position] = _written([])
 
 
 class Gap(Event, frozen=True, tag="gap"):
@@ -281,7 +282,7 @@ class Eof(Event, frozen=True, tag="eof"):
     """Closes a session; `code` is the exit code every stage that sees it ends with."""
 
     ok: bool
-    code: int
+    code: Annotated[int, Meta(ge=0, le=255)]
     reason: str | None = None
     count: int | None = None
 
@@ -369,18 +370,23 @@ def parse_object(line: bytes) -> dict[str, Any]:
         line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadLine(f"not UTF-8 at byte {error.start}") from None
-    check_depth(line)
     try:
         record = msgspec.json.decode(line)
+    except RecursionError:
+        raise BadLine(f"nested deeper than {MAX_DEPTH}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadLine(f"not JSON: {error}") from None
+    check_depth(line)
     if not isinstance(record, dict):
         raise BadLine("not a JSON object")
     return record
 
 
 def check_depth(line: bytes) -> None:
-    """Refuse nesting over `MAX_DEPTH`. Counting brackets settles all but strange lines."""
+    """Refuse nesting over `MAX_DEPTH`. Counting brackets settles all but strange lines.
+
+    `line` must be well-formed: where a string does not end, looking for strings takes quadratic time.
+    """
     if line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
         return
     depth = 0
@@ -400,7 +406,7 @@ def check_money(line: bytes, event: Any) -> None:
     check_depth(line)
     import json  # only money lines pay for it
 
-    json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_not_finite)
+    json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_not_finite, parse_int=str, parse_float=str)
     for field in event.__struct_fields__:
         value = getattr(event, field)
         if isinstance(value, Decimal):
@@ -413,7 +419,7 @@ def check_money(line: bytes, event: Any) -> None:
 def check_rupees(field: str, value: Decimal) -> None:
     """Refuse an amount that is not finite, is absurdly large or has more than four decimals."""
     exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or abs(value) >= MAX_AMOUNT:
+    if not isinstance(exponent, int) or value.adjusted() >= MAX_DIGITS:
         raise BadLine(f"{field} {value} is not an amount of rupees")
     if exponent < -MAX_DECIMALS and value != round(value, MAX_DECIMALS):
         raise BadLine(f"{field} {value} has more than {MAX_DECIMALS} decimals")

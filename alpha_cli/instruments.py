@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +27,9 @@ class Instrument(NamedTuple):
 def read_instruments(path: Path) -> dict[int, Instrument]:
     """token -> instrument, from Kite's dump. Raises `NoInput` or `BadData`."""
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            return {
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            master = {
                 int(row["instrument_token"]): Instrument(
                     int(row["instrument_token"]),
                     row.get("exchange") or "",
@@ -39,7 +41,12 @@ def read_instruments(path: Path) -> dict[int, Instrument]:
             }
     except FileNotFoundError:
         raise NoInput(f"instrument master {path} does not exist; Kite gives it at api.kite.trade/instruments") from None
+    except (
+        KeyError, ValueError, TypeError, ArithmeticError, csv.Error, EOFError, zlib.error, gzip.BadGzipFile
+    ) as error:  # fmt: skip
+        raise BadData(f"instrument master {path} is not Kite's CSV: {type(error).__name__} {error}") from None
     except OSError as error:
         raise NoInput(f"instrument master {path}: {error.strerror or error}") from None
-    except (KeyError, ValueError, TypeError, csv.Error, EOFError) as error:
-        raise BadData(f"instrument master {path} is not Kite's CSV: {type(error).__name__} {error}") from None
+    if not master:
+        raise BadData(f"instrument master {path} has no instruments")
+    return master

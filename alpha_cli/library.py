@@ -47,6 +47,8 @@ def _events(chain: Chain, stages: Iterable[Stage], batches: Iterable[Any]) -> It
             for stage in stages:
                 stage.commit()
             yield from map(decode, data.split(b"\n")[:-1])
+            if chain.failure is not None:
+                raise chain.failure
         data = chain.finish()
         for stage in stages:
             stage.commit()

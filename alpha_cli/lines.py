@@ -40,25 +40,21 @@ def blocks(read: Callable[[], bytes]) -> Iterator[Block]:
     """Complete lines, as many at a time as `read` brings; `read` gives b"" at the end."""
     tail = b""
     while chunk := read():
+        cut = chunk.find(b"\n")
+        length = len(tail) + (cut if cut >= 0 else len(chunk))
+        if length > MAX_LINE:
+            prefix = (tail + chunk)[:KEPT_OF_LONG_LINE]
+            while cut < 0 and (chunk := read()):
+                cut = chunk.find(b"\n")
+                length += cut if cut >= 0 else len(chunk)
+            yield LongLine(prefix, length)
+            tail, chunk = b"", chunk[cut + 1 :]
         end = chunk.rfind(b"\n") + 1
         if end:
             yield tail + chunk[:end] if tail else chunk[:end]
             tail = chunk[end:]
         else:
             tail += chunk
-        if len(tail) > MAX_LINE:
-            prefix, length = tail[:KEPT_OF_LONG_LINE], len(tail)
-            tail = b""
-            while (chunk := read()) and (cut := chunk.find(b"\n")) < 0:
-                length += len(chunk)
-            yield LongLine(prefix, length + (cut if chunk else 0))
-            if not chunk:
-                return
-            rest = chunk[cut + 1 :]
-            end = rest.rfind(b"\n") + 1
-            if end:
-                yield rest[:end]
-            tail = rest[end:]
     if tail:
         yield LastLine(tail)
 

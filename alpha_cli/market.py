@@ -82,21 +82,28 @@ class Market:
 
     def last(self, token: int) -> Any | None:
         """The newest tick of `token`, or None if there was none."""
-        line = self._lines.pop(_key(token), None)
-        if line is not None:
-            tick = self._decoded(line)
-            if tick is None:
-                self._ticks.pop(token, None)  # what was known is older than what cannot be read
-            else:
-                self._ticks[token] = tick
+        self._settle(_key(token))
         return self._ticks.get(token)
 
     @property
     def now(self) -> datetime | None:
         """The time of the newest tick: what a filter takes for the time of day."""
         if isinstance(self._newest, bytes):
-            self._newest = self._decoded(self._newest)
+            self._settle(self._newest[_KEY])
         return None if self._newest is None else self._newest.timestamp
+
+    def _settle(self, key: bytes) -> None:
+        """Decode the line kept under `key`, if there is one; each line is decoded, and reported, once."""
+        line = self._lines.pop(key, None)
+        if line is None:
+            return
+        tick = self._decoded(line)
+        if tick is None:  # what was known is older than what cannot be read
+            self._ticks.pop(int(key.partition(b",")[0]), None)
+        else:
+            self._ticks[tick.instrument_token] = tick
+        if line is self._newest:
+            self._newest = tick
 
     def _decoded(self, line: bytes) -> Any | None:
         assert self.decode is not None

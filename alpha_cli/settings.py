@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+# pydantic would ask every installed package whether it has a plugin, which costs time at each start
+# and lets any of them into the checking of limits.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from alpha_cli.errors import ConfigurationError, printable
 
 MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
+MAX_DEPTH = 32  # of nesting
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -51,15 +57,22 @@ def find_config(name: str) -> Path:
     """The file `name`, relative to the first folder that has it. Raises `ConfigurationError`."""
     folders = config_folders()
     for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
+        try:
+            if (folder / name).is_file():
+                return folder / name
+        except OSError as error:  # it may be there: falling back to another file would be a guess
+            raise ConfigurationError(f"{folder / name}: {error.strerror}") from None
     looked = ", ".join(str(folder) for folder in folders[:-1])
     raise ConfigurationError(f"no {name} in {looked} or among the packaged ones{_neighbours(name)}")
 
 
 def config_names(folder: str) -> list[str]:
     """The names of the YAML files in `folder` of every configuration folder, sorted."""
-    return sorted({path.stem for base in config_folders() for path in (base / folder).glob("*.yaml")})
+    names: set[str] = set()
+    for base in config_folders():
+        with suppress(OSError):  # a folder that cannot be looked into offers nothing
+            names.update(path.stem for path in (base / folder).glob("*.yaml"))
+    return sorted(names)
 
 
 def read_config(path: Path, model: type[Model]) -> Model:
@@ -87,7 +100,7 @@ def validate(values: Any, model: type[Model], where: str) -> Model:
 
 
 def read_yaml(path: Path) -> Any:
-    """The YAML document at `path`, without aliases and without a key given twice."""
+    """The YAML document at `path`, without aliases, deep nesting or a key given twice."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE + 1)
@@ -96,34 +109,44 @@ def read_yaml(path: Path) -> Any:
     if len(text) > MAX_FILE:
         raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
     try:
+        _check_shape(text)
         return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # what odd tags raise
         raise ConfigurationError(f"{path}: not usable YAML: {' '.join(str(error).split())}") from None
 
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_SafeLoader):  # type: ignore[misc]
-    """Safe YAML, less two things that surprise: aliases, and the last of two equal keys winning."""
+def _check_shape(text: bytes) -> None:
+    """Refuse aliases, and nesting that would overflow the stack of the parser in C."""
+    depth = 0
+    for event in yaml.parse(text, _SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*{event.anchor}) are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH}")
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """Safe YAML in which a key given twice is an error, and not the last of them winning."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  (as inherited)
-        keys = [key.value for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.YAMLError(f"key {min(twice)} is given twice, line {node.start_mark.line + 1}")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.YAMLError(f"key {name} is given twice, line {key.start_mark.line + 1}")
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
 def _fault(fault: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] != "extra_forbidden":
-        return f"{where or 'the file'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+        observed = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
+        return f"{where or 'the file'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{observed}"
     from alpha_cli.cli import did_you_mean
 
     return f"unknown key {where}{did_you_mean(str(fault['loc'][-1]), _keys_at(model, fault['loc'][:-1]))}"

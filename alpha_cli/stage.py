@@ -8,16 +8,18 @@ counters and exit codes. A step does no input or output and knows no clock.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from alpha_cli import __version__
 from alpha_cli.bad_lines import FAIL, BadLines
 from alpha_cli.batch import Batch, LineDecoder, batch_of
 from alpha_cli.chain import Chain
-from alpha_cli.errors import AlphaError, ReaderGone, TryAgain, printable
+from alpha_cli.errors import AlphaError, InputOutputError, ReaderGone, TryAgain, printable
 from alpha_cli.events import WIRE, Eof, Event, Hello, Tick
 from alpha_cli.lines import LastLine, LongLine, Writer, blocks, reader
 from alpha_cli.market import Market
@@ -147,6 +149,8 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     _give_decoder(stages, decoder, bad)
     chain = Chain(stages, decoder)
     pipe = Writer(stdout)
+    gc.freeze()  # what start-up made stays; see cli.main
+    gc.enable()
     try:
         if source is None:
             assert decoder is not None
@@ -180,11 +184,13 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
             data = chain.process(batch)
             _commit(stages)
             out.write(data)
-            if bad.failure is not None:
-                raise bad.failure
+            if problem := bad.failure or chain.failure:
+                raise problem
         data = chain.finish()
         _commit(stages)
         out.write(data)
+        if bad.failure is not None:  # a kept tick that only the end asked for
+            raise bad.failure
     except ReaderGone:
         raise
     except AlphaError as error:
@@ -192,7 +198,8 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
         if chain.session_open and all(stage.forward for stage in stages):
             # The stages after us end with the cause, and not with a mere "upstream ended early".
             eof = Eof(ok=False, code=error.exit_code, reason=printable(str(error), 200))
-            out.write(batch_of([eof]).data)
+            with suppress(InputOutputError):  # what failed may be the writing
+                out.write(batch_of([eof]).data)
     if failure is not None:
         _say(None, stages, str(failure))
         return failure.exit_code

@@ -11,21 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
-from alpha_cli.errors import BadLine, printable
-from alpha_cli.events import IST, Depth, Level, Ohlc, Tick, TickPrice
+from alpha_cli.errors import BadLine
+from alpha_cli.events import IST, Tick
 from alpha_cli.feed.names import Plan, plan_of
 from alpha_cli.feed.times import parse_time
+from alpha_cli.feed.values import DROPPED_AS, FLAT_OHLC, OPTIONAL, Negative, last_price, quantity, shown, whole
 
 _TIMES = ("exchange_timestamp", "timestamp", "last_trade_time", "received_at")
+_OTHER_TIMES = frozenset({"last_trade_time", "received_at"})
 _QUANTITIES = frozenset({
     "volume_traded", "last_traded_quantity", "total_buy_quantity", "total_sell_quantity",
     "oi", "oi_day_high", "oi_day_low",
 })  # fmt: skip
-_FLAT_OHLC = ("open", "high", "low", "close")
-_MAX_QUANTITY = (1 << 63) - 1
-_MAX_PRICE = 1e12
 _MAX_PLANS = 256  # a hostile file could have a new set of names in each line
-_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 Record = Mapping[Any, Any] | Sequence[Any]
 
@@ -65,11 +63,10 @@ class Normaliser:
         """The tick that `record` means. Raises `BadLine` with the reason if it cannot be saved."""
         fields = _fields(record, plan)
         token = self._token(fields.pop("instrument_token", None))
-        price = _last_price(fields.pop("last_price", None))
-        tick = Tick(token, self._moment(fields), price)
-        if fields:
-            self._fill(tick, fields)
-        self.previous = tick.timestamp
+        price = last_price(fields.pop("last_price", None))
+        moment = self._moment(fields)
+        tick = Tick(token, moment, price, **self._optional(fields))
+        self.previous = moment
         return tick
 
     def token_of(self, record: Record, plan: Plan) -> int | None:
@@ -92,101 +89,59 @@ class Normaliser:
         except ValueError:
             token = 0
         if not 0 < token < 1 << 32:
-            raise BadLine(f"instrument_token {_shown(value)} is not a token")
+            raise BadLine(f"instrument_token {shown(value)} is not a token")
         return token
 
     def _moment(self, fields: dict[str, Any]) -> datetime:
         """The first time that is one; else that of the tick before. The clock is never asked."""
         if "date" in fields:
             _join_date_and_time(fields)
-        broken: tuple[str, Any, ValueError] | None = None
+        broken = ""
         for name in _TIMES:
             if name in fields:
                 value = fields[name]
                 try:
                     moment = parse_time(value, self._zone)
                 except ValueError as error:
-                    broken = broken or (name, value, error)
+                    why = f" ({error})" if str(error).startswith("the year") else ""
+                    broken = broken or f"{name} {shown(value)} is not a time{why}"
                     continue
                 if moment is not None:
                     if broken:
                         self.count("fields_dropped")
                     return moment
         if broken:
-            name, value, error = broken
-            why = f" ({error})" if str(error).startswith("the year") else ""
-            raise BadLine(f"{name} {_shown(value)} is not a time{why}")
+            raise BadLine(broken)
         if self.previous is None:
             raise BadLine("no time, and no tick before to take it from (--start-time gives one)")
         self.count("no_time")
         return self.previous
 
-    def _fill(self, tick: Tick, fields: dict[str, Any]) -> None:
+    def _optional(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields that a tick can be without."""
-        flat = False
+        if not fields.keys().isdisjoint(FLAT_OHLC):
+            flat = {name: fields.pop(name, None) for name in FLAT_OHLC}
+            fields.setdefault("ohlc", flat)
+        values: dict[str, Any] = {}
         for name, value in fields.items():
             if name in _QUANTITIES:
-                parse: Callable[[Any], Any] = _quantity
-            elif name == "last_trade_time" or name == "received_at":
+                parse: Callable[[Any], Any] = quantity
+            elif name in OPTIONAL:
+                parse = OPTIONAL[name]
+            elif name in _OTHER_TIMES:
                 parse = self._optional_time
-            elif name in _OPTIONAL:
-                parse = _OPTIONAL[name]
             else:
-                flat = flat or name in _FLAT_OHLC
                 continue
             try:
-                setattr(tick, name, parse(value))
-            except _Negative:
-                raise BadLine(f"{name} {_shown(value)} is negative") from None
-            except (ValueError, TypeError, KeyError, AttributeError):
-                self.count(_DROPPED_AS.get(name, "fields_dropped"))
-        if flat and "ohlc" not in fields:
-            try:
-                tick.ohlc = _ohlc(fields)
-            except (ValueError, KeyError):
-                self.count("ohlc_dropped")
+                values[name] = parse(value)
+            except Negative:
+                raise BadLine(f"{name} {shown(value)} is negative") from None
+            except (ValueError, TypeError, KeyError):
+                self.count(DROPPED_AS.get(name, "fields_dropped"))
+        return values
 
     def _optional_time(self, value: Any) -> datetime | None:
         return parse_time(value, self._zone)
-
-
-class _Negative(Exception):
-    """A quantity below zero: the record is corrupt, not merely odd."""
-
-
-def number(value: Any) -> float:
-    """A finite number, also from text. Raises `ValueError` for anything else."""
-    if type(value) is str and ("_" in value or not value.isascii()):
-        raise ValueError("not a number")
-    if type(value) is bool:
-        raise ValueError("not a number")
-    try:
-        result = float(value)
-    except (TypeError, OverflowError):
-        raise ValueError("not a number") from None
-    if result - result != 0:  # infinity and NaN
-        raise ValueError("not finite")
-    return result
-
-
-def whole(value: Any) -> int:
-    """A whole number, also from text or as 25.0. Raises `ValueError` for anything else."""
-    if type(value) is int:
-        return value
-    if type(value) is str and "_" not in value and value.isascii():
-        try:
-            return int(value)
-        except ValueError:
-            pass  # perhaps 25.0
-    result = number(value)
-    if not result.is_integer():
-        raise ValueError("not whole")
-    return int(result)
-
-
-def is_price(value: float) -> bool:
-    """Whether `value` is a price that the wire allows: positive, at most four decimals."""
-    return 0 < value < _MAX_PRICE and int(value * 10000 + 0.5) / 10000 == value
 
 
 def _fields(record: Record, plan: Plan) -> dict[str, Any]:
@@ -200,96 +155,9 @@ def _fields(record: Record, plan: Plan) -> dict[str, Any]:
 
 
 def _join_date_and_time(fields: dict[str, Any]) -> None:
-    day, clock = str(fields.pop("date")), fields.get("timestamp")
-    if clock is None:
+    """A date in one column and the time of day in another are one time."""
+    day, clock = str(fields.pop("date")).strip(), str(fields.get("timestamp", "")).strip()
+    if not clock:
         fields["timestamp"] = day
-    elif isinstance(clock, str) and clock.strip()[1:3].rstrip("0123456789").startswith(":"):
-        fields["timestamp"] = f"{day.strip()} {clock.strip().rjust(5, '0')}"
-
-
-def _last_price(value: Any) -> TickPrice:
-    if value is None:
-        raise BadLine("no last_price (nor ltp, nor price)")
-    try:
-        price = round(number(value), 4)
-    except ValueError:
-        price = 0.0
-    if not 0 < price < _MAX_PRICE:
-        raise BadLine(f"last_price {_shown(value)} is not a price")
-    return price
-
-
-def _quantity(value: Any) -> int:
-    quantity = whole(value)
-    if quantity < 0:
-        raise _Negative
-    if quantity > _MAX_QUANTITY:
-        raise ValueError("too large")
-    return quantity
-
-
-def _amount(value: Any) -> float:
-    """A price that may be zero, for "there is none"."""
-    amount = round(number(value), 4)
-    if not 0 <= amount < _MAX_PRICE:
-        raise ValueError("not a price")
-    return amount
-
-
-def _ohlc(value: Any) -> Ohlc:
-    """The day so far. All zeros mean "not traded yet" and stay: `close` still says something.
-
-    `close` is the previous day's, so it may lie outside of today's range.
-    """
-    opened, high, low, close = (_amount(value[name]) for name in _FLAT_OHLC)
-    if not low <= opened <= high:
-        raise ValueError("impossible")
-    return Ohlc(opened, high, low, close)
-
-
-def _depth(value: Any) -> Depth:
-    return Depth(_levels(value["buy"]), _levels(value["sell"]))
-
-
-def _levels(value: Any) -> list[Level]:
-    if not isinstance(value, list):
-        raise ValueError("not a list")
-    return [
-        Level(_amount(level["price"]), _level_quantity(level["quantity"]), _level_quantity(level.get("orders") or 0))
-        for level in value
-    ]
-
-
-def _level_quantity(value: Any) -> int:
-    try:
-        return _quantity(value)
-    except _Negative:
-        raise ValueError("negative") from None
-
-
-def _mode(value: Any) -> str:
-    if value not in ("ltp", "quote", "full"):
-        raise ValueError("no mode")
-    return str(value)
-
-
-def _symbol(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not text")
-    return value.strip()
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value), 40)
-
-
-_OPTIONAL: dict[str, Callable[[Any], Any]] = {
-    "symbol": _symbol,
-    "average_traded_price": _amount,
-    "ohlc": _ohlc,
-    "depth": _depth,
-    "mode": _mode,
-    "tradable": lambda value: _TRUTH[str(value).strip().lower()],
-    "change": number,
-}
-_DROPPED_AS = {"ohlc": "ohlc_dropped", "depth": "depth_dropped"}
+    elif clock[1:3].strip("0123456789").startswith(":"):  # not a whole time of its own
+        fields["timestamp"] = f"{day} {'0' if clock[1] == ':' else ''}{clock}"

@@ -77,7 +77,9 @@ def plan_of(names: Sequence[str], keys: Sequence[Any] | None = None) -> Plan:
     fields = {field for _, _, field in known}
     if "volume" in cleaned and fields <= _OF_A_TRADE | {"volume_traded"} and "volume_traded" not in cleaned:
         # Beside nothing but a time and a price it is what this one trade moved, not the day's total.
-        known = [(rank, key, "last_traded_quantity" if field == "volume_traded" else field) for rank, key, field in known]
+        known = [
+            (rank, key, "last_traded_quantity" if field == "volume_traded" else field) for rank, key, field in known
+        ]
     known.sort(key=lambda item: -item[0])
     return Plan(tuple((key, field) for _, key, field in known), tuple(extras))
 

@@ -8,7 +8,7 @@ a feed says that it has none.
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
 from alpha_cli.errors import UsageError
 from alpha_cli.events import EPOCH, IST
@@ -87,7 +87,7 @@ def _from_odd_text(text: str) -> datetime:
         return moment
     utc, indian, sign, hours, minutes = found.groups()
     if utc or indian:
-        return moment.replace(tzinfo=IST if indian else timezone.utc)
+        return moment.replace(tzinfo=IST if indian else UTC)
     offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
     return moment.replace(tzinfo=timezone(-offset if sign == "-" else offset))
 

@@ -1,0 +1,1 @@
+"""`alpha paper`: a simulated broker, from orders to fills and a portfolio."""

@@ -17,8 +17,9 @@ STAGES = ("feed", "run-strategy", "risk", "paper", "show")
 
 @click.command("pipe")
 @click.argument("pipeline")
+@click.option("-q", "--quiet", is_flag=True, help="No lines of counters at the end.")
 @click.pass_context
-def command(ctx: click.Context, pipeline: str) -> Program:
+def command(ctx: click.Context, pipeline: str, *, quiet: bool) -> Program:
     """Run PIPELINE, stages joined by |, in one process: the same bytes as from the shell, faster.
 
     \b
@@ -29,6 +30,10 @@ def command(ctx: click.Context, pipeline: str) -> Program:
     program = build(pipeline)
     if program.source is None:
         reads_stdin(ctx)
+    if quiet:
+        for part in (program.source, *program.stages):
+            if part is not None:
+                part.options.quiet = True
     return program
 
 

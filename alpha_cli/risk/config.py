@@ -35,9 +35,11 @@ class Limits(Strict):
 
     def hash(self) -> str:
         """16 characters that name these limits; written into every order."""
+        import json
         from hashlib import sha256
 
-        return sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        written = json.dumps(self.model_dump(mode="json"), sort_keys=True)  # the order of brokers means nothing
+        return sha256(written.encode()).hexdigest()[:16]
 
 
 _UNSET = BrokerLimits()

@@ -84,7 +84,7 @@ class RiskEngine:
             halted=self.halted(),
             repeated=signal.signal_id in self._seen,
             known=None if self._instruments is None else token in self._instruments,
-            reference=None if tick is None else rupees(tick.last_price),
+            reference=None if tick is None else rupees(tick.last_price) or None,  # 0 at four decimals is no price
             position=self._positions.get((signal.broker, token), 0),
             now=now,
             outside_session=next((time for time in times if not self._hours.contains(time)), None),

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from alpha_cli.errors import printable
-from alpha_cli.events import IST, TYPES, Event, Unknown
+from alpha_cli.events import IST, MAX_DECIMALS, TYPES, Event, Unknown
 
 GREEN, RED, YELLOW, BLUE, MAGENTA, CYAN, DIM, BOLD = 32, 31, 33, 34, 35, 36, 2, 1
 
@@ -20,6 +20,7 @@ _COLOURS = {
     "hello": DIM, "eof": DIM, "tick": DIM, "bar": DIM, "signal": CYAN, "order": BLUE, "denial": YELLOW, "fill": GREEN,
     "order_update": BLUE, "portfolio": BOLD, "gap": RED, "control": MAGENTA, "cancel": MAGENTA, "modify": MAGENTA,
 }  # fmt: skip
+_MOST_DIGITS = 24  # before the point
 
 
 class Show:
@@ -49,7 +50,10 @@ def _name(event: Event) -> str:
 
 
 def _row(time: datetime | None, *cells: str) -> str:
-    moment = "" if time is None else time.astimezone(IST).isoformat(" ", "milliseconds")[:23]
+    try:
+        moment = "" if time is None else time.astimezone(IST).isoformat(" ", "milliseconds")[:23]
+    except OverflowError:  # at the very ends of the calendar
+        moment = str(time)[:23]
     return f"{moment:<23}  " + "  ".join(cells)
 
 
@@ -62,18 +66,20 @@ def _money(value: Decimal | float | None, width: int = 12) -> str:
     if value is None:
         return " " * width
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
-    decimals = max(2, -int(exact.as_tuple().exponent)) if exact.is_finite() else 2
-    return f"{exact:>{width},.{decimals}f}"
+    exponent = exact.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -MAX_DECIMALS or exact.adjusted() > _MOST_DIGITS:
+        return f"{_text(exact):>{width}}"  # no amount: shown as it is, not as a line of zeros
+    return f"{f'{exact:,.{max(2, -exponent)}f}':>{width}}"
 
 
 def _tick(e: Any) -> str:
     return _row(
-        e.timestamp, f"{e.instrument_token:<10}", _money(e.last_price), f"vol {e.volume_traded:,}", _text(e.symbol)
+        e.timestamp, f"{e.instrument_token:<10}", _money(e.last_price), f"vol {e.volume_traded:<13,}", _text(e.symbol)
     )
 
 
 def _bar(e: Any) -> str:
-    prices = "  ".join(f"{key} {_money(getattr(e, key), 0)}" for key in ("open", "high", "low", "close"))
+    prices = "  ".join(f"{key} {_money(getattr(e, key), 10)}" for key in ("open", "high", "low", "close"))
     return _row(e.start, f"{e.instrument_token:<10}", _text(e.interval, 4), prices, f"vol {e.volume:,}")
 
 
@@ -86,8 +92,9 @@ def _signal(e: Any) -> str:
 
 def _order(e: Any) -> str:
     return _row(
-        e.timestamp, f"{e.instrument_token:<10}", f"{e.side:<4}", f"{e.quantity:>7}", _money(e.price or e.reference_price),
-        _text(e.broker, 8), _text(e.strategy_id, 14), f"{e.order_type} {e.product}", _text(e.order_id),
+        e.timestamp, f"{e.instrument_token:<10}", f"{e.side:<4}", f"{e.quantity:>7}",
+        _money(e.price or e.reference_price), _text(e.broker, 8), _text(e.strategy_id, 14),
+        f"{e.order_type + ' ' + e.product:<11}", _text(e.order_id),
     )  # fmt: skip
 
 

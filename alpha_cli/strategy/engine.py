@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
 
 from alpha_cli.calendar import AllHours, SessionHours
 from alpha_cli.events import Event, Signal, Tick, decode, derive_id, encode, microseconds
 from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
 
 Report = Callable[[str], None]
-_append = deque.append
+Process = Callable[[Tick, Sequence[Tick]], SignalResult | None]
 
 
 class Slot:
@@ -36,12 +36,17 @@ class Slot:
 class Lane:
     """One instrument: the strategies that follow it, and which of its ticks at one time this is."""
 
-    __slots__ = ("ordinal", "slots", "time")
+    __slots__ = ("calls", "ordinal", "time")
 
     def __init__(self) -> None:
-        self.slots: list[Slot] = []
-        self.time: Any = None
+        # What a tick needs of each slot, looked up once and not at every tick.
+        self.calls: list[tuple[Slot, Process, History, Callable[[Tick], None]]] = []
+        self.time: datetime | None = None
         self.ordinal = 0
+
+    def add(self, slot: Slot) -> None:
+        remember = deque.append.__get__(slot.history)  # History itself refuses to be appended to
+        self.calls.append((slot, slot.process, slot.history, remember))
 
 
 class StrategyRunner:
@@ -58,7 +63,7 @@ class StrategyRunner:
 
     def add(self, slot: Slot, instrument_token: int) -> None:
         """Have `slot` follow an instrument."""
-        self._lanes.setdefault(instrument_token, Lane()).slots.append(slot)
+        self._lanes.setdefault(instrument_token, Lane()).add(slot)
 
     def on_tick(self, tick: Tick) -> Iterable[Event]:
         """The signals that `tick` causes, in the order the strategies were added."""
@@ -66,24 +71,24 @@ class StrategyRunner:
         if lane is None:
             return ()
         time = tick.timestamp
-        hours = self._hours
-        if not hours.open <= time < hours.close and not hours.contains(time):
-            self.outside_session += 1
-            return ()
         if time == lane.time:
             lane.ordinal += 1
         else:
+            hours = self._hours
+            if not hours.open <= time < hours.close and not hours.contains(time):
+                self.outside_session += 1
+                return ()
             lane.time = time
             lane.ordinal = 0
-        signals: list[Event] = []
-        for slot in lane.slots:
+        signals: Iterable[Event] = ()
+        for slot, process, history, remember in lane.calls:
             try:
-                result = slot.process(tick, slot.history)
+                result = process(tick, history)
                 if result is not None:
-                    signals += self._signals(slot, tick, lane.ordinal, result)
-            except Exception as error:  # whatever a strategy raises is its own affair
+                    signals = [*signals, *self._signals(slot, tick, lane.ordinal, result)]
+            except (Exception, SystemExit) as error:  # whatever a strategy raises is its own affair
                 self._failed(slot, tick, error)
-            _append(slot.history, tick)
+            remember(tick)
         return signals
 
     def counts(self) -> Mapping[str, int]:
@@ -123,14 +128,21 @@ class StrategyRunner:
         self.signals += len(signals)
         return signals
 
-    def _failed(self, slot: Slot, tick: Tick, error: Exception) -> None:
+    def _failed(self, slot: Slot, tick: Tick, error: BaseException) -> None:
         self.errors += 1
         slot.errors += 1
         if not str(slot.errors)[1:].strip("0"):  # the 1st to 9th, 10th, 20th, ...: a flood stays readable
             self._report(
                 f"{slot.strategy_id} on {tick.instrument_token} at {tick.timestamp.isoformat()}: "
-                f"{type(error).__name__}: {error} (failure {slot.errors}; other strategies go on)"
+                f"{type(error).__name__}: {_said(error)} (failure {slot.errors}; other strategies go on)"
             )
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its own __str__ fails
+        return "(no message)"
 
 
 def signal_id(strategy_id: str, broker: str, tick: Tick, ordinal: int) -> str:

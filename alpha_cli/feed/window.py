@@ -1,0 +1,51 @@
+"""`--from` and `--to`: which part of a recording, by event time, is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, time, tzinfo
+
+from alpha_cli.batch import Batch
+from alpha_cli.errors import UsageError
+from alpha_cli.events import EPOCH
+from alpha_cli.feed.merge import moment_of
+from alpha_cli.feed.reader import joined
+from alpha_cli.feed.times import parse_bound
+
+
+class Window:
+    """Times from `start`, inclusive, to `end`, exclusive. A time of day holds on each day of `zone`."""
+
+    def __init__(self, start: str | None, end: str | None, zone: tzinfo) -> None:
+        self._start = parse_bound("--from", start, zone) if start else None
+        self._end = parse_bound("--to", end, zone) if end else None
+        self._zone = zone
+        self.outside = 0
+        first, last = self._start, self._end
+        if first is not None and type(first) is type(last) and not first < last:  # type: ignore[operator]
+            raise UsageError(f"--from {start} is not before --to {end}, so nothing is left")
+
+    def __bool__(self) -> bool:
+        return self._start is not None or self._end is not None
+
+    def __contains__(self, moment: datetime) -> bool:
+        clock = moment.astimezone(self._zone).time()
+        if self._start is not None and (clock if isinstance(self._start, time) else moment) < self._start:  # type: ignore[operator]
+            return False
+        return self._end is None or (clock if isinstance(self._end, time) else moment) < self._end  # type: ignore[operator]
+
+    def cut(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """`batches` without the lines outside. A line that says no time goes with the one before it."""
+        last = None
+        for batch in batches:
+            kept = []
+            for index, event in enumerate(batch.events or ()):
+                last = moment_of(event, last or EPOCH)
+                if last is EPOCH or last in self:
+                    kept.append(index)
+            self.outside += len(batch.lines) - len(kept)
+            if len(kept) == len(batch.lines):
+                yield batch
+            elif kept:
+                events = batch.events or []
+                yield joined([batch.lines[index] for index in kept], [events[index] for index in kept])

@@ -1,0 +1,40 @@
+"""What the user of `alpha paper` may set, checked before anything is read."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from alpha_cli.errors import BadLine, UsageError
+from alpha_cli.events import check_rupees
+
+#: The broker whose orders are filled here; orders of any other are left alone.
+BROKER = "paper"
+
+#: Rupees that an account begins with.
+STARTING_CASH = Decimal(1_000_000)
+
+
+class PaperConfig(msgspec.Struct, frozen=True):
+    """One account: whose orders it takes, and the rupees it begins with; None if the user did not say."""
+
+    broker: str = BROKER
+    cash: Decimal | None = None
+
+    @property
+    def starting_cash(self) -> Decimal:
+        """Rupees that a new account begins with."""
+        return STARTING_CASH if self.cash is None else self.cash
+
+
+def rupees(text: str) -> Decimal:
+    """`text` as an amount a person has: not negative, at most four decimals. Raises `UsageError`."""
+    try:
+        amount = Decimal(text.replace(",", "").strip())
+        check_rupees("--cash", amount)
+    except (InvalidOperation, BadLine):
+        amount = Decimal(-1)
+    if amount < 0:
+        raise UsageError(f"--cash {text}: not an amount of rupees; write it as 500000 or 500000.50")
+    return amount

@@ -1,0 +1,351 @@
+"""The simulated broker's rules, one by one, on a market that the test fills with ticks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from alpha_cli.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, encode
+from alpha_cli.market import Market
+from alpha_cli.paper.engine import Engine
+from alpha_cli.paper.ledger import Account
+from alpha_cli.paper.orders import Memory
+
+TOKEN = 256265
+OPENING = datetime(2024, 6, 3, 9, 15, tzinfo=IST)
+
+
+class Broker:
+    """An engine, and a stream of seconds: ticks reach the steps as the loop would deliver them."""
+
+    def __init__(self, journal=None, resting=()):
+        self.market = Market()
+        self.account = Account.opened("paper", Decimal(1_000_000))
+        self.engine = Engine(self.account, self.market, journal, resting)
+        self.now = OPENING
+
+    def tick(self, price, token=TOKEN, after=timedelta(seconds=1)):
+        self.now += after
+        tick = Tick(instrument_token=token, timestamp=self.now, last_price=price)
+        self.market.put(tick)
+        return list(self.engine.on_tick(tick)) if token in self.market.watched else []
+
+    def order(self, name="o1", side="BUY", quantity=10, **fields):
+        fields = {
+            "signal_id": f"s-{name}", "strategy_id": "momentum", "broker": "paper", "instrument_token": TOKEN,
+            "timestamp": self.now, **fields,
+        }  # fmt: skip
+        if isinstance(fields.get("price"), str):
+            fields["price"] = Decimal(fields["price"])
+            fields.setdefault("order_type", "LIMIT")
+        return list(self.engine.on_order(Order(order_id=name, side=side, quantity=quantity, **fields)))
+
+    def cancel(self, name="o1", **fields):
+        return list(self.engine.on_cancel(Cancel(order_id=name, **fields)))
+
+    def modify(self, name="o1", **fields):
+        return list(self.engine.on_modify(Modify(order_id=name, **fields)))
+
+
+@pytest.fixture
+def broker():
+    return Broker()
+
+
+def told(events):
+    """(fill price or update status) of each event."""
+    return [str(event.price) if type(event) is Fill else event.status for event in events]
+
+
+def test_a_market_order_fills_at_once_on_the_newest_tick(broker):
+    """The causing tick included; the fill carries the order's origin and the tick's time."""
+    broker.tick(100.0)
+    broker.tick(22150.05)
+    fill, update = broker.order(confidence=0.7, metadata={"why": "x"}, product="CNC")
+    assert (fill.price, fill.quantity, fill.side, fill.timestamp) == (Decimal("22150.05"), 10, "BUY", broker.now)
+    assert (fill.signal_id, fill.strategy_id, fill.broker, fill.product) == ("s-o1", "momentum", "paper", "CNC")
+    assert (fill.confidence, fill.metadata, fill.charges) == (0.7, {"why": "x"}, {"total": Decimal(0)})
+    assert (update.status, update.filled_quantity, update.pending_quantity) == ("COMPLETE", 10, 0)
+    assert update.average_price == fill.price
+    assert broker.account.cash == Decimal("778499.50")
+    assert b'"price":22150.05,' in encode(fill)
+
+
+def test_a_market_order_without_a_price_is_rejected(broker):
+    """No wait for a next tick: an explicit answer that says what is missing."""
+    broker.tick(100.0, token=1)
+    (update,) = broker.order()
+    assert (update.status, update.timestamp) == ("REJECTED", broker.now)
+    assert "no tick of instrument 256265" in update.message
+    assert broker.engine.counts()["refused"] == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "limit", "last"), [("BUY", "100", 99.5), ("SELL", "100", 100.5), ("BUY", "100", 100.0)]
+)
+def test_a_marketable_limit_order_fills_at_the_last_price(broker, side, limit, last):
+    """The better price is the trader's."""
+    broker.tick(last)
+    assert told(broker.order(side=side, price=limit)) == [f"{Decimal(repr(last)).normalize():f}", "COMPLETE"]
+    assert not broker.market.watched
+
+
+@pytest.mark.parametrize(("side", "away", "through"), [("BUY", 101.0, 98.0), ("SELL", 99.0, 102.0)])
+def test_a_resting_limit_order_fills_at_its_price_when_a_tick_trades_there(broker, side, away, through):
+    """It rests OPEN, has the instrument's ticks delivered, and no longer once it is filled."""
+    broker.tick(away)
+    (update,) = broker.order(side=side, price="100.00")
+    assert (update.status, update.pending_quantity) == ("OPEN", 10)
+    assert list(broker.market.watched) == [TOKEN]
+    assert broker.tick(away) == []
+    events = broker.tick(through)
+    assert told(events) == ["100", "COMPLETE"]
+    assert events[0].timestamp == broker.now
+    assert not broker.market.watched
+
+
+def test_a_limit_order_may_come_before_the_first_tick(broker):
+    """It rests; the tick that comes is newer than the order."""
+    assert told(broker.order(price="100")) == ["OPEN"]
+    assert told(broker.tick(99.0)) == ["100", "COMPLETE"]
+
+
+def test_resting_orders_fill_in_order_of_arrival(broker):
+    """Not by price: the first to come is the first to fill."""
+    broker.tick(110.0)
+    for name, price in (("a", "100"), ("b", "105"), ("c", "90")):
+        broker.order(name, price=price)
+    assert [event.order_id for event in broker.tick(95.0) if type(event) is Fill] == ["a", "b"]
+    assert list(broker.market.watched) == [TOKEN]
+
+
+@pytest.mark.parametrize("kind", ["SL", "SL-M"])
+def test_stop_orders_are_rejected_for_now(broker, kind):
+    """Better refused than filled at a price nobody asked for."""
+    broker.tick(100.0)
+    (update,) = broker.order(order_type=kind, trigger_price=Decimal(99))
+    assert update.status == "REJECTED"
+    assert "not simulated yet" in update.message
+
+
+@pytest.mark.parametrize("price", [None, "0", "-5"])
+def test_a_limit_order_needs_a_price(broker, price):
+    """A LIMIT order without one is rejected, whatever the market does."""
+    broker.tick(100.0)
+    assert told(broker.order(order_type="LIMIT", price=price)) == ["REJECTED"]
+
+
+def test_ioc_fills_at_once_or_not_at_all(broker):
+    """Validity IOC never rests."""
+    broker.tick(100.0)
+    assert told(broker.order("a", price="99", validity="IOC")) == ["CANCELLED"]
+    assert told(broker.order("b", price="101", validity="IOC")) == ["100", "COMPLETE"]
+    assert not broker.market.watched
+
+
+def test_a_day_order_ends_with_its_indian_day(broker):
+    """The first tick of a later IST date cancels it, even at a price that would fill it."""
+    broker.tick(100.0)
+    broker.order(price="99")
+    assert broker.tick(100.0, after=timedelta(hours=14)) == []  # 23:15 in India
+    (update,) = broker.tick(98.0, after=timedelta(hours=1))  # 00:15, and still the same day in UTC
+    assert (update.status, update.message) == ("CANCELLED", "validity DAY: the day is over")
+    assert not broker.market.watched
+
+
+def test_orders_of_other_brokers_are_left_alone(broker):
+    """`execute` serves them; here they are only counted."""
+    broker.tick(100.0)
+    assert broker.order(broker="zerodha") == []
+    assert broker.engine.counts()["other_brokers"] == 1
+    assert broker.account.positions == {}
+
+
+def test_a_repeated_order_changes_nothing(broker):
+    """The same order id is a counted no-op without an event."""
+    broker.tick(100.0)
+    assert told(broker.order()) == ["100", "COMPLETE"]
+    assert broker.order() == []
+    assert (broker.engine.counts()["repeated"], broker.account.positions[TOKEN, "MIS"].quantity) == (1, 10)
+
+
+def test_a_second_order_for_one_signal_is_rejected(broker):
+    """Unless it is a child of another order."""
+    broker.tick(100.0)
+    broker.order("a", signal_id="s")
+    (update,) = broker.order("b", signal_id="s")
+    assert (update.status, "already has an order" in update.message) == ("REJECTED", True)
+    assert told(broker.order("c", signal_id="s", parent_order_id="a")) == ["100", "COMPLETE"]
+    assert broker.order("b", signal_id="s") == []
+
+
+def test_cancel(broker):
+    """A resting order is cancelled once; a finished or unknown one is a counted no-op."""
+    broker.tick(100.0)
+    broker.order(price="99")
+    (update,) = broker.cancel(reason="bored")
+    assert (update.status, update.message, update.pending_quantity) == ("CANCELLED", "bored", 0)
+    assert broker.cancel() == broker.cancel("never") == broker.modify() == []
+    assert broker.engine.counts()["unknown"] == 3
+    assert not broker.market.watched
+
+
+def test_modify(broker):
+    """A resting order takes what is given, keeps the rest, and fills at once if that makes it marketable."""
+    broker.tick(100.0)
+    broker.order(price="90")
+    (update,) = broker.modify(quantity=7)
+    assert (update.status, update.pending_quantity, update.message) == ("OPEN", 7, "modified")
+    fill, _ = broker.modify(price=Decimal(101))
+    assert (fill.quantity, fill.price) == (7, Decimal(100))
+
+
+def test_modify_to_market(broker):
+    """It fills on the newest tick."""
+    broker.tick(100.0)
+    broker.order(price="90")
+    assert told(broker.modify(order_type="MARKET")) == ["100", "COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"quantity": 0}, {"quantity": -1}, {"price": Decimal(0)}, {"order_type": "SL"}, {"trigger_price": Decimal(1)}],
+)
+def test_a_wrong_modification_leaves_the_order_as_it_was(broker, fields):
+    """The update says why, and the order still fills as first asked for."""
+    broker.tick(100.0)
+    broker.order(price="90")
+    (update,) = broker.modify(**fields)
+    assert (update.status, update.message.startswith("not modified: ")) == ("OPEN", True)
+    assert told(broker.tick(90.0)) == ["90", "COMPLETE"]
+
+
+def test_ticks_that_others_watch_do_no_harm(broker):
+    """In a fused pipeline risk may watch an instrument that has no order here."""
+    broker.market.watch(TOKEN)
+    assert broker.tick(100.0) == []
+
+
+def test_the_closing_portfolio(broker):
+    """Positions by instrument and product, flat ones too, valued at the newest ticks; sums agree."""
+    broker.tick(100.0)
+    broker.order("a")
+    broker.order("b", product="CNC", side="SELL", quantity=4)
+    broker.tick(50.0, token=9)
+    broker.order("c", instrument_token=9)
+    broker.order("d", instrument_token=9, side="SELL")
+    broker.tick(110.0)
+    (portfolio,) = broker.engine.close()
+    assert type(portfolio) is Portfolio
+    assert portfolio.timestamp == broker.now
+    assert [(p.instrument_token, p.product, p.quantity) for p in portfolio.positions] == [
+        (9, "MIS", 0), (TOKEN, "CNC", -4), (TOKEN, "MIS", 10),
+    ]  # fmt: skip
+    assert [p.unrealised_pnl for p in portfolio.positions] == [0, -40, 100]
+    assert (portfolio.cash, portfolio.equity) == (Decimal(999_400), Decimal(1_000_060))
+    assert broker.engine.close() == [portfolio]  # once for each session, and harmless
+
+
+def test_an_empty_run_closes_with_its_cash(broker):
+    """No tick, no time; and no exponent where the zeros are."""
+    assert encode(broker.engine.close()[0]) == (
+        b'{"type":"portfolio","broker":"paper","cash":1000000,"equity":1000000,"realised_pnl":0,"unrealised_pnl":0,"charges":0}'
+    )
+
+
+def test_the_same_events_give_the_same_bytes():
+    """Ids and times come from the stream alone."""
+
+    def run():
+        broker = Broker()
+        events = broker.tick(100.0) + broker.order() + broker.order("l", price="90") + broker.tick(89.95)
+        return [encode(event) for event in events + broker.engine.close()]
+
+    assert run() == run()
+
+
+class Kept(Memory):
+    """A journal whose open orders can be read back, as a database's."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = {}
+
+    def order(self, paper_order):
+        super().order(paper_order)
+        self.last[paper_order.order.order_id] = paper_order
+
+    def open(self):
+        for kept in self.last.values():
+            if kept.status == "OPEN":
+                kept.asleep = True
+                yield kept
+
+
+def restarted(journal):
+    return Broker(journal, journal.open())
+
+
+def test_a_restored_order_does_not_fill_on_what_came_before_it():
+    """The same input again: a tick from before the order, at its price, passes; a later one fills."""
+    journal = Kept()
+    first = Broker(journal)
+    first.tick(89.0)
+    first.tick(100.0)
+    first.order(price="90")
+    again = restarted(journal)
+    assert again.tick(89.0) == []
+    assert again.tick(100.0) == []
+    assert again.order(price="90") == []
+    assert told(again.tick(90.0, after=timedelta(0))) == ["90", "COMPLETE"]  # at the same second, yet after it
+
+
+def test_a_restored_order_goes_on_with_later_ticks():
+    """New input, without the order's line: the first later tick counts."""
+    journal = Kept()
+    first = Broker(journal)
+    first.tick(100.0)
+    first.order(price="90")
+    after = restarted(journal)
+    after.now = first.now
+    assert told(after.tick(90.0)) == ["90", "COMPLETE"]
+
+
+def test_modifications_are_not_made_twice():
+    """The same input again: the modified order keeps its last price while older lines go by."""
+    journal = Kept()
+    first = Broker(journal)
+
+    def lines(broker):
+        out = [*broker.tick(100.0), *broker.order(price="80")]
+        out += [*broker.modify(price=Decimal(95)), *broker.tick(96.0), *broker.modify(price=Decimal(85))]
+        return out
+
+    assert told(lines(first)) == ["OPEN", "OPEN", "OPEN"]
+    again = restarted(journal)
+    assert lines(again) == []
+    assert again.engine.counts()["repeated"] == 3
+    assert again.tick(90.0) == []
+    assert told(again.tick(85.0)) == ["85", "COMPLETE"]
+
+
+def test_a_new_modification_reaches_a_restored_order():
+    """New input may begin with a modify; it is not mistaken for an old one."""
+    journal = Kept()
+    first = Broker(journal)
+    first.tick(100.0)
+    first.order(price="80")
+    after = restarted(journal)
+    after.now = first.now
+    after.tick(100.0)
+    assert told(after.modify(price=Decimal(90))) == ["OPEN"]
+    assert told(after.tick(90.0)) == ["90", "COMPLETE"]
+
+
+def test_updates_name_their_origin(broker):
+    """An update can be matched with its signal and strategy."""
+    update = broker.order(price="90")[0]
+    assert type(update) is OrderUpdate
+    assert (update.order_id, update.signal_id, update.strategy_id, update.broker) == ("o1", "s-o1", "momentum", "paper")
