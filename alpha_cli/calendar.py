@@ -46,7 +46,10 @@ class SessionHours:
     def contains(self, moment: datetime) -> bool:
         if not MINYEAR < moment.year < MAXYEAR:
             return False  # in another zone it may lie outside what a date can say
-        day = moment.astimezone(IST).date()
+        try:
+            day = moment.astimezone(IST).date()
+        except OverflowError:  # at either end of what a date can be
+            return False
         if day != self._day or moment.tzinfo is not self.open.tzinfo:
             self._day = day
             session = session_of(day)

@@ -104,7 +104,8 @@ def execute(argv: Sequence[str]) -> int:
     try:
         made = cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
         if made is None or isinstance(made, int):
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return made or 0
         from alpha_cli.stage import Program, run
 

@@ -314,6 +314,7 @@ _NESTED: dict[type, dict[str, type]] = {
 
 _encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
 _decode_strictly = msgspec.json.Decoder(Union[tuple(TYPES.values())]).decode
+_decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 #: What decoding a hostile line can raise.
@@ -353,6 +354,8 @@ def _decode_leniently(line: bytes) -> Any:
     cls = TYPES.get(name)
     if cls is None:
         return Unknown(name, line)
+    if cls in MONEY:
+        record = _decode_exactly(line)
     try:
         event = msgspec.json.decode(_encode(_known_fields(record, cls)), type=cls)
     except msgspec.MsgspecError as error:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from alpha_cli.errors import UsageError
 from alpha_cli.market import Market
 from alpha_cli.stage import Options
 
@@ -74,7 +75,11 @@ def split_pipeline(text: str) -> list[list[str]]:
     lexer.whitespace_split = True
     lexer.commenters = ""
     commands: list[list[str]] = [[]]
-    for word in lexer:
+    try:
+        words = list(lexer)
+    except ValueError as error:
+        raise UsageError(f"the pipeline cannot be read: {error}") from None
+    for word in words:
         if word == "|":
             commands.append([])
         else:

@@ -1,0 +1,149 @@
+"""The newest tick of each instrument: kept as lines or as objects, the answers are the same."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from conftest import BANK, NIFTY, START, tick
+from hypothesis import given, strategies as some
+
+from alpha_cli.errors import BadLine
+from alpha_cli.events import Tick, decode, encode
+from alpha_cli.market import TICK_PREFIX, Market
+
+TOKENS = (1, 12, 123, 256265, 4294967295)
+MISSING = 77
+ORDERS = (  # of the first fields, as strange producers might have them; each begins as a tick on the wire does
+    ("instrument_token", "timestamp", "last_price"),
+    ("instrument_token", "last_price", "timestamp"),
+    ("instrument_token", "symbol", "timestamp", "last_price"),
+)
+
+
+def line_of(made: Tick, fields: tuple[str, ...]) -> bytes:
+    """The line of `made` with its fields in this order."""
+    values = json.loads(encode(made)) | {"symbol": "X"}
+    return json.dumps({"type": "tick"} | {name: values[name] for name in fields}, separators=(",", ":")).encode()
+
+
+def answers(market: Market) -> list[Any]:
+    """What a market says: the price of each instrument, and now."""
+    ticks = [market.last(token) for token in (*TOKENS, MISSING)]
+    return [made and (made.instrument_token, made.last_price) for made in ticks]
+
+
+sequences = some.lists(some.tuples(some.sampled_from(TOKENS), some.sampled_from(ORDERS), some.booleans()), max_size=40)
+
+
+@given(sequence=sequences, cuts=some.sets(some.integers(0, 40)), ask=some.sampled_from(["now first", "last first"]))
+def test_lines_and_objects_give_the_same_answers(
+    sequence: list[tuple[int, tuple[str, ...], bool]], cuts: set[int], ask: str
+) -> None:
+    """Any ticks with any order of fields, in any batches, asked now and then: as if each had been `put`."""
+    reference, objects, lines = Market(), Market(), Market(decode)
+    made = [tick(at, 100 + at, token) for at, (token, _, _) in enumerate(sequence)]
+    raw = [line_of(event, fields) for event, (_, fields, _) in zip(made, sequence, strict=True)]
+    bounds = sorted({0, len(made), *(cut for cut in cuts if cut < len(made))})
+    for start, end in pairwise(bounds):
+        for event in made[start:end]:
+            reference.put(event)
+        objects.absorb(made[start:end])
+        if sequence[start][2]:  # a watched tick comes as an object between the lines
+            lines.absorb_lines(raw[start : end - 1])
+            lines.put(made[end - 1])
+        else:
+            lines.absorb_lines(raw[start:end])
+        expected_now: datetime | None = reference.now
+        for market in (objects, lines):
+            if ask == "now first":
+                assert market.now == expected_now
+            assert answers(market) == answers(reference)
+            assert market.now == expected_now
+
+
+def test_an_empty_market_knows_nothing() -> None:
+    """No tick, no price and no time."""
+    market = Market(decode)
+    market.absorb_lines([])
+    market.absorb([])
+    assert market.last(NIFTY) is None
+    assert market.now is None
+
+
+def broken(token: int, at: str = '"timestamp":"x"') -> bytes:
+    """A line that begins as a tick of `token` and is none."""
+    return TICK_PREFIX + b"%d," % token + at.encode()
+
+
+@pytest.mark.parametrize("ask", ["last then now", "now then last"])
+def test_a_broken_kept_line_is_no_price_and_reported_once(ask: str) -> None:
+    """What was known before is older than what cannot be read, so it does not stand in; one line, one report."""
+    reported: list[tuple[bytes, Exception]] = []
+    market = Market(decode, lambda line, error: reported.append((line, error)))
+    bad = broken(NIFTY)
+    market.absorb_lines([encode(tick(0, 100)), encode(tick(1, 50, BANK)), bad])
+    if ask == "now then last":
+        assert market.now is None
+    assert market.last(NIFTY) is None
+    assert market.now is None
+    assert market.last(NIFTY) is None
+    assert [line for line, _ in reported] == [bad]
+    assert isinstance(reported[0][1], BadLine)
+    assert market.last(BANK).last_price == 50  # type: ignore[union-attr]
+
+
+def test_the_next_good_tick_heals() -> None:
+    """A broken line is forgotten once a newer one has come, and never decoded if nobody asked."""
+    reported: list[bytes] = []
+    market = Market(decode, lambda line, error: reported.append(line))
+    market.absorb_lines([broken(NIFTY)])
+    market.absorb_lines([encode(tick(2, 102))])
+    assert market.last(NIFTY).last_price == 102  # type: ignore[union-attr]
+    assert market.now == tick(2).timestamp
+    assert reported == []
+
+
+@pytest.mark.parametrize("token", ["007", "99999999999", "-1", "1.0", '"1"', "", "1 "])
+def test_a_token_that_is_none_is_nobodys_price(token: str) -> None:
+    """Odd tokens are either nobody's or reported, and good ones beside them stay right."""
+    reported: list[bytes] = []
+    market = Market(decode, lambda line, error: reported.append(line))
+    line = TICK_PREFIX + token.encode() + b',"timestamp":"2024-06-03T09:15:00+05:30","last_price":5}'
+    market.absorb_lines([encode(tick(0, 100)), line, encode(tick(1, 101, 7))])
+    assert market.last(NIFTY).last_price == 100  # type: ignore[union-attr]
+    assert market.last(7).last_price == 101  # type: ignore[union-attr]
+    assert market.now == tick(1).timestamp
+
+
+def test_without_anyone_to_tell_a_broken_line_raises() -> None:
+    """A market by itself does not swallow errors."""
+    market = Market(decode)
+    market.absorb_lines([broken(NIFTY)])
+    with pytest.raises(BadLine):
+        market.last(NIFTY)
+
+
+def test_watching_counts() -> None:
+    """An instrument is watched until as many have stopped as had begun."""
+    market = Market()
+    market.watch(NIFTY)
+    market.watch(NIFTY)
+    market.watch(BANK)
+    market.unwatch(NIFTY)
+    assert set(market.watched) == {NIFTY, BANK}
+    market.unwatch(NIFTY)
+    assert set(market.watched) == {BANK}
+    with pytest.raises(KeyError):
+        market.unwatch(NIFTY)
+
+
+def test_now_is_the_time_of_the_newest_tick_in_the_stream() -> None:
+    """Newest by place, not by time: a late tick turns the clock of the stream, as it does for every stage."""
+    market = Market(decode)
+    market.absorb_lines([encode(tick(5)), encode(tick(3, token=BANK))])
+    assert market.now == tick(3).timestamp
+    assert market.now != START
