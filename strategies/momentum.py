@@ -40,9 +40,10 @@ class Momentum:
 
     def process_tick(self, tick: Tick, history: Sequence[Tick]) -> SignalResult | None:
         lookback = self._lookback
-        if len(history) < lookback:
+        try:
+            change = tick.last_price / history[-lookback].last_price - 1
+        except IndexError:  # not that many ticks yet
             return None
-        change = tick.last_price / history[-lookback].last_price - 1
         threshold = self._threshold
         if -threshold <= change <= threshold:
             return None

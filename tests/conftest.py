@@ -192,13 +192,11 @@ class Pipeline:
         """Signal the whole process group, as a terminal or a service manager does."""
         os.killpg(self.processes[0].pid, number)
 
-    def wait_for(self, wanted: bytes | Callable[[bytes], bool], timeout: float = DEADLINE) -> bytes:
+    def wait_for(self, wanted: bytes | Callable[[bytearray], bool], timeout: float = DEADLINE) -> bytes:
         """The output once `wanted` is in it; fails if it does not come."""
         found = wanted if callable(wanted) else lambda output: wanted in output
         with self._news:
-            if not self._news.wait_for(lambda: found(bytes(self._output)) or self._ended, timeout) or not found(
-                bytes(self._output)
-            ):
+            if not self._news.wait_for(lambda: found(self._output) or self._ended, timeout) or not found(self._output):
                 said = [self.stderr(place) for place in range(len(self.processes))]
                 pytest.fail(f"waited for {wanted!r}; got {bytes(self._output[-500:])!r}, stderr {said}")
             return bytes(self._output)

@@ -167,8 +167,9 @@ def test_csv_with_a_header(saved: Any) -> None:
 def test_csv_rows_that_are_not_rows(saved: Any, tmp_path: Path) -> None:
     """Wrong widths, stray quotes, NUL and broken UTF-8 each cost one row."""
     good = b"5,100.5,2026-01-05 12:00:01"
-    bad = [b"5,100.5", b"5,100.5,2026-01-05 12:00:01,9", b'5,"100.5,2026-01-05 12:00:01', b"5,1\x00,2026-01-05 12:00:01",
-           b"\xff,1,2", b"5,abc,2026-01-05 12:00:01", b"5,1\r2,2026-01-05 12:00:01"]  # fmt: skip
+    bad = [b"5,100.5", b"5,100.5,2026-01-05 12:00:01,9", b'5,"100.5,2026-01-05 12:00:01',
+           b"5,1\x00,2026-01-05 12:00:01", b"\xff,1,2", b"5,abc,2026-01-05 12:00:01",
+           b"5,1\r2,2026-01-05 12:00:01"]  # fmt: skip
     path = saved("a.csv", b"token,ltp,time", good, *bad, good)
     lines, counts = feed(path, "--bad", tmp_path / "dead")
     assert lines == [wire(1), wire(1)]
@@ -235,6 +236,7 @@ def test_ranges(saved: Any, options: list[str], seconds: list[int]) -> None:
     lines, counts = feed(saved("a.ndjson", *(wire(n) for n in range(1, 6))), *options)
     assert lines == [wire(n) for n in seconds]
     assert counts["outside"] == 5 - len(seconds)
+    assert counts["ticks"] == len(seconds)
 
 
 def test_pace(saved: Any) -> None:

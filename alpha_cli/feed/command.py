@@ -112,17 +112,21 @@ def _synthetic(options: Options, window: Window, speed: float | None, given: dic
         given["mode"],
     )
 
+    counts = {"ticks": 0}
+
     def batches(shutdown: Shutdown) -> Iterator[Batch]:
         made = market.batches(shutdown)
         if window:
             made = window.cut(made)
-        if speed is None:
-            return made
-        from alpha_cli.feed.pace import paced
+        if speed is not None:
+            from alpha_cli.feed.pace import paced
 
-        return paced(made, speed, shutdown)
+            made = paced(made, speed, shutdown)
+        for batch in made:
+            counts["ticks"] += len(batch.lines)
+            yield batch
 
-    return Source("feed", market.description, batches, options, counts=market.counts)
+    return Source("feed", market.description, batches, options, counts=lambda: counts)
 
 
 def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -> None:

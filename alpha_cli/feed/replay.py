@@ -11,6 +11,8 @@ from datetime import datetime, tzinfo
 
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.batch import Batch
+from alpha_cli.errors import NoInput
+from alpha_cli.events import Tick
 from alpha_cli.feed.engine import Normaliser
 from alpha_cli.feed.files import File, stream_reader
 from alpha_cli.feed.ndjson import NdjsonReader
@@ -40,6 +42,11 @@ class Replay:
     default_token: int | None = None
     columns: tuple[str, ...] = ()
     tally: dict[str, int] = field(default_factory=lambda: {"in": 0, "rejected": 0, "ticks": 0})
+    ticks_given: int = 0
+
+    @property
+    def _is_partial(self) -> bool:
+        return bool(self.window) or self.speed is not None
 
     @property
     def description(self) -> str:
@@ -53,6 +60,8 @@ class Replay:
         """The figures of the closing line; every line that is not blank is accepted or rejected."""
         given, rejected = self.tally["in"], self.tally["rejected"]
         counts = {"in": given, "accepted": given - rejected, **self.tally}
+        if self._is_partial:
+            counts["ticks"] = self.ticks_given
         if self.window:
             counts["outside"] = self.window.outside
         return counts
@@ -70,13 +79,15 @@ class Replay:
 
                 batches = paced(batches, self.speed, shutdown)
             for batch in batches:
+                if self._is_partial:  # otherwise each tick that was read is given
+                    self.ticks_given += sum(type(event) is Tick for event in batch.events or ())
                 yield batch
                 if shutdown.requested is not None:
                     return
 
     def _read(self, bad: BadLines, shutdown: Shutdown, stack: ExitStack) -> Iterator[Batch]:
         if not self.files:
-            fd = 0 if self.stream == "-" else os.open(self.stream, os.O_RDONLY)
+            fd = 0 if self.stream == "-" else _opened(self.stream, stack)
             reader = NdjsonReader(self._normaliser(), bad, self.tally, "", self.types)
             return reader.batches(stream_reader(fd, shutdown), lambda: shutdown.requested is not None)
         progress = self._progress(stack)
@@ -109,3 +120,13 @@ class Replay:
 
         length = sum(file.size for file in self.files)
         return stack.enter_context(click.progressbar(length=length, label="alpha feed", file=sys.stderr)).update
+
+
+def _opened(stream: str, stack: ExitStack) -> int:
+    """The descriptor of a named pipe, closed with `stack`."""
+    try:
+        fd = os.open(stream, os.O_RDONLY)
+    except OSError as error:
+        raise NoInput(f"{stream}: {error.strerror}") from None
+    stack.callback(os.close, fd)
+    return fd

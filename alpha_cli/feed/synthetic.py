@@ -132,13 +132,9 @@ class Synthetic:
         self.description = f"synthetic seed={seed} date={day} ticks={self.ticks} mode={mode} instruments=" + ",".join(
             map(str, tokens)
         )
-        self.made = 0
         self._opening = datetime(day.year, day.month, day.day, 9, 15, tzinfo=IST)
         self._instruments = [Instrument(token, seed) for token in tokens]
         self._mode = mode
-
-    def counts(self) -> dict[str, int]:
-        return {"ticks": self.made}
 
     def batches(self, shutdown: Shutdown) -> Iterator[Batch]:
         """The session, until `shutdown` asks to stop."""
@@ -146,9 +142,7 @@ class Synthetic:
         for first in range(0, self.ticks, _PER_BATCH):
             if shutdown.requested is not None:
                 return
-            batch = make(first, min(first + _PER_BATCH, self.ticks))
-            self.made += len(batch.lines)
-            yield batch
+            yield make(first, min(first + _PER_BATCH, self.ticks))
 
     def _moments(self, first: int, last: int) -> Iterator[tuple[Instrument, datetime, str]]:
         """Whose tick it is, its time, and the time as text without an offset."""

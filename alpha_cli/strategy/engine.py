@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from alpha_cli.calendar import AllHours, SessionHours
-from alpha_cli.events import Event, Signal, Tick, decode, derive_id, encode, microseconds
+from alpha_cli.events import IST, Event, Signal, Tick, as_received, derive_id, microseconds
 from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
 
 Report = Callable[[str], None]
@@ -36,12 +36,13 @@ class Slot:
 class Lane:
     """One instrument: the strategies that follow it, and which of its ticks at one time this is."""
 
-    __slots__ = ("calls", "ordinal", "time")
+    __slots__ = ("calls", "close", "ordinal", "time")
 
     def __init__(self) -> None:
         # What a tick needs of each slot, looked up once and not at every tick.
         self.calls: list[tuple[Slot, Process, History, Callable[[Tick], None]]] = []
-        self.time: datetime | None = None
+        # The newest tick that lay in a session, and the end of that session.
+        self.time = self.close = datetime.min.replace(tzinfo=IST)
         self.ordinal = 0
 
     def add(self, slot: Slot) -> None:
@@ -71,15 +72,17 @@ class StrategyRunner:
         if lane is None:
             return ()
         time = tick.timestamp
-        if time == lane.time:
-            lane.ordinal += 1
-        else:
-            hours = self._hours
-            if not hours.open <= time < hours.close and not hours.contains(time):
-                self.outside_session += 1
-                return ()
-            lane.time = time
+        if lane.time < time < lane.close:
             lane.ordinal = 0
+        elif time == lane.time:
+            lane.ordinal += 1
+        elif self._hours.contains(time):
+            lane.ordinal = 0
+            lane.close = self._hours.close
+        else:
+            self.outside_session += 1
+            return ()
+        lane.time = time
         signals: Iterable[Event] = ()
         for slot, process, history, remember in lane.calls:
             try:
@@ -104,23 +107,21 @@ class StrategyRunner:
             self.held += 1
             return []
         signals = [
-            decode(
-                encode(
-                    Signal(
-                        signal_id=signal_id(slot.strategy_id, broker, tick, ordinal),
-                        strategy_id=slot.strategy_id,
-                        instrument_token=tick.instrument_token,
-                        signal_type=result.signal_type,
-                        timestamp=tick.timestamp,
-                        broker=broker,
-                        quantity=result.quantity,
-                        price=result.price,  # type: ignore[arg-type]  # exact since it was made
-                        confidence=result.confidence,
-                        order_type=result.order_type,
-                        product=result.product,
-                        reasoning=result.reasoning,
-                        metadata=result.metadata,
-                    )
+            as_received(
+                Signal(
+                    signal_id=signal_id(slot.strategy_id, broker, tick, ordinal),
+                    strategy_id=slot.strategy_id,
+                    instrument_token=tick.instrument_token,
+                    signal_type=result.signal_type,
+                    timestamp=tick.timestamp,
+                    broker=broker,
+                    quantity=result.quantity,
+                    price=result.price,  # type: ignore[arg-type]  # exact since it was made
+                    confidence=result.confidence,
+                    order_type=result.order_type,
+                    product=result.product,
+                    reasoning=result.reasoning,
+                    metadata=result.metadata,
                 )
             )
             for broker in slot.brokers

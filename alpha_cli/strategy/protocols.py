@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
-from math import isfinite
 from typing import Any, NoReturn, Protocol, get_args, runtime_checkable
 
 import msgspec
 
-from alpha_cli.events import OrderType, Product, SignalType, Tick, rupees
+from alpha_cli.events import MAX_AMOUNT, OrderType, Product, SignalType, Tick, rupees
 
 _SIGNAL_TYPES = frozenset(get_args(SignalType))
 _ORDER_TYPES = frozenset(get_args(OrderType))
@@ -40,8 +39,8 @@ class SignalResult(msgspec.Struct, frozen=True):
         if self.quantity is not None and (type(self.quantity) is not int or self.quantity <= 0):
             raise ValueError(f"quantity {self.quantity!r} is not a positive whole number")
         if self.price is not None:
-            if not isfinite(self.price) or self.price <= 0:
-                raise ValueError(f"price {self.price!r} is not a positive number")
+            if not 0 < self.price < MAX_AMOUNT:
+                raise ValueError(f"price {self.price!r} is not a positive number of rupees")
             msgspec.structs.force_setattr(self, "price", rupees(self.price))
         if self.confidence is not None:
             if not 0 <= self.confidence <= 100:
