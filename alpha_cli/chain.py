@@ -7,7 +7,7 @@ is a chain of one, so a pipeline gives the same bytes in one process as in sever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.batch import BAD, BLANK, Batch, LineDecoder
@@ -32,7 +32,9 @@ class Chain:
         self._markets = _fed_markets(stages)
         # The first stage sees most ticks for nothing, so it is called straight from the loop. A later
         # stage that wants every tick, or a second market, makes every tick take the general way.
-        self._first = stages[0].steps[Tick] if stages and stages[0].every_tick else _adds_nothing
+        self._first: Callable[[Any], Iterable[Event] | None] = (
+            stages[0].steps[Tick] if stages and stages[0].every_tick else _not_asked
+        )
         self._all_noteworthy = len(self._markets) > 1 or any(stage.every_tick for stage in stages[1:])
         self._watched = self._markets[0].watched if self._markets else {}
         self._closed = False
@@ -145,9 +147,18 @@ class Chain:
                 market.put(event)
         else:
             self._track_session(event)
-            if self.failure is not None:
+            if self.failure is not None or not self._price_is_readable(event):
                 return [], []
         return self._around(event, added)
+
+    def _price_is_readable(self, event: Any) -> bool:
+        """Decode what the step of `event` will ask the markets for, so that it need not stop half-way."""
+        token = getattr(event, "instrument_token", None)
+        if token is not None and self._decoder is not None:
+            for market in self._markets:
+                market.last(token)
+            return not self._decoder.failed
+        return True
 
     def _stops_at(self, event: Any, batch: Batch) -> bool:
         """Is this the line that ends the run: bad, or in need of a kept tick that is, or of a newer wire?"""
@@ -248,8 +259,8 @@ def _lines(events: Iterable[Any]) -> bytes:
     return b"".join([encode(event) + b"\n" for event in events])
 
 
-def _adds_nothing(_: Any) -> tuple[()]:
-    return ()
+def _not_asked(_: Any) -> None:
+    """In place of a first stage that wants only watched ticks: it has not seen this one."""
 
 
 def _token_on(line: bytes) -> int | None:

@@ -27,7 +27,11 @@ def pipe(pipeline: str) -> Iterator[Any]:
     source, stages = build(pipeline)
     if source is None:
         raise UsageError("the pipeline reads nothing: begin it with feed, or give events to replay()")
-    yield from _events(Chain(stages), stages, made_batches(source, Shutdown(drain=0)))
+    shutdown = Shutdown(drain=0)
+    try:
+        yield from _events(Chain(stages), stages, made_batches(source, shutdown))
+    finally:
+        shutdown.close()
 
 
 def replay(events: Iterable[Event], pipeline: str) -> Iterator[Any]:

@@ -42,6 +42,12 @@ class Shutdown:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the pipe that wakes a waiting source."""
+        os.close(self._wake_read)
+        os.close(self._wake_write)
 
     def wait(self, seconds: float) -> None:
         """Sleep, but no longer than until a signal asks to stop."""

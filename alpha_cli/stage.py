@@ -163,6 +163,9 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
         return leave.code
     except ReaderGone as gone:
         return gone.exit_code
+    except AlphaError as error:
+        _say(source, stages, str(error))
+        return error.exit_code
     finally:
         shutdown.finish()
         bad.close()
@@ -178,7 +181,6 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
 
 def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad: BadLines, out: Writer) -> int:
     """Move every batch through the chain; the exit code of a run that came to its end."""
-    failure: AlphaError | None = None
     try:
         for batch in arriving:
             data = chain.process(batch)
@@ -194,15 +196,12 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
     except ReaderGone:
         raise
     except AlphaError as error:
-        failure = error
         if chain.session_open and all(stage.forward for stage in stages):
             # The stages after us end with the cause, and not with a mere "upstream ended early".
             eof = Eof(ok=False, code=error.exit_code, reason=printable(str(error), 200))
             with suppress(InputOutputError):  # what failed may be the writing
                 out.write(batch_of([eof]).data)
-    if failure is not None:
-        _say(None, stages, str(failure))
-        return failure.exit_code
+        raise
     ended_early = TryAgain.exit_code if chain.session_open else 0
     return max(chain.code, ended_early, *(stage.exit_code() for stage in stages), 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -31,6 +32,7 @@ from alpha_cli.events import (
     encode,
     parse_object,
 )
+from alpha_cli.library import pipe
 from alpha_cli.market import Market
 from alpha_cli.stage import Stage
 
@@ -304,6 +306,17 @@ def test_events_made_here_need_no_decoder() -> None:
     chain = Chain([chatty(), watcher()])
     out = b"".join(chain.process(batch_of([decode(line)])) for line in data.splitlines()) + chain.finish()
     assert out == chained([chatty(), watcher()], data)[0]
+
+
+def test_the_library_leaves_no_descriptor_open() -> None:
+    """A notebook may run a pipeline a thousand times."""
+    open_ones = Path("/proc/self/fd")
+    if not open_ones.is_dir():
+        pytest.skip("no /proc to count open descriptors in")
+    before = len(list(open_ones.iterdir()))
+    for _ in range(5):
+        assert len(list(pipe("feed --ticks 5"))) == 7
+    assert len(list(open_ones.iterdir())) <= before
 
 
 def test_two_stages_fused_are_the_same_as_two_processes() -> None:

@@ -163,6 +163,23 @@ def test_a_full_disk_is_one_line(stage: tuple[str, ...]) -> None:
         os.close(full)
 
 
+@pytest.mark.parametrize("tool", [["schema"], ["--help"]], ids=" ".join)
+def test_a_tool_that_cannot_print_says_so(tool: list[str]) -> None:
+    """Also what is no stage: one line and 74, or silence and no bug where nobody listens."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with Path("/dev/full").open("wb") as full, Pipeline(alpha(*tool), stdout=full.fileno()) as pipeline:
+        assert pipeline.finish() == [74]
+        assert pipeline.stderr().count("\n") == 1
+        assert "No space left on device" in pipeline.stderr()
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *alpha(*tool)], env=environment(), capture_output=True, timeout=20,
+        check=False, cwd=ROOT, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert b"bug" not in closed.stderr
+    assert b"Traceback" not in closed.stderr
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
 @by_filter
 def test_a_closed_descriptor_is_named(stage: tuple[str, ...], closed: str) -> None:

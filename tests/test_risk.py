@@ -71,23 +71,49 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], Any, Any]
     ("QUANTITY_NOT_POSITIVE", {}, {"quantity": 1}, {"quantity": 0}, 1, 0),
     ("QUANTITY_NOT_POSITIVE", {}, {"quantity": 1}, {"quantity": -10}, 1, -10),
     ("QUANTITY_ABOVE_LIMIT", {"max_order_quantity": 10}, {"quantity": 10}, {"quantity": 11}, 10, 11),
-    ("SESSION_CLOSED", {"session_hours": True}, {"at": 0}, {"at": -1}, "Mon-Fri 09:15-15:30 IST", "2024-06-03T09:14:59+05:30"),
     (
-        "PRICE_OUT_OF_BAND", {"price_band": 0.02}, LIMIT | {"price": Decimal("102")}, LIMIT | {"price": Decimal("102.01")},
-        0.02, 0.0201,
+        "SESSION_CLOSED",
+        {"session_hours": True},
+        {"at": 0},
+        {"at": -1},
+        "Mon-Fri 09:15-15:30 IST",
+        "2024-06-03T09:14:59+05:30",
     ),
     (
-        "PRICE_OUT_OF_BAND", {"price_band": 0.02}, {"price": Decimal("98")}, {"price": Decimal("97.99"), "side": "SELL"},
-        0.02, 0.0201,
+        "PRICE_OUT_OF_BAND",
+        {"price_band": 0.02},
+        LIMIT | {"price": Decimal("102")},
+        LIMIT | {"price": Decimal("102.01")},
+        0.02,
+        0.0201,
+    ),
+    (
+        "PRICE_OUT_OF_BAND",
+        {"price_band": 0.02},
+        {"price": Decimal("98")},
+        {"price": Decimal("97.99"), "side": "SELL"},
+        0.02,
+        0.0201,
     ),
     ("VALUE_ABOVE_LIMIT", {"max_order_value": 1000}, {"quantity": 10}, {"quantity": 11}, 1000, 1100),
     (
-        "VALUE_ABOVE_LIMIT", {"max_order_value": 1000}, LIMIT | {"price": Decimal(500), "quantity": 2},
-        LIMIT | {"price": Decimal("500.05"), "quantity": 2}, 1000, 1000.1,
+        "VALUE_ABOVE_LIMIT",
+        {"max_order_value": 1000},
+        LIMIT | {"price": Decimal(500), "quantity": 2},
+        LIMIT | {"price": Decimal("500.05"), "quantity": 2},
+        1000,
+        1000.1,
     ),
     ("POSITION_ABOVE_LIMIT", {"max_position": 5}, {"quantity": 5}, {"quantity": 6}, 5, 6),
-    ("POSITION_ABOVE_LIMIT", {"max_position": 5}, {"quantity": 5, "side": "SELL"}, {"quantity": 6, "side": "SELL"}, 5, -6),
-]  # fmt: skip
+    (
+        "POSITION_ABOVE_LIMIT",
+        {"max_position": 5},
+        {"quantity": 5, "side": "SELL"},
+        {"quantity": 6, "side": "SELL"},
+        5,
+        -6,
+    ),
+]
 
 
 @pytest.mark.parametrize(("code", "limits", "passes", "denied", "limit", "observed"), TABLE)
@@ -209,8 +235,12 @@ def test_the_first_refusal_in_the_order_of_the_table_stands() -> None:
 def test_an_unset_control_is_off_for_paper_and_refuses_for_any_other_broker(setting: str) -> None:
     """Fail closed where money is real, and say which limit to set."""
     every = {
-        "max_order_quantity": 10, "max_order_value": 10_000, "max_position": 10, "price_band": 0.5, "session_hours": True,
-    }  # fmt: skip
+        "max_order_quantity": 10,
+        "max_order_value": 10_000,
+        "max_position": 10,
+        "price_band": 0.5,
+        "session_hours": True,
+    }
     rest = {key: value for key, value in every.items() if key != setting}
     assert codes(decide(rest, signal(1))) == ["ORDER"]
     assert codes(decide(every, signal(1, broker="zerodha"), broker="zerodha")) == ["ORDER"]
@@ -319,7 +349,7 @@ def test_while_the_file_halt_exists_everything_is_denied_and_the_exit_code_is_80
 
 
 def test_the_file_halt_counts_from_the_moment_it_appears(tmp_path: Path) -> None:
-    """Between two signals of one running process; a dangling link counts as the file. The environment names the folder."""
+    """Between two signals of one running process; a dangling link counts. The environment names the folder."""
     with Pipeline(alpha("risk"), env={"ALPHA_STATE": str(tmp_path)}) as pipeline:
         pipeline.write(stream([tick(), signal(1)], eof=None))
         pipeline.wait_for(b'"type":"order"')
@@ -422,8 +452,12 @@ LIMITS: dict[str, Any] = {
     "max_order_quantity": 10, "max_order_value": 1000, "max_position": 10, "price_band": 0.02, "session_hours": True,
 }  # fmt: skip
 OTHER: dict[str, Any] = {
-    "max_order_quantity": 11, "max_order_value": 1000.01, "max_position": 9, "price_band": 0.0201, "session_hours": False,
-}  # fmt: skip
+    "max_order_quantity": 11,
+    "max_order_value": 1000.01,
+    "max_position": 9,
+    "price_band": 0.0201,
+    "session_hours": False,
+}
 
 
 def limits_hash(folder: Path, text: str) -> str:

@@ -66,7 +66,8 @@ def build(names: tuple[str, ...], files: tuple[Path, ...], options: Options, *, 
         active = [broker for broker in config.active_brokers if broker in brokers]
         if not active:
             _report(
-                f"{config.id} has no active broker: its signals go nowhere (active_brokers in alpha.yaml: {', '.join(brokers)})"
+                f"{config.id} has no active broker: its signals go nowhere "
+                f"(active_brokers in alpha.yaml: {', '.join(brokers)})"
             )
         for token in dict.fromkeys(config.instruments):
             processor = create_processor(config)

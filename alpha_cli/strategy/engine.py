@@ -17,6 +17,8 @@ from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcesso
 Report = Callable[[str], None]
 Process = Callable[[Tick, Sequence[Tick]], SignalResult | None]
 
+NEVER = datetime.min.replace(tzinfo=IST)
+
 
 class Slot:
     """One strategy on one instrument."""
@@ -42,7 +44,7 @@ class Lane:
         # What a tick needs of each slot, looked up once and not at every tick.
         self.calls: list[tuple[Slot, Process, History, Callable[[Tick], None]]] = []
         # The newest tick that lay in a session, and the end of that session.
-        self.time = self.close = datetime.min.replace(tzinfo=IST)
+        self.time = self.close = NEVER
         self.ordinal = 0
 
     def add(self, slot: Slot) -> None:
@@ -74,7 +76,7 @@ class StrategyRunner:
         time = tick.timestamp
         if lane.time < time < lane.close:
             lane.ordinal = 0
-        elif time == lane.time:
+        elif time == lane.time != NEVER:
             lane.ordinal += 1
         elif self._hours.contains(time):
             lane.ordinal = 0

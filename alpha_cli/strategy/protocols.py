@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol, get_args, runtime_checkable
 
 import msgspec
 
-from alpha_cli.events import MAX_AMOUNT, OrderType, Product, SignalType, Tick, rupees
+from alpha_cli.events import MAX_DIGITS, OrderType, Product, SignalType, Tick, rupees
 
 _SIGNAL_TYPES = frozenset(get_args(SignalType))
 _ORDER_TYPES = frozenset(get_args(OrderType))
@@ -39,7 +39,7 @@ class SignalResult(msgspec.Struct, frozen=True):
         if self.quantity is not None and (type(self.quantity) is not int or self.quantity <= 0):
             raise ValueError(f"quantity {self.quantity!r} is not a positive whole number")
         if self.price is not None:
-            if not 0 < self.price < MAX_AMOUNT:
+            if not 0 < self.price < 10**MAX_DIGITS:
                 raise ValueError(f"price {self.price!r} is not a positive number of rupees")
             msgspec.structs.force_setattr(self, "price", rupees(self.price))
         if self.confidence is not None:
