@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run-strategy": ("alpha_cli.strategy.command", "Run strategies on ticks; adds signals."),
     "risk": ("alpha_cli.risk.command", "Turn each signal into an order or a denial."),
     "paper": ("alpha_cli.paper.command", "Simulate a broker: orders to fills and a portfolio."),
-    "pipe": ("alpha_cli.pipe.command", "Run a whole pipeline in one process; same bytes, faster."),
+    "pipe": ("alpha_cli.pipeline", "Run a whole pipeline in one process; same bytes, faster."),
     "show": ("alpha_cli.show.command", "Print a stream for people."),
     "schema": ("alpha_cli.schema", "Print the JSON Schema of the wire."),
     "completion": ("alpha_cli.completion", "Print the shell completion script."),

@@ -69,8 +69,8 @@ class Level(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 class Depth(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """The order book, best level first."""
 
-    buy: list[Level]
-    sell: list[Level]
+    buy: tuple[Level, ...]
+    sell: tuple[Level, ...]
 
 
 class Event(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -22,7 +22,7 @@ from alpha_cli.stage import Stage, made_batches
 
 def pipe(pipeline: str) -> Iterator[Any]:
     """The events that come out of `pipeline`, which begins with `feed`. Raises `AlphaError`."""
-    from alpha_cli.pipe.command import build
+    from alpha_cli.pipeline import build
 
     source, stages = build(pipeline)
     if source is None:
@@ -36,7 +36,7 @@ def pipe(pipeline: str) -> Iterator[Any]:
 
 def replay(events: Iterable[Event], pipeline: str) -> Iterator[Any]:
     """What comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
-    from alpha_cli.pipe.command import build
+    from alpha_cli.pipeline import build
 
     source, stages = build(pipeline)
     if source is not None:

@@ -165,7 +165,7 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
         return gone.exit_code
     except AlphaError as error:
         _say(source, stages, str(error))
-        return error.exit_code
+        code = error.exit_code
     finally:
         shutdown.finish()
         bad.close()

@@ -33,7 +33,9 @@ MIB = 1 << 20
 missed: list[str] = []
 
 
-def report(what: str, values: Iterable[float], *, bound: float | None = None, aim: float | None = None, unit: str = "×") -> None:
+def report(
+    what: str, values: Iterable[float], *, bound: float | None = None, aim: float | None = None, unit: str = "×"
+) -> None:
     """One figure: median (min to max), and whether its bound is kept."""
     figures = sorted(values)
     middle = statistics.median(figures)
@@ -96,10 +98,18 @@ print(time.perf_counter() - start)
 def speed(ticks: int, rounds: int, folder: Path) -> None:
     path = folder / "ticks.ndjson"
     with path.open("wb") as file:
-        subprocess.run([ALPHA, "feed", "--ticks", str(ticks), "--instruments", INSTRUMENTS, "-q"], stdout=file, check=True)
+        subprocess.run(
+            [ALPHA, "feed", "--ticks", str(ticks), "--instruments", INSTRUMENTS, "-q"], stdout=file, check=True
+        )
     print(f"speed: {ticks:,} ticks of {path.stat().st_size / ticks:.0f} bytes")
     fused = [ALPHA, "pipe", f"feed {path} -q | run-strategy momentum -q | risk -q | paper -q"]
-    shell = ["bash", "-o", "pipefail", "-c", f"{ALPHA} feed {path} -q" + "".join(f" | {ALPHA} {' '.join(s)} -q" for s in STAGES)]
+    shell = [
+        "bash",
+        "-o",
+        "pipefail",
+        "-c",
+        f"{ALPHA} feed {path} -q" + "".join(f" | {ALPHA} {' '.join(s)} -q" for s in STAGES),
+    ]
     one, several = quietly(*fused), quietly(*shell)
     if one != several:
         sys.exit("bench: fused and shell outputs differ")
@@ -166,7 +176,9 @@ def latency(seconds: int, rate: int) -> None:
         price = 25000.0 if number // 30 % 2 else 25050.0  # a square wave: a signal at every step
         moment = (open_at + timedelta(microseconds=number * (1_000_000 // rate))).isoformat().encode()
         written[moment] = time.perf_counter()
-        os.write(into, b'{"type":"tick","instrument_token":256265,"timestamp":"%s","last_price":%.2f}\n' % (moment, price))
+        os.write(
+            into, b'{"type":"tick","instrument_token":256265,"timestamp":"%s","last_price":%.2f}\n' % (moment, price)
+        )
     process.stdin.close()
     while select.select([out], [], [], 5)[0] and (before := len(seen), read()) and (seen or before):
         pass
@@ -190,7 +202,9 @@ def peak_memory(ticks: int) -> dict[str, float]:
     for words in (["feed", "--ticks", str(ticks), "--instruments", INSTRUMENTS], *STAGES):
         last = words[0] == "paper"
         process = subprocess.Popen(
-            [ALPHA, *words, "-q"], stdin=upstream or subprocess.DEVNULL, stdout=subprocess.DEVNULL if last else subprocess.PIPE
+            [ALPHA, *words, "-q"],
+            stdin=upstream or subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if last else subprocess.PIPE,
         )
         if upstream:
             upstream.close()
@@ -243,7 +257,8 @@ from alpha_cli.cli import execute
 execute(sys.argv[1:])
 names = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
 own = sorted(name for name in sys.modules if name.startswith("alpha_cli."))
-sys.stderr.write(", ".join(sorted(n for n in names if n[:1] != "_" and n != "alpha_cli")) + "|" + str(len(sys.modules)) + "|" + " ".join(own))
+others = sorted(name for name in names if name[:1] != "_" and name != "alpha_cli")
+sys.stderr.write(", ".join(others) + "|" + str(len(sys.modules)) + "|" + " ".join(own))
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import permutations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -218,6 +219,18 @@ def test_long_streams_in_batches_of_any_size(name: str, seed: int) -> None:
         assert chained([STAGES[name]()], data, sizes)[0] == reference(STAGES[name](), data)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("names", list(permutations(STAGES, 2)) + list(permutations(STAGES, 3)), ids="-".join)
+def test_long_streams_through_every_order_of_stages(names: tuple[str, ...], seed: int) -> None:
+    """Fused or one after another, whichever stage stands first."""
+    chance = Random(seed)
+    data = expected = b"".join(line + b"\n" for line in chance.choices(LINES, k=300))
+    for name in names:
+        expected = reference(STAGES[name](), expected)
+    for sizes in ([], chance.choices(range(1, 60), k=20)):
+        assert chained([STAGES[name]() for name in names], data, sizes)[0] == expected
+
+
 @given(data=streams, sizes=batches)
 def test_behind_a_sink_only_its_own_events_arrive(data: bytes, sizes: list[int]) -> None:
     """A stage after one that forwards nothing sees no ticks, no hello, no eof; it closes at the end of input."""
@@ -289,6 +302,16 @@ def test_under_fail_all_before_the_bad_line_goes_out(stage: str, sizes: list[int
     closed.close = tuple
     assert out == reference(closed, good)
     assert chain.session_open
+
+
+def test_under_fail_the_first_bad_line_is_the_one_named() -> None:
+    """Whatever is wrong with it, and whatever is wrong with those after it in the same batch."""
+    bad = BadLines("test", "fail")
+    stage = Stage("test", {Tick: lambda _: (), Signal: lambda _: ()}, every_tick=True)
+    decoder = LineDecoder([stage], bad)
+    chain = Chain([stage], decoder)
+    chain.process(decoder.batch(encode(signal())[:-1] + b',"broker":"b"}\noops\n'))
+    assert str(bad.failure).startswith("line 1: key 'broker' is given twice")
 
 
 @pytest.mark.parametrize("sizes", [[], [1] * 10, [3, 1]])

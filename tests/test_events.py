@@ -50,7 +50,7 @@ from alpha_cli.events import (
 FULL_TICK = tick(
     price=100.05, symbol="NIFTY 50", received_at=START, volume_traded=7, average_traded_price=99.5,
     last_traded_quantity=1, total_buy_quantity=0, total_sell_quantity=3, oi=4, oi_day_high=5, oi_day_low=6,
-    ohlc=Ohlc(1.0, 2.0, 0.5, 1.5), depth=Depth([Level(100.0, 5, 2)], [Level(100.1, 6)]), mode="full", tradable=False,
+    ohlc=Ohlc(1.0, 2.0, 0.5, 1.5), depth=Depth((Level(100.0, 5, 2),), (Level(100.1, 6),)), mode="full", tradable=False,
     change=-0.25, last_trade_time=START,
 )  # fmt: skip
 

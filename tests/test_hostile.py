@@ -89,7 +89,7 @@ def test_each_file_of_the_json_suite(stage: tuple[str, ...]) -> None:
 
 @by_name
 def test_each_file_of_the_json_suite_under_fail(stage: tuple[str, ...]) -> None:
-    """The same with `--bad fail`: the end comes with 65 and one line, never with anything else."""
+    """The same with `--bad fail`: 65 and one line before the counters, never with anything else."""
     folder = shared("hostile-json") / "test_parsing"
     for name, (code, stderr) in on_each_file(folder, [*stage, "--bad", "fail"]).items():
         assert_harmless(code, stderr)

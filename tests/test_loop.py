@@ -148,7 +148,7 @@ def test_a_terminal_for_input_is_a_mistake(stage: tuple[str, ...]) -> None:
 
 @by_filter
 def test_a_full_disk_is_one_line(stage: tuple[str, ...]) -> None:
-    """74, and one line beside the counters, also within a session that can no longer be ended."""
+    """74 and one line before the counters, also within a session that can no longer be ended."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     full = os.open("/dev/full", os.O_WRONLY)
@@ -156,9 +156,9 @@ def test_a_full_disk_is_one_line(stage: tuple[str, ...]) -> None:
         with Pipeline(alpha(*stage), stdout=full) as pipeline:
             pipeline.write(stream([tick()]))
             assert pipeline.finish() == [74]
-            said = pipeline.stderr().splitlines()
-            assert said[0] == f"alpha {stage[0]}: writing standard output failed: No space left on device"
-            assert len(said) == 2
+            complaint, counted = pipeline.stderr().splitlines()
+            assert complaint == f"alpha {stage[0]}: writing standard output failed: No space left on device"
+            assert " in=3 " in counted
     finally:
         os.close(full)
 
@@ -204,10 +204,10 @@ def test_a_bad_line_ends_a_filter_with_65(stage: tuple[str, ...]) -> None:
     assert done.stdout.startswith(stream(before, eof=None))
     assert encode(tick(2)) not in done.stdout
     assert (ending(done.stdout).ok, ending(done.stdout).code) == (False, 65)
-    complaint, *rest = done.stderr.decode().splitlines()
+    complaint, counted = done.stderr.decode().splitlines()
+    assert " in=4 accepted=3 rejected=1 " in counted
     assert complaint.startswith(f"alpha {stage[0]}: line 4: not JSON: ")
     assert complaint.endswith("{oops (--bad skip or --bad FILE goes on)")
-    assert len(rest) == 1
     after = run_alpha(["risk"], done.stdout)
     assert after.returncode == 65
     assert after.stdout.endswith(done.stdout.splitlines(keepends=True)[-1])

@@ -28,7 +28,18 @@ def test_the_built_wheel_runs_the_pipeline_in_an_empty_environment(tmp_path: Pat
     venv.create(home, with_pip=False)
     (site,) = home.glob("lib/python*/site-packages")
     here = Path(sysconfig.get_path("purelib"))
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     # The dependencies come from where the tests have them; alpha itself must not.
     for path in here.iterdir():
@@ -39,7 +50,11 @@ def test_the_built_wheel_runs_the_pipeline_in_an_empty_environment(tmp_path: Pat
     line = "feed --ticks 2000 | run-strategy momentum mean_reversion | risk | paper"
     code = "from alpha_cli.cli import main; main()"
     done = subprocess.run(
-        [home / "bin" / "python", "-c", code, "pipe", line], cwd=tmp_path, env=environment(), capture_output=True, check=False
+        [home / "bin" / "python", "-c", code, "pipe", line],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b'"type":"portfolio"' in done.stdout
@@ -76,15 +91,18 @@ def _pattern(expected: str) -> re.Pattern[str]:
     return re.compile(text + "\n?")
 
 
-@pytest.mark.parametrize(("command", "expected"), _consoles(), ids=[command[:60] for command, _ in _consoles()])
-def test_the_readme_shows_what_happens(command: str, expected: str, tmp_path: Path) -> None:
-    """Each console example, run as it stands, prints what the README says."""
+def test_the_readme_shows_what_happens(tmp_path: Path) -> None:
+    """The console examples, run one after another in one folder, print what the README says."""
     env = environment({"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "100"})
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        check=False,
-    )  # fmt: skip
-    assert _pattern(expected).fullmatch(done.stdout.decode()), done.stdout.decode()[:3000]
+    examples = _consoles()
+    assert len(examples) > 8
+    for command, expected in examples:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        printed = done.stdout.decode()
+        assert _pattern(expected).fullmatch(printed), f"{command}\n{printed[:3000]}"
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
@@ -97,7 +115,9 @@ def test_the_readmes_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.
 def test_every_line_of_the_stage_contract_names_its_tests() -> None:
     """The contract's page is a table; each row names tests, and each of them exists."""
     section = README.split("## The stage contract", 1)[1].split("\n## ", 1)[0]
-    rows = [row for row in section.splitlines() if row.startswith("| ") and not row.startswith(("| situation", "| ---"))]
+    rows = [
+        row for row in section.splitlines() if row.startswith("| ") and not row.startswith(("| situation", "| ---"))
+    ]
     assert len(rows) >= 10
     for row in rows:
         names = re.findall(r"`(test_\w+)::(test_\w+)`", row)

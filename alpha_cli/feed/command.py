@@ -64,9 +64,10 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
     NDJSON on standard input. Several files are merged by time.
 
     \b
-    alpha feed --seed 7 | alpha run-strategy momentum | alpha risk | alpha paper
-    alpha feed monday.ndjson.gz --from 09:15 --to 10:00 --speed 10
-    alpha feed ticks.csv --columns timestamp,last_price --instrument-token 256265
+    Example:
+        alpha feed --seed 7 | alpha run-strategy momentum | alpha risk | alpha paper
+        alpha feed monday.ndjson.gz --from 09:15 --to 10:00 --speed 10
+        alpha feed ticks.csv --columns timestamp,last_price --instrument-token 256265
     """
     from alpha_cli.feed.times import parse_zone
     from alpha_cli.feed.window import Window

@@ -99,12 +99,12 @@ class Instrument:
         """Five levels on each side of the last price, one price step apart."""
         return Depth(self._levels(-1, self.buy_quantity), self._levels(1, self.sell_quantity))
 
-    def _levels(self, direction: int, quantity: int) -> list[Level]:
+    def _levels(self, direction: int, quantity: int) -> tuple[Level, ...]:
         away = [max(self.price + direction * place, 1) for place in range(5)]
-        return [
+        return tuple(
             Level(steps / _STEPS_IN_RUPEE, quantity // (20 + place), 3 + quantity // self._lot % 7 + place)
             for place, steps in enumerate(away)
-        ]
+        )
 
     def _move(self, price: int) -> int:
         """About as likely up as down, in proportion to `price` and to the volatility of now."""

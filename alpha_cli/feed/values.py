@@ -99,13 +99,13 @@ def _depth(value: Any) -> Depth:
     return Depth(_levels(value["buy"]), _levels(value["sell"]))
 
 
-def _levels(value: Any) -> list[Level]:
+def _levels(value: Any) -> tuple[Level, ...]:
     if not isinstance(value, list):
         raise ValueError("not a list")
-    return [
+    return tuple(
         Level(_amount(level["price"]), _level_quantity(level["quantity"]), _level_quantity(level.get("orders") or 0))
         for level in value
-    ]
+    )
 
 
 def _level_quantity(value: Any) -> int:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from alpha_cli.settings import Strict, find_config, read_config
 
-Units = Annotated[int, Field(gt=0, le=10**12)]
+Units = Annotated[int, Field(gt=0, le=10**12, strict=True)]  # `yes` is not a number
 Amount = Annotated[Decimal, Field(gt=0, le=10**12)]
 
 
@@ -21,7 +21,7 @@ class BrokerLimits(Strict):
     max_order_value: Amount | None = Field(None, description="rupees in one order")
     max_position: Units | None = Field(None, description="units, long or short, in one instrument")
     price_band: Annotated[Decimal, Field(gt=0, lt=1)] | None = Field(None, description="fraction of the last price")
-    session_hours: bool | None = Field(None, description="only in the continuous session")
+    session_hours: bool | None = Field(None, strict=True, description="only in the continuous session")
 
 
 class Limits(Strict):

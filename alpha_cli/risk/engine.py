@@ -32,11 +32,11 @@ class RiskEngine:
         halt_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._limits = limits
-        self._limits_hash = limits.hash()
+        self._limits_hash: str | None = None
         self._market = market
         self._instruments = instruments
         self._halt_reason = halt_reason
-        self._halted_in_stream: str | None = None
+        self._halts: dict[str | None, str] = {}  # target (None: all) -> why, from the stream
         self._hours = SessionHours()
         self._seen: set[str] = set()
         self._positions: dict[tuple[str, int], int] = {}
@@ -58,17 +58,23 @@ class RiskEngine:
     def on_control(self, control: Control) -> Iterable[Event]:
         """A halt or resume that a person put into the stream."""
         if control.action == "halt":
-            self._halted_in_stream = control.reason or f"by {control.by or 'a control event'}"
+            self._halts[control.target] = control.reason or f"by {control.by or 'a control event'}"
+        elif control.action == "resume" and control.target is None:
+            self._halts.clear()
         elif control.action == "resume":
-            self._halted_in_stream = None
+            self._halts.pop(control.target, None)
         return ()
 
-    def halted(self) -> str | None:
-        """Why trading is halted, or None."""
-        return self._halted_in_stream or self._halt_reason()
+    def halted(self, signal: Signal) -> str | None:
+        """Why `signal` may not trade: everything, its strategy or its broker is halted. None if it may."""
+        for target in (None, signal.strategy_id, signal.broker):
+            if target in self._halts:
+                return self._halts[target]
+        return self._halt_reason()
 
     def exit_code(self) -> int:
-        return Halted.exit_code if self.halted() is not None else 0
+        """80 while anything is halted."""
+        return Halted.exit_code if self._halts or self._halt_reason() is not None else 0
 
     def counts(self) -> Mapping[str, int]:
         return {"orders": self.orders, "denials": self.denials}
@@ -81,7 +87,7 @@ class RiskEngine:
         return Facts(
             signal=signal,
             limits=self._limits.of(signal.broker),
-            halted=self.halted(),
+            halted=self.halted(signal),
             repeated=signal.signal_id in self._seen,
             known=None if self._instruments is None else token in self._instruments,
             reference=None if tick is None else rupees(tick.last_price) or None,  # 0 at four decimals is no price
@@ -91,6 +97,8 @@ class RiskEngine:
         )
 
     def _order(self, signal: Signal, facts: Facts) -> Order:
+        if self._limits_hash is None:
+            self._limits_hash = self._limits.hash()
         assert signal.quantity is not None
         assert signal.signal_type != "HOLD"
         return Order(

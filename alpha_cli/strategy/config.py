@@ -19,7 +19,7 @@ class StrategyConfig(Strict):
     id: Identifier
     strategy_type: Identifier
     parameters: dict[str, Any] = {}
-    instruments: tuple[Annotated[int, Field(gt=0, lt=1 << 32)], ...] = Field(min_length=1)
+    instruments: tuple[Annotated[int, Field(gt=0, lt=1 << 32, strict=True)], ...] = Field(min_length=1)
     active_brokers: tuple[Identifier, ...] = ("paper",)
     is_active: bool = True
     max_history: int = Field(100, ge=1, le=100_000, description="ticks kept for each instrument")

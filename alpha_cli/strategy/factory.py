@@ -25,7 +25,10 @@ PROCESSORS: dict[str, str] = {
 
 def create_processor(config: StrategyConfig) -> StrategyProcessor:
     """A new processor for one instrument. Raises `ConfigurationError`."""
-    factory = processor_factory(config.strategy_type)
+    try:
+        factory = processor_factory(config.strategy_type)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"strategy {config.id}: {error}") from None
     try:
         processor = factory(**config.parameters)
     except ValidationError as error:
