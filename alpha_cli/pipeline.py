@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from alpha_cli.cli import COMMANDS, LazyGroup, cli
+from alpha_cli.cli import COMMANDS, LazyGroup, cli, did_you_mean
 from alpha_cli.errors import UsageError
 from alpha_cli.market import Market
 from alpha_cli.options import Build, reads_stdin, split_pipeline
@@ -64,16 +64,15 @@ def _made(words: list[str], shared: Build) -> Any:
         raise UsageError("a stage is missing: nothing stands before, after or between two |")
     name, *arguments = words
     assert isinstance(cli, LazyGroup)
-    stage = cli.get_command(click.Context(cli), name) if name in STAGES else None
+    alpha = click.Context(cli, info_name="alpha", obj=shared, **cli.context_settings)
+    stage = cli.get_command(alpha, name) if name in STAGES else None
     if stage is None:
-        from alpha_cli.cli import did_you_mean
-
         known = (
             "not a stage; stages: " + ", ".join(STAGES) if name in COMMANDS else f"unknown{did_you_mean(name, STAGES)}"
         )
         raise UsageError(f"{name!r} is {known}")
     try:
-        with stage.make_context(name, arguments, obj=shared) as ctx:
+        with stage.make_context(name, arguments, parent=alpha) as ctx:
             return stage.invoke(ctx)
     except click.UsageError as error:
         raise UsageError(f"{name}: {error.format_message()}") from None

@@ -16,9 +16,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from alpha_cli.events import IST, Eof, Event, Hello, Order, Signal, Tick, Unknown, encode
+
+hypothesis.settings.register_profile("alpha", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("alpha")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
