@@ -1,5 +1,18 @@
-"""`python -m alpha_cli` is `alpha`."""
+"""Where `alpha` and `python -m alpha_cli` begin."""
 
-from alpha_cli.cli import main
+import signal
+import sys
+from typing import NoReturn
 
-main()
+
+def main() -> NoReturn:
+    """The console command."""
+    # Until the loop has its own handlers, Ctrl-C simply ends a program that has done nothing yet.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from alpha_cli.cli import start
+
+    sys.exit(start(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -149,8 +149,8 @@ def _hold_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDONLY if fd else os.O_WRONLY)
 
 
-def main() -> NoReturn:
-    """The console command."""
+def start(argv: Sequence[str]) -> int:
+    """`execute`, in a process that is this program's own."""
     _hold_standard_descriptors()
     gc.disable()  # starting makes many objects and no garbage; the loop switches it on again
-    sys.exit(execute(sys.argv[1:]))
+    return execute(argv)

@@ -13,6 +13,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+from alpha_cli.errors import BadLine
 from alpha_cli.events import Tick
 
 #: How a tick begins on the wire, and where in the line its key lies: the token and the first
@@ -97,18 +98,22 @@ class Market:
         line = self._lines.pop(key, None)
         if line is None:
             return
-        tick = self._decoded(line)
+        token = int(key.partition(b",")[0])
+        tick = self._decoded(line, token)
         if tick is None:  # what was known is older than what cannot be read
-            self._ticks.pop(int(key.partition(b",")[0]), None)
+            self._ticks.pop(token, None)
         else:
-            self._ticks[tick.instrument_token] = tick
+            self._ticks[token] = tick
         if line is self._newest:
             self._newest = tick
 
-    def _decoded(self, line: bytes) -> Any | None:
+    def _decoded(self, line: bytes, token: int | None = None) -> Any | None:
         assert self.decode is not None
         try:
-            return self.decode(line)
+            tick = self.decode(line)
+            if token is not None and tick.instrument_token != token:
+                raise BadLine("key 'instrument_token' is given twice")
+            return tick
         except Exception as error:
             if self.broken is None:
                 raise

@@ -143,15 +143,15 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     source, stages = program
     options = (source or stages[0]).options
     shutdown = Shutdown(options.drain)
-    shutdown.install()
     bad = BadLines(stages[0].name if source is None else source.name, options.bad)
     decoder = LineDecoder(stages, bad) if source is None else None
     _give_decoder(stages, decoder, bad)
     chain = Chain(stages, decoder)
     pipe = Writer(stdout)
-    gc.freeze()  # what start-up made stays; see cli.main
+    gc.freeze()  # what start-up made stays; see cli.start
     gc.enable()
     try:
+        shutdown.install()
         if source is None:
             assert decoder is not None
             arriving = _arriving(decoder, chain, stdin)

@@ -48,7 +48,7 @@ def test_the_built_wheel_runs_the_pipeline_in_an_empty_environment(tmp_path: Pat
             if not target.exists():
                 target.symlink_to(path)
     line = "feed --ticks 2000 | run-strategy momentum mean_reversion | risk | paper"
-    code = "from alpha_cli.cli import main; main()"
+    code = "from alpha_cli.__main__ import main; main()"
     done = subprocess.run(
         [home / "bin" / "python", "-c", code, "pipe", line],
         cwd=tmp_path,
