@@ -15,7 +15,8 @@ import msgspec
 from alpha_cli import events as wire
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.errors import BadLine
-from alpha_cli.events import DECODE_ERRORS, MONEY, TYPES, Eof, Event, Hello, Tick, check_money, decode, encode
+from alpha_cli.events import MONEY, TYPES, Eof, Event, Hello, Tick, check_money, decode, encode
+from alpha_cli.wire import DECODE_ERRORS
 
 if TYPE_CHECKING:
     from alpha_cli.stage import Stage

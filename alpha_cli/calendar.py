@@ -44,6 +44,9 @@ class SessionHours:
         self._day: date | None = None
 
     def contains(self, moment: datetime) -> bool:
+        """Whether `moment` lies in the continuous session of its day in India."""
+        if moment.tzinfo is self.open.tzinfo and self.open <= moment < self.close:
+            return True
         if not MINYEAR < moment.year < MAXYEAR:
             return False  # in another zone it may lie outside what a date can say
         try:

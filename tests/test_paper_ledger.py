@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from alpha_cli.errors import InvariantBroken
-from alpha_cli.paper.ledger import Account, Position, market_price, plain
+from alpha_cli.paper.ledger import Account, Position, plain
+from alpha_cli.wire import rupees
 
 CASH = Decimal(1_000_000)
 KEY = (256265, "MIS")
@@ -160,7 +161,7 @@ def test_books_that_do_not_balance_are_refused(tamper):
 )  # fmt: skip
 def test_prices_are_what_the_exchange_meant(price, shown):
     """A float becomes its shortest decimal, at most four places, never an exponent."""
-    assert str(market_price(price)) == shown
+    assert str(rupees(price)) == shown
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**24), max_value=10**24))

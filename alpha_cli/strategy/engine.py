@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from alpha_cli.calendar import AllHours, SessionHours
-from alpha_cli.events import IST, Event, Signal, Tick, as_received, derive_id, microseconds
+from alpha_cli.events import IST, Event, Signal, Tick, as_received
+from alpha_cli.ids import derive_id, microseconds
 from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
 
 Report = Callable[[str], None]

@@ -9,7 +9,8 @@ from typing import Any, NoReturn, Protocol, get_args, runtime_checkable
 
 import msgspec
 
-from alpha_cli.events import MAX_DIGITS, OrderType, Product, SignalType, Tick, rupees
+from alpha_cli.events import OrderType, Product, SignalType, Tick
+from alpha_cli.wire import MAX_DIGITS, rupees
 
 _SIGNAL_TYPES = frozenset(get_args(SignalType))
 _ORDER_TYPES = frozenset(get_args(OrderType))
