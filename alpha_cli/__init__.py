@@ -16,12 +16,15 @@ if TYPE_CHECKING:
         Cancel as Cancel,
         Control as Control,
         Denial as Denial,
+        Depth as Depth,
         Eof as Eof,
         Event as Event,
         Fill as Fill,
         Gap as Gap,
         Hello as Hello,
+        Level as Level,
         Modify as Modify,
+        Ohlc as Ohlc,
         Order as Order,
         OrderUpdate as OrderUpdate,
         Portfolio as Portfolio,
@@ -33,14 +36,18 @@ if TYPE_CHECKING:
         encode as encode,
     )
     from alpha_cli.library import pipe as pipe, replay as replay
+    from alpha_cli.market import Market as Market
+    from alpha_cli.stage import Stage as Stage
     from alpha_cli.strategy.protocols import SignalResult as SignalResult
 
 _HOMES = {
     "alpha_cli.library": ("pipe", "replay"),
+    "alpha_cli.market": ("Market",),
+    "alpha_cli.stage": ("Stage",),
     "alpha_cli.strategy.protocols": ("SignalResult",),
     "alpha_cli.events": (
-        "Bar", "Cancel", "Control", "Denial", "Eof", "Event", "Fill", "Gap", "Hello", "Modify", "Order",
-        "OrderUpdate", "Portfolio", "Position", "Signal", "Tick", "Unknown", "decode", "encode",
+        "Bar", "Cancel", "Control", "Denial", "Depth", "Eof", "Event", "Fill", "Gap", "Hello", "Level", "Modify",
+        "Ohlc", "Order", "OrderUpdate", "Portfolio", "Position", "Signal", "Tick", "Unknown", "decode", "encode",
     ),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

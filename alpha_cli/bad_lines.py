@@ -8,10 +8,9 @@ as `raw_base64` beside it. A long line is kept by its beginning.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
-from alpha_cli.errors import BadLine, InputOutputError, printable
+from alpha_cli.errors import BadLine, InputOutputError, UsageError, printable, tell, worth_telling
 from alpha_cli.lines import KEPT_OF_LONG_LINE
 
 FAIL = "fail"
@@ -25,9 +24,10 @@ class BadLines:
         self.stage = stage
         self.policy = policy
         self.rejected = 0
-        self.blank = 0
         self.failure: BadLine | None = None
         self._file: int | None = None
+        if policy not in (FAIL, SKIP_LINES):
+            self._open()
 
     def reject(self, line_number: int | None, raw: bytes, reason: str, instrument_token: int | None = None) -> None:
         """Dispose of one bad line; after the first under `fail`, `failure` says why to stop."""
@@ -41,17 +41,28 @@ class BadLines:
             return
         if self.policy != SKIP_LINES:
             self._keep(line_number, raw, reason, instrument_token)
-        if _is_round(self.rejected):  # 1st, 2nd, ... 10th, 20th, ... so that a flood stays readable
+        if worth_telling(self.rejected):
             what = "bad line" if self.rejected == 1 else f"{self.rejected} bad lines so far"
-            sys.stderr.write(f"alpha {self.stage}: {what}: {where}{printable(reason, 200)}: {shown}\n")
+            tell(f"alpha {self.stage}: {what}: {where}{printable(reason, 200)}: {shown}")
 
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
+    def _open(self) -> None:
+        """Open the dead-letter file at once: that it cannot be written should not show in mid-session."""
+        if self.policy.lower() in (FAIL, SKIP_LINES):
+            raise UsageError(f"--bad {self.policy}: write {self.policy.lower()}, or ./{self.policy} for such a file")
+        try:
+            self._file = os.open(self.policy, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise InputOutputError(f"dead-letter file {self.policy}: {error.strerror}") from None
+
     def _keep(self, line_number: int | None, raw: bytes, reason: str, instrument_token: int | None) -> None:
         import orjson  # only a bad line needs it
+
+        assert self._file is not None
 
         letter: dict[str, Any] = {"error": reason, "line_number": line_number}
         if instrument_token is not None:
@@ -63,15 +74,8 @@ class BadLines:
 
             letter["raw_base64"] = b64encode(kept).decode("ascii")
         try:
-            if self._file is None:
-                self._file = os.open(self.policy, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             data = orjson.dumps(letter) + b"\n"
             while data:
                 data = data[os.write(self._file, data) :]
         except OSError as error:
             raise InputOutputError(f"dead-letter file {self.policy}: {error.strerror}") from None
-
-
-def _is_round(count: int) -> bool:
-    """1..9, 10, 20, ..., 90, 100, 200, ...: one digit and zeros."""
-    return not str(count)[1:].strip("0")

@@ -66,11 +66,12 @@ class LineDecoder:
         self._decode = msgspec.json.Decoder(Union[tuple(views)]).decode
         self._bad = bad
         self._lines_before = 0
+        self._blank = 0
 
     @property
     def lines_in(self) -> int:
         """Lines read so far, the blank ones not counted."""
-        return self._lines_before - self._bad.blank
+        return self._lines_before - self._blank
 
     def batch(self, data: bytes) -> Batch:
         """The batch of whole lines `data`, each ended by a newline."""
@@ -95,7 +96,6 @@ class LineDecoder:
     def slow_event(self, index: int, line: bytes) -> Any:
         """As `event`, by the full check: for a line that says nothing to the fast decoder."""
         if not line.strip():
-            self._bad.blank += 1
             return BLANK
         try:
             return decode(line)
@@ -113,7 +113,10 @@ class LineDecoder:
 
     def decode_tick(self, line: bytes) -> Any:
         """The tick on a line that was kept undecoded. Raises what the decoder raises."""
-        event = self._decode(line)
+        try:
+            event = self._decode(line)
+        except DECODE_ERRORS:  # a naive time, say
+            return decode(line)
         return event if type(event) is self.tick_type else decode(line)
 
     def last_line(self, data: bytes, *, torn_is_bad: bool) -> Batch:
@@ -125,7 +128,7 @@ class LineDecoder:
             if torn_is_bad and data.strip():
                 self._bad.reject(self._lines_before, data, str(error))
             elif not data.strip():
-                self._bad.blank += 1
+                self._blank += 1
             else:
                 self._bad.rejected += 1
             return Batch(b"", [], [])
@@ -141,9 +144,10 @@ class LineDecoder:
         self._lines_before += 1
         self._bad.reject(self._lines_before, raw, reason)
 
-    def done(self, lines: int) -> None:
-        """The batch is dealt with, or as many of its lines as will be."""
+    def done(self, lines: int, blank: int) -> None:
+        """The batch is dealt with, or as many of its lines as will be; so many of them were blank."""
         self._lines_before += lines
+        self._blank += blank
 
     def _rejected(self, index: int, line: bytes, error: BadLine) -> _Dropped:
         self._bad.reject(self._lines_before + index + 1, line, str(error))

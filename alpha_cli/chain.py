@@ -46,7 +46,7 @@ class Chain:
     def process(self, batch: Batch) -> bytes:
         """What leaves the chain after `batch`; up to the first bad line, if that is to stop us."""
         out = _Splice(batch, forward=self._forward)
-        absorbed = 0
+        absorbed = blank = 0
         for index, event, added in self._noteworthy(batch):
             self._absorb(batch, absorbed, index)
             absorbed = index + 1
@@ -55,9 +55,10 @@ class Chain:
             if self._stops_at(event, batch):
                 out.drop(index)
                 if self._decoder is not None:
-                    self._decoder.done(index + 1)
+                    self._decoder.done(index + 1, blank)
                 break
             if not good:
+                blank += event is BLANK
                 out.drop(index)
                 continue
             if before:
@@ -68,7 +69,7 @@ class Chain:
             self._absorb(batch, absorbed, len(batch.lines))
             out.rest()
             if self._decoder is not None:
-                self._decoder.done(len(batch.lines))
+                self._decoder.done(len(batch.lines), blank)
         self.lines_out += out.lines
         return out.data()
 

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from alpha_cli import __version__
-from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, printable
+from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, printable, tell
 
 #: name -> (module with the click command `command`, one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -107,9 +107,13 @@ def execute(argv: Sequence[str]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
             return made or 0
+        from alpha_cli.shutdown import LeaveNow
         from alpha_cli.stage import Program, run
 
-        return run(Program.of(made))
+        try:
+            return run(Program.of(made))
+        except LeaveNow as leave:  # in the moment between the loop and its end
+            return leave.code
     except click.ClickException as error:
         return _complain(program, f"{error.format_message()} (see {program} --help)", 2)
     except AlphaError as error:
@@ -133,7 +137,7 @@ def execute(argv: Sequence[str]) -> int:
 
 
 def _complain(program: str, message: str, code: int) -> int:
-    sys.stderr.write(f"{program}: {printable(' '.join(message.split()), 600)}\n")
+    tell(f"{program}: {printable(' '.join(message.split()), 600)}")
     return code
 
 

@@ -20,6 +20,8 @@ on nothing else. A message is one line: what is wrong, where, and how to mend it
 
 from __future__ import annotations
 
+import sys
+
 
 class AlphaError(Exception):
     """The root: anything not more precisely known is a bug."""
@@ -111,8 +113,25 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     77: ("authentication", "credentials are missing or refused"),
     78: ("configuration", "a configuration file does not validate"),
     80: ("halted by risk", "trading is halted until a person resumes it"),
+    130: ("interrupted", "a person pressed Ctrl-C"),
     141: ("reader gone", "the reader of our output left"),
 }
+
+
+def tell(text: str) -> None:
+    """Say a line to people, on stderr. That nobody can hear it must not stop the data."""
+    if sys.stderr is None:  # closed by the caller
+        return
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.stderr = None  # else Python would try once more at exit, and end with 120
+
+
+def worth_telling(count: int) -> bool:
+    """Whether to speak of the `count`-th of a flood: the 1st to 9th, 10th, 20th, ... 100th, 200th, ..."""
+    return not str(count)[1:].strip("0")
 
 
 def printable(text: str, limit: int = 120) -> str:

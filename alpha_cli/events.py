@@ -191,6 +191,7 @@ class Denial(Event, frozen=True, tag="denial"):
     timestamp: Time | None = None
     limit: int | float | str | None = None
     observed: int | float | str | None = None
+    instrument_token: Token | None = None
 
 
 class OrderUpdate(Event, frozen=True, tag="order_update"):
@@ -324,12 +325,13 @@ def encode(event: Event | Unknown) -> bytes:
     return _encode(event)
 
 
-def decode(line: bytes) -> Any:
-    """The event on `line`, fully checked; `Unknown` if its type is not in `TYPES`.
+def decode(text: bytes | str) -> Any:
+    """The event on the line `text`, fully checked; `Unknown` if its type is not in `TYPES`.
 
     Unknown fields are dropped (filters forward original bytes, so they survive in transit) and naive
     times become Asia/Kolkata. Raises `BadLine` with the reason.
     """
+    line = text.encode() if isinstance(text, str) else text
     try:
         event = _decode_strictly(line)
     except DECODE_ERRORS:

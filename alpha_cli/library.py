@@ -9,7 +9,7 @@ The stages are those of the command line, so what comes out is what the shell wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from alpha_cli.batch import batch_of
@@ -27,6 +27,7 @@ def pipe(pipeline: str) -> Iterator[Any]:
     source, stages = build(pipeline)
     if source is None:
         raise UsageError("the pipeline reads nothing: begin it with feed, or give events to replay()")
+    _refuse_text(stages)
     shutdown = Shutdown(drain=0)
     try:
         yield from _events(Chain(stages), stages, made_batches(source, shutdown))
@@ -41,7 +42,13 @@ def replay(events: Iterable[Event], pipeline: str) -> Iterator[Any]:
     source, stages = build(pipeline)
     if source is not None:
         raise UsageError("the pipeline has a source of its own: leave out feed, or use pipe()")
+    _refuse_text(stages)
     yield from _events(Chain(stages), stages, (batch_of([event]) for event in events))
+
+
+def _refuse_text(stages: Sequence[Stage]) -> None:
+    if any(stage.name == "show" for stage in stages):
+        raise UsageError("show writes text, not events; leave it out")
 
 
 def _events(chain: Chain, stages: Iterable[Stage], batches: Iterable[Any]) -> Iterator[Any]:

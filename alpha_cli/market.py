@@ -75,10 +75,12 @@ class Market:
         if newest.keys() <= self._lines.keys() or all(map(_is_canonical, newest)):
             self._lines.update(newest)
             self._newest = lines[-1]
-        else:  # another order of fields: correct, and slow
+        else:  # some have another order of fields: those are decoded, so that their token is known
             for line in lines:
-                tick = self._decoded(line)
-                if tick is not None:
+                key = line[_KEY]
+                if _is_canonical(key):
+                    self._lines[key] = self._newest = line
+                elif (tick := self._decoded(line)) is not None:
                     self.put(tick)
 
     def last(self, token: int) -> Any | None:

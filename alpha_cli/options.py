@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         def with_options(*args: Any, bad: str, drain: float, quiet: bool, **kwargs: Any) -> Any:
+            if isnan(drain):
+                raise click.BadParameter("nan is not a time", param_hint="'--drain'")
             return command(*args, options=Options(bad, drain, quiet=quiet), **kwargs)
 
         with_options.__doc__ = command.__doc__
@@ -38,7 +41,7 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
         wrapped.__click_params__ = getattr(command, "__click_params__", [])
         for option in (
             click.option("-q", "--quiet", is_flag=True, help="No line of counters at the end."),
-            click.option("--drain", type=click.FloatRange(0), default=5.0, show_default=True, metavar="SECONDS",
+            click.option("--drain", type=click.FloatRange(0, 86_400), default=5.0, show_default=True, metavar="SECONDS",
                          help="After a signal, how long to wait for the end of the input."),
             click.option("--bad", default=bad, show_default=True, metavar="fail|skip|FILE",
                          help="A bad line: stop, skip it, or keep it in a dead-letter file."),
@@ -50,12 +53,12 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def state_option(command: Command) -> Command:
-    """`--state DIR`, or `ALPHA_STATE`."""
+def state_option(does: str) -> Callable[[Command], Command]:
+    """`--state DIR`, or `ALPHA_STATE`; `does` says what this stage has the folder for."""
     return click.option(
-        "--state", type=click.Path(file_okay=False, path_type=Path), envvar="ALPHA_STATE",
-        help="Folder that makes the stage durable.  [env: ALPHA_STATE]",
-    )(command)  # fmt: skip
+        "--state", type=click.Path(file_okay=False, path_type=Path), envvar="ALPHA_STATE", metavar="DIR",
+        help=f"{does}  [env: ALPHA_STATE]",
+    )  # fmt: skip
 
 
 def reads_stdin(ctx: click.Context) -> None:

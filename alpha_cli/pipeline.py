@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from alpha_cli.cli import COMMANDS, LazyGroup, cli, did_you_mean
@@ -21,6 +19,8 @@ STAGES = ("feed", "run-strategy", "risk", "paper", "show")
 @click.pass_context
 def command(ctx: click.Context, pipeline: str, *, quiet: bool) -> Program:
     """Run PIPELINE, stages joined by |, in one process: the same bytes as from the shell, faster.
+
+    --bad and --drain of the first stage hold for all: only it reads lines.
 
     \b
     Example:
@@ -43,22 +43,25 @@ def build(pipeline: str) -> Program:
     shared.fused = True
     source: Source | None = None
     stages: list[Stage] = []
-    for place, words in enumerate(split_pipeline(pipeline)):
-        made = _made(words, shared)
-        if isinstance(made, Source):
-            if place:
-                raise UsageError(f"{words[0]} makes events and can only come first in a pipeline")
-            source = made
-        elif isinstance(made, Stage):
-            stages.append(made)
-            if not made.forward:  # no tick gets past it
-                shared.market = Market()
-        else:
-            raise UsageError(f"{words[0]} is not a stage; stages: {', '.join(STAGES)}")
+    try:
+        for place, words in enumerate(split_pipeline(pipeline)):
+            made = _made(words, shared)
+            if isinstance(made, Source):
+                if place:
+                    raise UsageError(f"{words[0]} makes events and can only come first in a pipeline")
+                source = made
+            else:
+                stages.append(made)
+                if not made.forward:  # no tick gets past it
+                    shared.market = Market()
+    except BaseException:
+        for stage in stages:  # those before may hold locks
+            stage.release()
+        raise
     return Program(source, stages)
 
 
-def _made(words: list[str], shared: Build) -> Any:
+def _made(words: list[str], shared: Build) -> Source | Stage:
     """What the command line `words` makes."""
     if not words:
         raise UsageError("a stage is missing: nothing stands before, after or between two |")
@@ -73,6 +76,7 @@ def _made(words: list[str], shared: Build) -> Any:
         raise UsageError(f"{name!r} is {known}")
     try:
         with stage.make_context(name, arguments, parent=alpha) as ctx:
-            return stage.invoke(ctx)
+            made: Source | Stage = stage.invoke(ctx)
+            return made
     except click.UsageError as error:
         raise UsageError(f"{name}: {error.format_message()}") from None

@@ -10,14 +10,14 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 # pydantic would ask every installed package whether it has a plugin, which costs time at each start
 # and lets any of them into the checking of limits.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpha_cli.errors import ConfigurationError, printable
 
@@ -34,10 +34,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+#: The brokers there are, here or in a later version.
+BROKERS = ("paper", "zerodha")
+BrokerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+
+
 class Settings(Strict):
     """`alpha.yaml`: what holds for a whole deployment."""
 
-    active_brokers: tuple[str, ...] = ("paper",)
+    active_brokers: tuple[BrokerName, ...] = ("paper",)
 
 
 def packaged(folder: str) -> Path:
@@ -50,6 +55,13 @@ def packaged(folder: str) -> Path:
 def config_folders() -> list[Path]:
     """Where configuration files are looked for, nearest first."""
     own = os.environ.get("ALPHA_CONFIG_DIR")
+    if own:
+        try:
+            Path(own).stat()
+        except FileNotFoundError:
+            raise ConfigurationError(f"ALPHA_CONFIG_DIR={own}: no such folder") from None
+        except OSError:
+            pass  # reading from it will say what is wrong
     return [*([Path(own)] if own else []), Path("configs"), packaged("configs")]
 
 
@@ -85,8 +97,8 @@ def load_settings() -> Settings:
     settings = read_config(find_config("alpha.yaml"), Settings)
     brokers = os.environ.get("ALPHA_ACTIVE_BROKERS")
     if brokers is not None:
-        names = tuple(name.strip() for name in brokers.split(",") if name.strip())
-        settings = settings.model_copy(update={"active_brokers": names})
+        names = [name.strip() for name in brokers.split(",") if name.strip()]
+        settings = validate({**settings.model_dump(), "active_brokers": names}, Settings, "ALPHA_ACTIVE_BROKERS")
     return settings
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from alpha_cli import __version__
 from alpha_cli.bad_lines import FAIL, BadLines
 from alpha_cli.batch import Batch, LineDecoder, batch_of
 from alpha_cli.chain import Chain
-from alpha_cli.errors import AlphaError, InputOutputError, ReaderGone, TryAgain, printable
+from alpha_cli.errors import AlphaError, InputOutputError, ReaderGone, TryAgain, printable, tell
 from alpha_cli.events import WIRE, Eof, Event, Hello, Tick
 from alpha_cli.lines import LastLine, LongLine, Writer, blocks, reader
 from alpha_cli.market import Market
@@ -30,6 +29,10 @@ Step = Callable[[Any], Iterable[Event]]
 
 def _nothing(_: Any = None) -> tuple[()]:
     return ()
+
+
+def _nothing_wrong() -> None:
+    return None
 
 
 def _no_counts() -> Mapping[str, int]:
@@ -58,7 +61,7 @@ class Stage:
     commit      makes durable what was done, before it is said
     release     lets go of files and locks at the end
     counts      the stage's own figures for the closing line
-    exit_code   what the stage itself has to say about its success
+    verdict     the error that the stage ends with although it came to the end of its input, or None
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class Stage:
         commit: Callable[[], object] = _nothing,
         release: Callable[[], object] = _nothing,
         counts: Callable[[], Mapping[str, int]] = _no_counts,
-        exit_code: Callable[[], int] = int,
+        verdict: Callable[[], AlphaError | None] = _nothing_wrong,
     ) -> None:
         self.name = name
         self.steps = dict(steps)
@@ -88,7 +91,7 @@ class Stage:
         self.commit = commit
         self.release = release
         self.counts = counts
-        self.exit_code = exit_code
+        self.verdict = verdict
 
     def step(self, event: Event) -> Iterable[Event]:
         """The events that this stage adds after `event`."""
@@ -142,12 +145,12 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     """Run a program to the end of its input. Returns the exit code."""
     source, stages = program
     options = (source or stages[0]).options
-    shutdown = Shutdown(options.drain)
-    bad = BadLines(stages[0].name if source is None else source.name, options.bad)
+    bad = _bad_lines(program)
     decoder = LineDecoder(stages, bad) if source is None else None
     _give_decoder(stages, decoder, bad)
     chain = Chain(stages, decoder)
     pipe = Writer(stdout)
+    shutdown = Shutdown(options.drain)
     gc.freeze()  # what start-up made stays; see cli.start
     gc.enable()
     try:
@@ -179,6 +182,19 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     return code
 
 
+def _bad_lines(program: Program) -> BadLines:
+    """What becomes of bad lines in this program. A source sees to its own."""
+    source, stages = program
+    if source is not None:
+        return BadLines(source.name, FAIL)
+    try:
+        return BadLines(stages[0].name, stages[0].options.bad)
+    except AlphaError:
+        for stage in stages:
+            stage.release()
+        raise
+
+
 def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad: BadLines, out: Writer) -> int:
     """Move every batch through the chain; the exit code of a run that came to its end."""
     try:
@@ -202,8 +218,12 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
             with suppress(InputOutputError):  # what failed may be the writing
                 out.write(batch_of([eof]).data)
         raise
-    ended_early = TryAgain.exit_code if chain.session_open else 0
-    return max(chain.code, ended_early, *(stage.exit_code() for stage in stages), 0)
+    verdicts = [verdict for stage in stages if (verdict := stage.verdict()) is not None]
+    if chain.session_open:
+        verdicts.append(TryAgain("the input ended without the eof that its hello promised; what came was handled"))
+    for verdict in verdicts:
+        tell(f"alpha {stages[0].name}: {printable(str(verdict), 500)}")
+    return max([chain.code, *(verdict.exit_code for verdict in verdicts)])
 
 
 def _commit(stages: Sequence[Stage]) -> None:
@@ -252,7 +272,7 @@ def _give_decoder(stages: Sequence[Stage], decoder: LineDecoder | None, bad: Bad
 
 def _say(source: Source | None, stages: Sequence[Stage], message: str) -> None:
     name = source.name if source is not None else stages[0].name if stages else "pipe"
-    sys.stderr.write(f"alpha {name}: {printable(message, 500)}\n")
+    tell(f"alpha {name}: {printable(message, 500)}")
 
 
 def _count(
@@ -271,4 +291,4 @@ def _count(
         counts.update(part.counts())
         if place == len(stages) - (source is None):
             counts["out"] = chain.lines_out
-        sys.stderr.write(f"alpha {part.name}: " + " ".join(f"{key}={value}" for key, value in counts.items()) + "\n")
+        tell(f"alpha {part.name}: " + " ".join(f"{key}={value}" for key, value in counts.items()))

@@ -36,9 +36,19 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BUSY_TIMEOUT = 5000
 
 
-def halt_file(state: Path) -> Path:
-    """The file whose existence stops trading for every stage that shares the folder."""
-    return state / "HALT"
+def halt_reason(folder: Path) -> str | None:
+    """Why trading is halted for every stage that shares `folder`, or None if it is not.
+
+    It is halted while a file HALT is there, of whatever kind. What cannot be looked at counts as halted.
+    """
+    path = folder / "HALT"
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{path} cannot be looked at: {error.strerror}"
+    return f"{path} exists"
 
 
 class State:

@@ -47,14 +47,12 @@ class MeanReversion:
         z = _distance(prices[-lookback:])
         if -threshold <= z <= threshold:
             return None
-        # Crossed just now? The tick before must not have been as far out on the same side.
-        if len(prices) > lookback:
-            before = _distance(prices[:-1])
-            if before > threshold if z > 0 else before < -threshold:
-                return None
+        side = 1 if z > 0 else -1
+        if len(prices) > lookback and side * _distance(prices[:-1]) > threshold:  # it was as far out already
+            return None
         parameters = self._parameters
         return SignalResult(
-            "SELL" if z > 0 else "BUY",
+            "SELL" if side > 0 else "BUY",
             quantity=parameters.quantity,
             price=tick.last_price,
             confidence=min(abs(z) / (2 * threshold), 1.0),

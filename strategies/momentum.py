@@ -47,14 +47,14 @@ class Momentum:
         threshold = self._threshold
         if -threshold <= change <= threshold:
             return None
-        # Crossed just now? The tick before must not have been beyond on the same side.
+        side = 1 if change > 0 else -1
         if len(history) > lookback:
             before = history[-1].last_price / history[-lookback - 1].last_price - 1
-            if before > threshold if change > 0 else before < -threshold:
+            if side * before > threshold:  # it was beyond already: no crossing
                 return None
         parameters = self._parameters
         return SignalResult(
-            "BUY" if change > 0 else "SELL",
+            "BUY" if side > 0 else "SELL",
             quantity=parameters.quantity,
             price=tick.last_price,
             confidence=min(abs(change) / (2 * threshold), 1.0),

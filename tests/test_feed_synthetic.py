@@ -141,7 +141,10 @@ def test_a_signal_stops_it() -> None:
 
 def test_range_and_description() -> None:
     """--from and --to hold for the synthetic market too; hello says what would make it again."""
-    context = command.make_context("feed", ["--from", "10:00", "--to", "10:00:02", "--seed", "9"], obj=Build())
+    context = command.make_context(
+        "feed", ["--from", "10:00", "--to", "10:00:02", "--seed", "9"], obj=Build(),
+        help_option_names=["-h", "--help"],  # click keeps the help option it made first
+    )  # fmt: skip
     source = command.invoke(context)
     ticks: list[Any] = [tick for batch in source.batches(NoSignal()) for tick in batch.events]
     assert len(ticks) == source.counts()["ticks"] == 10

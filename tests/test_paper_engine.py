@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, strategies as st
 
-from alpha_cli.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, encode
+from alpha_cli.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.market import Market
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.ledger import Account
 from alpha_cli.paper.orders import Memory
+from alpha_cli.wire import MAX_LINE, check_rupees
 
 TOKEN = 256265
 OPENING = datetime(2024, 6, 3, 9, 15, tzinfo=IST)
+
+
+def an_order(name="o1", side="BUY", quantity=10, **fields):
+    fields = {
+        "signal_id": f"s-{name}", "strategy_id": "momentum", "broker": "paper", "instrument_token": TOKEN,
+        "timestamp": OPENING, **fields,
+    }  # fmt: skip
+    return Order(order_id=name, side=side, quantity=quantity, **fields)
 
 
 class Broker:
@@ -33,14 +43,11 @@ class Broker:
         return list(self.engine.on_tick(tick)) if token in self.market.watched else []
 
     def order(self, name="o1", side="BUY", quantity=10, **fields):
-        fields = {
-            "signal_id": f"s-{name}", "strategy_id": "momentum", "broker": "paper", "instrument_token": TOKEN,
-            "timestamp": self.now, **fields,
-        }  # fmt: skip
+        fields.setdefault("timestamp", self.now)
         if isinstance(fields.get("price"), str):
             fields["price"] = Decimal(fields["price"])
             fields.setdefault("order_type", "LIMIT")
-        return list(self.engine.on_order(Order(order_id=name, side=side, quantity=quantity, **fields)))
+        return list(self.engine.on_order(an_order(name, side, quantity, **fields)))
 
     def cancel(self, name="o1", **fields):
         return list(self.engine.on_cancel(Cancel(order_id=name, **fields)))
@@ -171,14 +178,120 @@ def test_a_repeated_order_changes_nothing(broker):
     assert (broker.engine.counts()["repeated"], broker.account.positions[TOKEN, "MIS"].quantity) == (1, 10)
 
 
-def test_a_second_order_for_one_signal_is_rejected(broker):
-    """Unless it is a child of another order."""
+def test_a_second_order_for_one_signal_changes_nothing(broker):
+    """A counted no-op like the same order again, unless it is a slice: a child of another order."""
     broker.tick(100.0)
     broker.order("a", signal_id="s")
-    (update,) = broker.order("b", signal_id="s")
-    assert (update.status, "already has an order" in update.message) == ("REJECTED", True)
+    assert broker.order("b", signal_id="s") == broker.order("b", signal_id="s") == []
     assert told(broker.order("c", signal_id="s", parent_order_id="a")) == ["100", "COMPLETE"]
-    assert broker.order("b", signal_id="s") == []
+    counts = broker.engine.counts()
+    assert (counts["repeated"], counts["refused"], counts["orders"], counts["fills"]) == (2, 0, 2, 2)
+
+
+def test_an_order_that_the_books_cannot_hold_is_rejected(broker):
+    """Two of 10**12 units would make a position that no line can tell; the books stay as they were."""
+    broker.tick(0.0001)
+    assert told(broker.order("a", quantity=10**12)) == ["0.0001", "COMPLETE"]
+    (update,) = broker.order("b", quantity=10**12)
+    assert (update.status, update.filled_quantity, update.pending_quantity) == ("REJECTED", 0, 0)
+    assert update.message == "the position would be 2000000000000 units; at most 1000000000000 can be held"
+    assert broker.engine.counts()["refused"] == 1
+    assert told(broker.order("c", side="SELL", quantity=10**12)) == ["0.0001", "COMPLETE"]
+    broker.tick(1e6)
+    (update,) = broker.order("d", side="SELL", quantity=10**6)
+    assert (update.status, update.message.partition(";")[0]) == ("REJECTED", "cash would be 1000001000000 rupees")
+    (portfolio,) = broker.engine.close()
+    assert (portfolio.cash, portfolio.positions[0].quantity) == (1_000_000, 0)
+
+
+def test_a_resting_order_that_the_books_cannot_hold_is_rejected_when_it_would_fill(broker):
+    """Until then the position may have become smaller."""
+    broker.tick(0.0002)
+    for name in "abc":
+        broker.order(name, price="0.0001", quantity=10**12)
+    assert told(broker.tick(0.0001)) == ["0.0001", "COMPLETE", "REJECTED", "REJECTED"]
+    assert not broker.market.watched
+    assert broker.tick(0.0001) == []
+
+
+def test_an_answer_is_never_too_long_for_its_line(broker):
+    """What the order or the cancel carries fits its own line, and may not fit that of the answer."""
+    broker.tick(100.0)
+    spare = MAX_LINE - len(encode(an_order(metadata={"x": ""})))
+    (update,) = broker.order(metadata={"x": "x" * spare})
+    assert (update.status, update.message) == ("REJECTED", "its metadata is too long for the line of a fill")
+    assert told(broker.order("o2", metadata={"x": "x" * (spare - 1000)})) == ["100", "COMPLETE"]
+    broker.order("o3", price="90")
+    (update,) = broker.modify("o3", reason="y" * (MAX_LINE - 100))
+    assert update.message == "y" * 500
+    (update,) = broker.cancel("o3", reason="x" * (MAX_LINE - 100))
+    assert update.message == "x" * 500
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+amounts = st.sampled_from([1, 9, 10**4, 10**8, 10**12, 10**16 - 1]) | st.integers(1, 10**16 - 1)
+limits = amounts.map(lambda units: Decimal(units).scaleb(-4))
+quantities = st.sampled_from([1, 2, 10**6, 10**12 - 1, 10**12]) | st.integers(1, 10**12)
+last_prices = st.sampled_from([5e-324, 1e-5, 0.00005, 0.0001, 1.0, 99.95, 1e11, 999999999999.9999]) | st.floats(
+    0, 1e12, exclude_min=True, exclude_max=True
+)
+moments = st.sampled_from(
+    [datetime.min.replace(tzinfo=UTC), datetime(1969, 12, 31, tzinfo=UTC), OPENING, datetime.max.replace(tzinfo=UTC)]
+)
+zones = st.sampled_from([IST, UTC, timezone(timedelta(hours=23, minutes=59)), timezone(-timedelta(hours=23))])
+times = st.builds(lambda moment, zone: moment.replace(tzinfo=zone), moments, zones)
+names = st.sampled_from(["a", "b", "c", "d", "₹" * 128, "\0" * 128])
+tokens = st.sampled_from([1, 2**32 - 1])
+some_events = st.one_of(
+    st.builds(Tick, instrument_token=tokens, timestamp=times, last_price=last_prices),
+    st.builds(
+        Order,
+        order_id=names | st.uuids().map(str),
+        signal_id=st.uuids().map(str),
+        strategy_id=names,
+        broker=st.just("paper"),
+        instrument_token=tokens,
+        side=st.sampled_from(["BUY", "SELL"]),
+        quantity=quantities,
+        timestamp=times,
+        order_type=st.sampled_from(["MARKET", "LIMIT", "SL"]),
+        price=st.none() | limits,
+        product=st.sampled_from(["MIS", "CNC"]),
+        validity=st.sampled_from(["DAY", "IOC"]),
+        confidence=st.none() | st.floats(0, 1),
+        metadata=st.dictionaries(st.text(max_size=3), json_values, max_size=2),
+    ),
+    st.builds(Modify, order_id=names, quantity=st.none() | quantities, price=st.none() | limits,
+              order_type=st.sampled_from([None, "MARKET", "LIMIT"]), timestamp=st.none() | times,
+              reason=st.none() | st.text(max_size=600)),
+    st.builds(Cancel, order_id=names, reason=st.none() | st.text(max_size=600), timestamp=st.none() | times),
+)  # fmt: skip
+
+
+@given(st.lists(some_events, max_size=30))
+def test_every_line_that_is_written_can_be_read(events):
+    """Whatever comes over the wire, what is answered survives it unchanged, and the books balance."""
+    broker = Broker()
+    engine = broker.engine
+    said = []
+    for event in events:
+        arrived = decode(encode(event))
+        if type(arrived) is Tick:
+            broker.market.put(arrived)
+            if arrived.instrument_token not in broker.market.watched:
+                continue
+        said += engine.steps[type(arrived)](arrived)
+        broker.account.check()
+    said += engine.close()
+    assert [decode(encode(event)) for event in said] == said
+    portfolio = said[-1]
+    assert all(abs(position.quantity) <= 10**12 for position in portfolio.positions)
+    for figure in (portfolio.cash, portfolio.realised_pnl, portfolio.charges):
+        check_rupees("figure", figure)
 
 
 def test_cancel(broker):

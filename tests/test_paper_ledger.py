@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from alpha_cli.errors import InvariantBroken
-from alpha_cli.paper.ledger import Account, Position, plain
+from alpha_cli.events import Quantity
+from alpha_cli.paper.ledger import MAX_QUANTITY, Account, Holding, Unbookable, plain
 from alpha_cli.wire import rupees
 
 CASH = Decimal(1_000_000)
@@ -21,7 +24,7 @@ fills = st.lists(
         st.sampled_from([1, 2, 3]),
         st.sampled_from(["MIS", "CNC"]),
         st.sampled_from(["BUY", "SELL"]),
-        st.integers(1, 10**6),
+        st.integers(1, 10**4),
         prices,
         st.integers(0, 10**6).map(lambda paise: Decimal(paise) / 100),
     ),
@@ -29,7 +32,7 @@ fills = st.lists(
 )
 
 
-def account_after(*trades: tuple[str, int, str]) -> tuple[Account, Position]:
+def account_after(*trades: tuple[str, int, str]) -> tuple[Account, Holding]:
     """An account after trades of (side, quantity, price) in one instrument, and its position."""
     account = Account.opened("paper", CASH)
     for side, quantity, price in trades:
@@ -143,6 +146,7 @@ def test_products_are_separate_positions():
         lambda account: setattr(account, "realised", account.realised + 1),
         lambda account: setattr(account.positions[KEY], "cost", Decimal(1)),
         lambda account: setattr(account.positions[KEY], "quantity", 0),
+        lambda account: account.positions.update({(1, "MIS"): Holding(1, "MIS", MAX_QUANTITY + 1)}),
     ],
 )
 def test_books_that_do_not_balance_are_refused(tamper):
@@ -152,6 +156,47 @@ def test_books_that_do_not_balance_are_refused(tamper):
     with pytest.raises(InvariantBroken, match="stop trading") as caught:
         account.check()
     assert caught.value.exit_code == 70
+
+
+@pytest.mark.parametrize(
+    ("trades", "figure"),
+    [
+        ([("BUY", MAX_QUANTITY, "0.0001"), ("BUY", 1, "0.0001")], "position would be 1000000000001 units"),
+        ([("SELL", MAX_QUANTITY, "0.0001"), ("SELL", 1, "0.0001")], "position would be -1000000000001 units"),
+        ([("SELL", 10**6, "999999")], "cash would be 1000000000000 rupees"),
+        ([("BUY", 10**6, "1000001")], "cash would be -1000000000000 rupees"),
+        ([("BUY", 10**6, "999999"), ("SELL", 10**5, "1000000.0001")], None),
+        ([("BUY", 10**6, "1"), ("BUY", 1, "1000000")], "position's value would be 1000001000000 rupees"),
+        ([("SELL", 1, "999998999999"), ("BUY", 2, "999999999999")], None),
+        ([("BUY", 1, "1.00001")], "price would be 1.00001 rupees; at most 12 digits before the point and 4 after"),
+        ([("BUY", 1, "1000000000000")], "price would be 1000000000000 rupees"),
+        ([("BUY", 1, "NaN")], "price would be NaN rupees"),
+    ],
+)
+def test_a_fill_that_the_wire_could_not_tell_is_refused_whole(trades, figure):
+    """The message names the figure, and nothing of the books has changed."""
+    account, _ = account_after(("BUY", 1, "1"))
+    account.apply(KEY, "SELL", 1, Decimal(1))
+    for side, quantity, price in trades[:-1]:
+        account.apply(KEY, side, quantity, Decimal(price))
+    before = copy.deepcopy(account)
+    side, quantity, price = trades[-1]
+    if figure is None:
+        account.apply(KEY, side, quantity, Decimal(price))
+        account.check()
+        return
+    with pytest.raises(Unbookable, match=re.escape(figure)):
+        account.apply(KEY, side, quantity, Decimal(price))
+    assert account == before
+    with pytest.raises(Unbookable):
+        account.apply((7, "CNC"), side, quantity * 10**6, Decimal("1000000"))
+    assert account == before
+
+
+def test_the_largest_position_is_that_of_the_wire():
+    """One bound, said in two places."""
+    (bounds,) = Quantity.__metadata__
+    assert (bounds.ge, bounds.le) == (-MAX_QUANTITY, MAX_QUANTITY)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -9,13 +10,17 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from conftest import Pipeline, alpha, counters, run_alpha
+from conftest import DEADLINE, Pipeline, alpha, counters, run_alpha, shared
+from test_hostile import lines_of, on_each_file
 
 from alpha_cli.events import IST, Cancel, Eof, Hello, Modify, Order, Tick, decode, encode
+from alpha_cli.lines import PIPE_SIZE
 
 TOKEN = 256265
 OPENING = datetime(2024, 6, 3, 9, 15, tzinfo=IST)
@@ -122,10 +127,11 @@ def test_the_same_input_again_changes_nothing(state):
 
 
 def test_a_signal_is_not_applied_twice_across_runs(state):
-    """A second order for it, with another id, is rejected."""
+    """A second order for it, with another id, is a counted no-op."""
     run([tick(0, 100.0), order("a", signal_id="s")], "--state", state)
-    (update, portfolio), _ = run([tick(1, 100.0), order("b", signal_id="s")], "--state", state)
-    assert (update.status, portfolio.positions[0].quantity) == ("REJECTED", 10)
+    (portfolio,), said = run([tick(1, 100.0), order("b", signal_id="s")], "--state", state)
+    assert portfolio.positions[0].quantity == 10
+    assert (counters(said)["repeated"], counters(said)["refused"], counters(said)["orders"]) == (1, 0, 0)
 
 
 def update_of(order_id):
@@ -162,6 +168,57 @@ def test_killed_anywhere_and_run_again(state):
             process.signal(signal.SIGKILL)
     again, _ = run(lines, "--state", state)
     assert again[-1] == unbroken[-1]
+
+
+def full_pipe():
+    """(where to read, where nothing more can be written) of a pipe that `alpha` will not enlarge."""
+    there, here = os.pipe()
+    with suppress(OSError, AttributeError):
+        fcntl.fcntl(here, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    os.set_blocking(here, False)
+    for size in (1 << 16, 1):
+        with suppress(BlockingIOError):
+            while os.write(here, b"\n" * size):
+                pass
+    os.set_blocking(here, True)
+    return there, here
+
+
+@pytest.mark.parametrize("how", ["killed", "reader gone"])
+def test_what_was_kept_and_not_said(state, how):
+    """Between commit and write: the books are right, the orders are not applied twice, nor told again."""
+    lines = [tick(0, 100.0), order("a"), limit("b", "90"), tick(1, 89.0), order("c", side="SELL", quantity=4)]
+    unbroken, _ = run(lines)
+    there, here = full_pipe()
+    with Pipeline(alpha("paper", "--state", str(state)), stdout=here) as process:
+        os.close(here)
+        process.write(b"".join(lines))
+        deadline = time.monotonic() + DEADLINE
+        while not kept(state):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        if how == "killed":
+            process.signal(signal.SIGKILL)
+        else:
+            os.close(there)
+        (code,) = process.wait()
+    if how == "killed":
+        assert code == -signal.SIGKILL
+        with open(there, "rb") as reader:
+            assert not reader.read().strip()
+    else:
+        assert code == 141
+    assert rows(state, "SELECT order_id FROM fills ORDER BY rowid") == [("a",), ("b",), ("c",)]
+    again, said = run(lines, "--state", state)
+    assert again == unbroken[-1:]  # only the closing line; what the first run did is in the database alone
+    assert (counters(said)["repeated"], counters(said)["fills"]) == (3, 0)
+
+
+def kept(state):
+    """Whether a fill is in the database; it may not be there yet, nor its tables."""
+    with suppress(sqlite3.OperationalError):
+        return bool(rows(state, "SELECT 1 FROM fills"))
+    return False
 
 
 def test_answers_are_on_disk_before_they_are_said(state):
@@ -215,7 +272,11 @@ def test_sqlite_utils_can_ask_the_books(state):
     assert ask("query", database, "select quantity from open_positions") == [{"quantity": 10}]
     keys = ask("query", database, """select "table" as other from pragma_foreign_key_list('fills')""")
     assert {key["other"] for key in keys} == {"accounts", "orders"}
-    assert len(ask("rows", database, "portfolios")) == 1
+    (portfolio,) = ask("rows", database, "portfolios")
+    assert portfolio["positions"] == (
+        '[{"instrument_token":256265,"quantity":10,"average_price":100.05,"realised_pnl":0,"unrealised_pnl":0,'
+        '"last_price":100.05,"product":"MIS"}]'
+    )
 
 
 def test_cash_is_set_once(state):
@@ -229,13 +290,78 @@ def test_cash_is_set_once(state):
 
 
 @pytest.mark.parametrize(
-    "options", [["--cash", "lots"], ["--cash", "-1"], ["--cash", "nan"], ["--cash", "1e99"], ["--as", "x"]]
+    "options",
+    [
+        *(
+            ["--cash", text]
+            for text in [
+                "lots",
+                "-1",
+                "nan",
+                "1e99",
+                "1_000",
+                "١٠",
+                "１０",
+                "",
+                ",",
+                " 5",
+                "5\n",
+                "+5",
+                ".5",
+                "5.",
+                "0.00001",
+                "1000000000000",
+            ]
+        ),
+        ["--as", "x"],
+    ],
 )
 def test_wrong_options_are_2(options):
     """One line that says how to mend it."""
     _, message = run([], *options, code=2)
     assert message.startswith("alpha paper: --")
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["memory", "state"])
+@pytest.mark.parametrize(
+    "moment", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"]
+)
+def test_the_ends_of_the_calendar(state, moment, kept):
+    """Where Indian time has no name for a moment, an order rests, fills and is read back all the same."""
+    options = ["--state", state] if kept else []
+    at = f'"timestamp":"{moment}"'.encode()
+    now = b'"timestamp":"2024-06-03T09:15:00+05:30"'
+    lines = [tick(0, 100.0), limit("a", "90"), limit("b", "80"), tick(0, 99.0), tick(0, 89.0)]
+    assert all(now in item for item in lines)
+    events, _ = run([item.replace(now, at) for item in lines], *options)
+    assert [event.status for event in events if hasattr(event, "status")] == ["OPEN", "OPEN", "COMPLETE"]
+    assert {event.timestamp for event in events} == {datetime.fromisoformat(moment)}
+    if kept:
+        _, said = run([], *options)
+        assert counters(said)["open"] == 1
+
+
+def test_two_orders_of_the_largest_size(state):
+    """What a position cannot be is rejected, in the books too, and each line can be read."""
+    events, said = run([tick(0, 0.0001), order("a", quantity=10**12), order("b", quantity=10**12)], "--state", state)
+    assert [event.status for event in events if hasattr(event, "status")] == ["COMPLETE", "REJECTED"]
+    assert events[-1].positions[0].quantity == 10**12
+    assert rows(state, "SELECT order_id, status FROM orders ORDER BY number") == [("a", "COMPLETE"), ("b", "REJECTED")]
+    assert counters(said)["refused"] == 1
+    assert run([], "--state", state)[0][-1].positions == events[-1].positions
+
+
+def test_each_file_of_the_json_suite(state):
+    """318 hostile files into one account: every line is counted, and the books stay sound."""
+    folder = shared("hostile-json") / "test_parsing"
+    found = on_each_file(folder, ["paper", "--bad", "skip", "--state", str(state)])
+    assert len(found) > 300
+    for name, (code, said) in found.items():
+        assert code == 0, (name, said)
+        assert counters(said)["in"] == len(lines_of((folder / name).read_bytes())), name
+        assert counters(said)["in"] == counters(said)["accepted"] + counters(said)["rejected"], name
+    assert run([], "--state", state)[0][-1].cash == 1_000_000
 
 
 def test_tampered_books_are_70(state):

@@ -141,6 +141,19 @@ def test_a_copy_of_the_history_leaves_the_history_alone() -> None:
     assert host.runner.errors == 0
 
 
+def test_a_slice_of_the_history_is_a_plain_list() -> None:
+    """`history[-2:]` is what an author writes first."""
+    slices: list[list[float]] = []
+
+    def look(_: Tick, history: Sequence[Tick]) -> None:
+        slices.append([past.last_price for past in history[-2:]])
+
+    host = Host().add("looks", look)
+    host.signals(*(tick(at, 100.0 + at) for at in range(4)))
+    assert slices == [[], [100.0], [100.0, 101.0], [101.0, 102.0]]
+    assert host.runner.errors == 0
+
+
 # --- isolation -------------------------------------------------------------------------------
 
 

@@ -60,6 +60,7 @@ def test_a_file_is_looked_for_in_the_environments_folder_then_here_then_among_th
     assert find_config(name) == packaged("configs") / name
     here = write(Path("configs") / name)
     assert find_config(name) == here
+    (tmp_path / "own").mkdir(exist_ok=True)
     monkeypatch.setenv("ALPHA_CONFIG_DIR", str(tmp_path / "own"))
     assert find_config(name) == here
     own = write(tmp_path / "own" / name)
@@ -69,6 +70,7 @@ def test_a_file_is_looked_for_in_the_environments_folder_then_here_then_among_th
 
 def test_a_file_given_by_name_is_the_one_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--config` is before all folders."""
+    (tmp_path / "own").mkdir(exist_ok=True)
     monkeypatch.setenv("ALPHA_CONFIG_DIR", str(tmp_path / "own"))
     write(tmp_path / "own" / "risk.yaml", "brokers: {paper: {max_position: 1}}")
     given_file = write(tmp_path / "given.yaml", "brokers: {paper: {max_position: 2}}")
@@ -80,6 +82,7 @@ def test_names_are_gathered_from_every_folder(tmp_path: Path, monkeypatch: pytes
     """For completion, and for the suggestion in an error."""
     write(Path("configs/strategies/here.yaml"))
     write(tmp_path / "own/strategies/own.yaml")
+    (tmp_path / "own").mkdir(exist_ok=True)
     monkeypatch.setenv("ALPHA_CONFIG_DIR", str(tmp_path / "own"))
     assert {"here", "own", "momentum", "mean_reversion"} <= set(config_names("strategies"))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from alpha_cli.errors import ConfigurationError, InputOutputError, InvariantBroken, TryAgain, UsageError
-from alpha_cli.state import State, halt_file, sqlite_errors, transaction
+from alpha_cli.state import State, halt_reason, sqlite_errors, transaction
 
 ID, VERSION = 0x74657374, 3
 
@@ -181,9 +181,36 @@ def test_a_second_writer_is_told_to_try_again(folder, opened):
     other.close()
 
 
-def test_the_halt_file_is_shared_by_the_folder(folder):
-    """Every stage looks in the same place."""
-    assert halt_file(folder) == folder / "HALT"
+def test_a_file_halt_halts(folder):
+    """Nothing is made by looking, and taking the file away is enough to go on."""
+    assert halt_reason(folder) is None
+    assert not folder.exists()
+    folder.mkdir()
+    assert halt_reason(folder) is None
+    (folder / "HALT").touch(mode=0)
+    assert halt_reason(folder) == f"{folder}/HALT exists"
+    (folder / "HALT").unlink()
+    assert halt_reason(folder) is None
+
+
+def test_anything_called_halt_halts(folder):
+    """A folder, or a link to nowhere: a person meant something by it."""
+    folder.mkdir()
+    (folder / "HALT").symlink_to("nowhere")
+    assert halt_reason(folder) == f"{folder}/HALT exists"
+    (folder / "HALT").unlink()
+    (folder / "HALT").mkdir()
+    assert halt_reason(folder) == f"{folder}/HALT exists"
+
+
+@pytest.mark.parametrize("where", ["file", "loop", "x" * 300])
+def test_what_cannot_be_looked_at_counts_as_halted(tmp_path, where):
+    """Better no trade than one that was forbidden."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    why = halt_reason(tmp_path / where)
+    assert why is not None
+    assert why.startswith(f"{tmp_path / where}/HALT cannot be looked at: ")
 
 
 def test_sqlite_is_not_imported_until_a_database_is_opened():

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.errors import UsageError
-from alpha_cli.options import stage_options
+from alpha_cli.feed.config import (
+    OF_REPLAY,
+    OF_SYNTHETIC,
+    check_ticks,
+    parse_columns,
+    parse_instruments,
+    parse_speed,
+    parse_start_time,
+    parse_types,
+)
+from alpha_cli.options import reads_stdin, stage_options
 from alpha_cli.stage import Options, Source
 
 if TYPE_CHECKING:
     from alpha_cli.feed.window import Window
-
-_OF_SYNTHETIC = ("seed", "date", "ticks", "instruments", "mode")
-_OF_REPLAY = ("columns", "instrument_token", "start_time", "types")
-_MAX_COUNT = 1000  # a smaller number is how many instruments, a larger one is a token
 
 
 @click.command()
@@ -73,8 +76,8 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
     from alpha_cli.feed.window import Window
 
     is_synthetic = sources in {(), ("synthetic",)}
-    _refuse(ctx, _OF_REPLAY if is_synthetic else _OF_SYNTHETIC, is_synthetic=is_synthetic)
-    speed, zone = _speed(given["speed"]), parse_zone(given["tz"])
+    _refuse(ctx, OF_REPLAY if is_synthetic else OF_SYNTHETIC, is_synthetic=is_synthetic)
+    speed, zone = parse_speed(given["speed"]), parse_zone(given["tz"])
     window = Window(given["start"], given["end"], zone)
     if is_synthetic:
         return _synthetic(options, window, speed, given)
@@ -87,47 +90,30 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
     streams = [source for source in sources if is_stream(source)]
     if streams and len(sources) > 1:
         raise click.UsageError(f"{streams[0]} cannot be merged with others; feed it alone")
+    if "-" in streams:
+        reads_stdin(ctx)
     files = [] if streams else find(sources)
     replay = Replay(
-        files, streams[0] if streams else "-", options.bad, _types(given["types"]), window, speed, zone,
-        _start_time(given["start_time"], zone), given["instrument_token"], _columns(given["columns"], files),
+        files, streams[0] if streams else "-", options.bad, parse_types(given["types"]), window, speed, zone,
+        parse_start_time(given["start_time"], zone), given["instrument_token"], parse_columns(given["columns"], files),
     )  # fmt: skip
     return Source("feed", replay.description, replay.batches, options, counts=replay.counts)
 
 
 def _synthetic(options: Options, window: Window, speed: float | None, given: dict[str, Any]) -> Source:
-    from collections.abc import Iterator
-
-    from alpha_cli.batch import Batch
-    from alpha_cli.feed.synthetic import MAX_TICKS, Synthetic
+    from alpha_cli.feed.synthetic import Synthetic
     from alpha_cli.feed.times import parse_date
-    from alpha_cli.shutdown import Shutdown
+    from alpha_cli.feed.window import Selection
 
-    if given["ticks"] is not None and given["ticks"] > MAX_TICKS:
-        raise click.UsageError(f"--ticks {given['ticks']}: at most {MAX_TICKS}, one a microsecond")
     market = Synthetic(
         given["seed"],
         parse_date("--date", given["date"]),
-        _instruments(given["instruments"]),
-        given["ticks"],
+        parse_instruments(given["instruments"]),
+        check_ticks(given["ticks"]),
         given["mode"],
     )
-
-    counts = {"ticks": 0}
-
-    def batches(shutdown: Shutdown) -> Iterator[Batch]:
-        made = market.batches(shutdown)
-        if window:
-            made = window.cut(made)
-        if speed is not None:
-            from alpha_cli.feed.pace import paced
-
-            made = paced(made, speed, shutdown)
-        for batch in made:
-            counts["ticks"] += len(batch.lines)
-            yield batch
-
-    return Source("feed", market.description, batches, options, counts=lambda: counts)
+    selection = Selection(market.batches, window, speed)
+    return Source("feed", market.description, selection.batches, options, counts=lambda: {"ticks": selection.lines})
 
 
 def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -> None:
@@ -138,63 +124,3 @@ def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -
             raise click.UsageError(
                 f"{option} is for recorded ticks; name a file" if is_synthetic else f"{option} is for synthetic only"
             )
-
-
-def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < math.inf:
-        raise click.UsageError(f"--speed {text!r} is neither max nor a number above 0")
-    return speed
-
-
-def _types(text: str) -> frozenset[str]:
-    from alpha_cli.events import TYPES
-
-    types = frozenset(name.strip() for name in text.split(",")) - {""}
-    known = sorted(TYPES.keys() - {"hello", "eof"})
-    for name in sorted(types.difference(known)):
-        raise click.UsageError(f"--types {name!r} is not a type that can be given back; known: {', '.join(known)}")
-    if not types:
-        raise click.UsageError("--types names nothing to give back")
-    return types
-
-
-def _instruments(text: str) -> list[int]:
-    from alpha_cli.feed.synthetic import tokens_of
-
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = [0]
-    if any(not 0 < number < 1 << 32 for number in numbers) or len(set(numbers)) < len(numbers):
-        raise click.UsageError(f"--instruments {text!r} is neither a number nor a list of different tokens")
-    return tokens_of(numbers[0]) if len(numbers) == 1 and numbers[0] <= _MAX_COUNT else numbers
-
-
-def _start_time(text: str | None, zone: Any) -> datetime | None:
-    if text is None:
-        return None
-    from alpha_cli.feed.times import parse_bound
-
-    moment = parse_bound("--start-time", text, zone)
-    if not isinstance(moment, datetime):
-        raise UsageError(f"--start-time {text!r} needs a date too; write 2026-01-05T{text}")
-    return moment
-
-
-def _columns(text: str | None, files: list[Any]) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    if not any(file.is_csv for file in files):
-        raise click.UsageError("--columns is for CSV files, and none was named")
-    from alpha_cli.feed.names import NAMES, plan_of
-
-    columns = tuple(name.strip() for name in text.split(","))
-    if not plan_of(columns).has("last_price"):
-        raise click.UsageError(f"--columns {text!r} names no price; one of {', '.join(NAMES['last_price'])}")
-    return columns

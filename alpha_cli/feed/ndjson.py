@@ -6,7 +6,7 @@ decoding them. Any other block is looked at line by line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Union
 
 import msgspec
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.batch import Batch
-from alpha_cli.errors import BadData, BadLine
+from alpha_cli.errors import BadData, BadLine, tell, worth_telling
 from alpha_cli.events import WIRE, Eof, Hello, Tick, decode
 from alpha_cli.feed.engine import Normaliser
 from alpha_cli.feed.reader import Reader, encoded, joined
@@ -42,6 +42,13 @@ class NdjsonReader(Reader):
     ) -> None:
         super().__init__(normaliser, bad, counts, label)
         self._types = types
+        self._in_session = False
+
+    def batches(self, read: Callable[[], bytes], cut_off: Callable[[], bool] = bool) -> Iterator[Batch]:
+        """As in `Reader`. A session that does not come to its `eof` is told of and counted."""
+        yield from super().batches(read, cut_off)
+        if self._in_session and not cut_off():
+            self._tell_cut_off()
 
     def batch(self, data: bytes) -> Batch:
         """As in `Reader`; the bytes themselves if all of them are ticks in wire form."""
@@ -115,11 +122,20 @@ class NdjsonReader(Reader):
         if type(event) is Hello and event.wire > WIRE:
             raise BadData(f"a recording of wire version {event.wire}, this alpha reads {WIRE}; install a newer alpha")
         if type(event) is Hello or type(event) is Eof:
+            if self._in_session and type(event) is Hello:
+                self._tell_cut_off()
+            self._in_session = type(event) is Hello
             return None
         if name not in self._types:
             self.normaliser.count("not_asked_for")
             return None
         return line, event
+
+    def _tell_cut_off(self) -> None:
+        count = self.counts["cut_off"] = self.counts.get("cut_off", 0) + 1
+        if worth_telling(count):
+            where = self._label or "the recording: "
+            tell(f"alpha feed: {where}a session breaks off without its eof, so its end may be missing")
 
     def _token_on(self, line: bytes) -> int | None:
         """The instrument of a bad line, if it says one."""

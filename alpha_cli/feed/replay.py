@@ -17,7 +17,7 @@ from alpha_cli.feed.engine import Normaliser
 from alpha_cli.feed.files import File, stream_reader
 from alpha_cli.feed.ndjson import NdjsonReader
 from alpha_cli.feed.reader import Reader
-from alpha_cli.feed.window import Window
+from alpha_cli.feed.window import Selection, Window
 from alpha_cli.shutdown import Shutdown
 
 
@@ -53,7 +53,7 @@ class Replay:
         """What is replayed, the same wherever it lies."""
         if not self.files:
             return "stdin" if self.stream == "-" else "stream"
-        names = [file.path.name for file in self.files]
+        names = [file.name for file in self.files]
         return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def counts(self) -> dict[str, int]:
@@ -71,14 +71,8 @@ class Replay:
         bad = BadLines("feed", self.bad)
         with ExitStack() as stack:
             stack.callback(bad.close)
-            batches = self._read(bad, shutdown, stack)
-            if self.window:
-                batches = self.window.cut(batches)
-            if self.speed is not None:
-                from alpha_cli.feed.pace import paced
-
-                batches = paced(batches, self.speed, shutdown)
-            for batch in batches:
+            selection = Selection(lambda shutdown: self._read(bad, shutdown, stack), self.window, self.speed)
+            for batch in selection.batches(shutdown):
                 if self._is_partial:  # otherwise each tick that was read is given
                     self.ticks_given += sum(type(event) is Tick for event in batch.events or ())
                 yield batch
@@ -94,7 +88,7 @@ class Replay:
         streams = []
         for file in self.files:
             stack.callback(file.put_aside)
-            label = f"{file.path.name}: " if len(self.files) > 1 else ""
+            label = f"{file.name}: " if len(self.files) > 1 else ""
             streams.append((self._reader(file, bad, label).batches(file.reader(progress)), file.put_aside))
         if len(streams) == 1:
             return streams[0][0]
@@ -124,8 +118,11 @@ class Replay:
 
 def _opened(stream: str, stack: ExitStack) -> int:
     """The descriptor of a named pipe, closed with `stack`."""
+    # Opened plainly, a pipe that nobody writes to would hold us up in a place where no signal gets us out.
+    # Elsewhere than on Linux such a pipe cannot be told from one at its end, so there it is waited for.
+    flags = os.O_RDONLY | (os.O_NONBLOCK if sys.platform == "linux" else 0)
     try:
-        fd = os.open(stream, os.O_RDONLY)
+        fd = os.open(stream, flags)
     except OSError as error:
         raise NoInput(f"{stream}: {error.strerror}") from None
     stack.callback(os.close, fd)

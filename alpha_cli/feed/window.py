@@ -1,8 +1,8 @@
-"""`--from` and `--to`: which part of a recording, by event time, is given back."""
+"""`--from`, `--to` and `--speed`: which part of a feed, by event time, is given, and how fast."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, time, tzinfo
 
 from alpha_cli.batch import Batch
@@ -11,6 +11,7 @@ from alpha_cli.events import EPOCH
 from alpha_cli.feed.merge import moment_of
 from alpha_cli.feed.reader import joined
 from alpha_cli.feed.times import parse_bound
+from alpha_cli.shutdown import Shutdown
 
 
 class Window:
@@ -29,7 +30,10 @@ class Window:
         return self._start is not None or self._end is not None
 
     def __contains__(self, moment: datetime) -> bool:
-        clock = moment.astimezone(self._zone).time()
+        try:
+            clock = moment.astimezone(self._zone).time()
+        except (OverflowError, ValueError):  # at the very ends of the calendar, where no market trades
+            return False
         if self._start is not None and (clock if isinstance(self._start, time) else moment) < self._start:  # type: ignore[operator]
             return False
         return self._end is None or (clock if isinstance(self._end, time) else moment) < self._end  # type: ignore[operator]
@@ -49,3 +53,26 @@ class Window:
             elif kept:
                 events = batch.events or []
                 yield joined([batch.lines[index] for index in kept], [events[index] for index in kept])
+
+
+class Selection:
+    """The part of `made` that `window` leaves, at `speed` times the market's (None: at once); `lines` were given."""
+
+    def __init__(self, made: Callable[[Shutdown], Iterator[Batch]], window: Window, speed: float | None) -> None:
+        self._made = made
+        self._window = window
+        self._speed = speed
+        self.lines = 0
+
+    def batches(self, shutdown: Shutdown) -> Iterator[Batch]:
+        """The batches, until there are no more or `shutdown` asks to stop."""
+        batches = self._made(shutdown)
+        if self._window:
+            batches = self._window.cut(batches)
+        if self._speed is not None:
+            from alpha_cli.feed.pace import paced
+
+            batches = paced(batches, self._speed, shutdown)
+        for batch in batches:
+            self.lines += len(batch.lines)
+            yield batch

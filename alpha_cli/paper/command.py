@@ -12,7 +12,7 @@ from alpha_cli.stage import Options, Stage
 
 @click.command(name="paper")
 @stage_options(bad="fail")
-@state_option
+@state_option("Folder that keeps the books, for the next run to go on from.")
 @click.option(
     "--as", "name", metavar="NAME", help="Name in the state folder, for a second account there.  [default: paper]"
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 
 import msgspec
 
-from alpha_cli.errors import BadLine, UsageError
+from alpha_cli.errors import BadLine, UsageError, printable
 from alpha_cli.wire import check_rupees
 
 #: The broker whose orders are filled here; orders of any other are left alone.
@@ -14,6 +15,8 @@ BROKER = "paper"
 
 #: Rupees that an account begins with.
 STARTING_CASH = Decimal(1_000_000)
+
+_AMOUNT = re.compile(r"[0-9]+(\.[0-9]{1,4})?")  # \d and Decimal would take any script's digits
 
 
 class PaperConfig(msgspec.Struct, frozen=True):
@@ -30,11 +33,14 @@ class PaperConfig(msgspec.Struct, frozen=True):
 
 def rupees(text: str) -> Decimal:
     """`text` as an amount a person has: not negative, at most four decimals. Raises `UsageError`."""
+    digits = text.replace(",", "")
     try:
-        amount = Decimal(text.replace(",", "").strip())
+        if not _AMOUNT.fullmatch(digits):
+            raise BadLine(text)
+        amount = Decimal(digits)
         check_rupees("--cash", amount)
-    except (InvalidOperation, BadLine):
-        amount = Decimal(-1)
-    if amount < 0:
-        raise UsageError(f"--cash {text}: not an amount of rupees; write it as 500000 or 500000.50")
+    except BadLine:
+        raise UsageError(
+            f"--cash {printable(text, 40)}: not an amount of rupees; write it as 500000 or 500000.50"
+        ) from None
     return amount

@@ -12,14 +12,14 @@ once its own line and the lines that modified it have come by again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from alpha_cli.events import IST, Cancel, Event, Fill, Modify, Order, Tick
+from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.paper.ledger import ZERO, Account, plain
+from alpha_cli.paper.ledger import ZERO, Account, Unbookable, plain
 from alpha_cli.paper.orders import (
     CANCELLED,
     COMPLETE,
@@ -29,11 +29,15 @@ from alpha_cli.paper.orders import (
     Memory,
     PaperOrder,
     fault_of,
+    in_india,
     modified,
     reaches,
 )  # fmt: skip
 from alpha_cli.paper.statement import statement
-from alpha_cli.wire import rupees
+from alpha_cli.wire import MAX_LINE, rupees
+
+#: Characters of someone's reason that an update repeats; the whole could be too long for its line.
+_REASON = 500
 
 
 class Engine:
@@ -67,13 +71,19 @@ class Engine:
     # --- the steps ---------------------------------------------------------------------------
 
     def on_order(self, order: Order) -> list[Event]:
-        """Fill, rest or reject a new order; one that was applied before changes nothing."""
+        """Fill, rest or reject a new order; one that was applied before changes nothing.
+
+        Nor does another order for a signal that was, unless it names its parent: a slice of that signal.
+        """
         if order.broker != self.account.broker:
             self._counts["other_brokers"] += 1
             return []
         if self._journal.knows_order(order.order_id):
             self._counts["repeated"] += 1
             self._seen_again(order.order_id)
+            return []
+        if order.parent_order_id is None and self._journal.knows_signal(order.signal_id):
+            self._counts["repeated"] += 1
             return []
         self._counts["orders"] += 1
         arrived = self._market.now or order.timestamp
@@ -88,7 +98,7 @@ class Engine:
             self._counts["unknown"] += 1
             return []
         now = self._market.now or cancel.timestamp or working.changed
-        return [self._end(working, CANCELLED, cancel.reason or "cancelled on request", now)]
+        return [self._end(working, CANCELLED, (cancel.reason or "cancelled on request")[:_REASON], now)]
 
     def on_modify(self, modify: Modify) -> list[Event]:
         """Change a resting order; it fills at once if that makes it marketable."""
@@ -111,7 +121,7 @@ class Engine:
         working.modifications += 1
         working.changed = now
         working.asleep = False
-        working.message = modify.reason or "modified"
+        working.message = (modify.reason or "modified")[:_REASON]
         return self._filled_at_once(working) or [self._noted(working, now)]
 
     def on_tick(self, tick: Tick) -> list[Event]:
@@ -122,7 +132,7 @@ class Engine:
                 continue
             working.asleep = False
             order = working.order
-            if order.validity == "DAY" and _ist_date(tick.timestamp) > _ist_date(working.arrived):
+            if order.validity == "DAY" and in_india(tick.timestamp).date() > in_india(working.arrived).date():
                 out.append(self._end(working, CANCELLED, "validity DAY: the day is over", tick.timestamp))
             elif reaches(order, rupees(tick.last_price)):
                 price = order.price if order.order_type == "LIMIT" and order.price else rupees(tick.last_price)
@@ -149,9 +159,7 @@ class Engine:
     # --- the life of an order ----------------------------------------------------------------
 
     def _refusal(self, order: Order) -> str | None:
-        """Why `order` cannot be taken, or None."""
-        if order.parent_order_id is None and self._journal.knows_signal(order.signal_id):
-            return f"signal {order.signal_id} already has an order; send each signal once"
+        """Why `order` cannot be taken, whatever the books are, or None."""
         if order.order_type in {"SL", "SL-M"}:
             return f"{order.order_type} orders are not simulated yet; use MARKET or LIMIT"
         if order.order_type == "LIMIT" and (order.price is None or order.price <= 0):
@@ -178,7 +186,7 @@ class Engine:
         return self._fill(working, price, tick.timestamp) if reaches(working.order, price) else []
 
     def _fill(self, working: PaperOrder, price: Decimal, timestamp: datetime) -> list[Event]:
-        """Fill the whole order at `price` rupees a unit."""
+        """Fill the whole order at `price` rupees a unit, or reject it if the books cannot hold it."""
         order = working.order
         fill = Fill(
             fill_id=derive_id("fill", order.order_id, 1),
@@ -196,9 +204,13 @@ class Engine:
             confidence=order.confidence,
             metadata=order.metadata,
         )
-        self.account.apply(
-            (order.instrument_token, order.product), order.side, order.quantity, fill.price, fill.charges["total"]
-        )
+        if order.metadata and len(encode(fill)) > MAX_LINE:
+            return [self._end(working, REJECTED, "its metadata is too long for the line of a fill", timestamp)]
+        key = (order.instrument_token, order.product)
+        try:
+            self.account.apply(key, order.side, order.quantity, fill.price, fill.charges["total"])
+        except Unbookable as fault:
+            return [self._end(working, REJECTED, str(fault), timestamp)]
         self._counts["fills"] += 1
         working.filled_quantity = fill.quantity
         working.average_price = fill.price
@@ -242,7 +254,3 @@ def charges_of(order: Order, price: Decimal) -> dict[str, Decimal]:
     """Rupees by charge, with their `total`, for `order` filled at `price`: none so far."""
     del order, price
     return {"total": ZERO}
-
-
-def _ist_date(moment: datetime) -> date:
-    return moment.astimezone(IST).date()

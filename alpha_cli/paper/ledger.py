@@ -1,12 +1,14 @@
 """The books of one broker account, in exact decimals; `engine` enters each fill, `store` keeps them.
 
-Pure arithmetic, by average cost. A position keeps its exact total cost rather than an average price,
+Pure arithmetic, by average cost. A holding keeps its exact total cost rather than an average price,
 so that nothing drifts. When a part of it is closed, the cost released is rounded once, to four
-decimals, and that same figure leaves the position and enters the realised P&L. So after every fill
+decimals, and that same figure leaves the holding and enters the realised P&L. So after every fill
 
     cash + Σ quantity × last == starting cash + Σ realised + Σ unrealised - charges
 
-holds to the last digit, whatever the last prices are.
+holds to the last digit, whatever the last prices are. A fill that would take a figure beyond what the
+wire can say is refused. Prices that come later may still value a position at more than twelve digits;
+a `portfolio` carries that exactly.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import NoReturn
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from alpha_cli.errors import InvariantBroken
+from alpha_cli.errors import BadLine, InvariantBroken
 from alpha_cli.events import Product, Side
+from alpha_cli.wire import MAX_DECIMALS, MAX_DIGITS, check_rupees
 
 ZERO = Decimal(0)
 #: Four decimals, the wire's finest amount of rupees.
@@ -26,11 +30,18 @@ FOUR_DECIMALS = Decimal("0.0001")
 # Python's 28 digits would round a corrupted stream's largest amounts; these are enough for 10^30 fills.
 _EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 
+#: Units of one position, either way: the bound of `events.Quantity`.
+MAX_QUANTITY = 10**12
+
 #: What is one position: an instrument token under a product.
 Key = tuple[int, Product]
 
 
-class Position(Struct):
+class Unbookable(Exception):
+    """A fill that would make the books too large to be told; the message says which figure."""
+
+
+class Holding(Struct):
     """What is held of one instrument under one product.
 
     quantity    units, negative when short
@@ -75,52 +86,68 @@ class Account(Struct):
     cash: Decimal
     realised: Decimal = ZERO
     charges: Decimal = ZERO
-    positions: dict[Key, Position] = {}
+    positions: dict[Key, Holding] = {}
 
     @classmethod
     def opened(cls, broker: str, starting_cash: Decimal) -> Account:
         """A new account that holds nothing but cash."""
         return cls(broker, starting_cash, starting_cash)
 
-    def apply(self, key: Key, side: Side, quantity: int, price: Decimal, charges: Decimal = ZERO) -> Position:
-        """Enter a fill of `quantity` (> 0) units at `price` rupees a unit. Returns the position it left."""
-        position = self.positions.get(key)
-        if position is None:
-            position = self.positions[key] = Position(*key)
+    def apply(self, key: Key, side: Side, quantity: int, price: Decimal, charges: Decimal = ZERO) -> Holding:
+        """Enter a fill of `quantity` (> 0) units at `price` rupees a unit. Returns what is held after it.
+
+        Raises `Unbookable`, and changes nothing, if a figure would grow beyond what the wire can say.
+        """
+        _check_amount("price", price)
         signed = quantity if side == "BUY" else -quantity
+        holding = self.positions.get(key) or Holding(*key)
         with localcontext(_EXACT):
-            self.cash -= signed * price + charges
-            self.charges += charges
-            realised = _take(position, signed, price)
-            position.realised += realised
-            self.realised += realised
-        position.last_price = price
-        return position
+            after, won = _taken(holding, signed, price)
+            cash = self.cash - signed * price - charges
+            paid = self.charges + charges
+            realised = self.realised + won
+        if abs(after.quantity) > MAX_QUANTITY:
+            raise Unbookable(f"the position would be {after.quantity} units; at most {MAX_QUANTITY} can be held")
+        for what, amount in (
+            ("cash", cash),
+            ("charges", paid),
+            ("realised profit", realised),
+            ("the position's realised profit", after.realised),
+            ("the position's cost", after.cost),
+            ("the position's value", after.value),
+            ("the position's unrealised profit", after.unrealised),
+        ):
+            _check_amount(what, amount)
+        self.cash, self.charges, self.realised = cash, paid, realised
+        self.positions[key] = after
+        return after
 
     @property
     def unrealised(self) -> Decimal:
         """Rupees: Σ unrealised of the positions."""
         with localcontext(_EXACT):
-            return sum((position.unrealised for position in self.positions.values()), ZERO)
+            return sum((holding.unrealised for holding in self.positions.values()), ZERO)
 
     @property
     def equity(self) -> Decimal:
         """Rupees: cash + Σ quantity × last price."""
         with localcontext(_EXACT):
-            return sum((position.value for position in self.positions.values()), self.cash)
+            return sum((holding.value for holding in self.positions.values()), self.cash)
 
     def check(self) -> None:
         """Raise `InvariantBroken` unless the books balance exactly."""
         with localcontext(_EXACT):
-            realised = sum((position.realised for position in self.positions.values()), ZERO)
+            realised = sum((holding.realised for holding in self.positions.values()), ZERO)
             before = self.starting_cash + realised + self.unrealised - self.charges
             if realised != self.realised:
                 self._broken(f"its positions realised {realised}, it says {self.realised}")
             if self.equity != before:
                 self._broken(f"equity is {self.equity}, starting cash + P&L - charges is {before}")
-            for position in self.positions.values():
-                if not position.quantity and position.cost:
-                    self._broken(f"instrument {position.instrument_token} is flat, yet costs {position.cost}")
+            for holding in self.positions.values():
+                if not holding.quantity and holding.cost:
+                    self._broken(f"instrument {holding.instrument_token} is flat, yet costs {holding.cost}")
+                if abs(holding.quantity) > MAX_QUANTITY:
+                    self._broken(f"instrument {holding.instrument_token} holds {holding.quantity} units")
 
     def _broken(self, what: str) -> NoReturn:
         raise InvariantBroken(f"account {self.broker}: {what}; stop trading and compare the fills with the positions")
@@ -133,17 +160,33 @@ def plain(amount: Decimal) -> Decimal:
     return short.quantize(Decimal(1), context=_EXACT) if isinstance(exponent, int) and exponent > 0 else short
 
 
-def _take(position: Position, signed: int, price: Decimal) -> Decimal:
-    """Change `position` by `signed` units at `price`; the rupees that this realised."""
-    held = position.quantity
+def _check_amount(what: str, amount: Decimal) -> None:
+    try:
+        check_rupees(what, amount)
+    except BadLine:
+        raise Unbookable(
+            f"{what} would be {plain(amount)} rupees; at most {MAX_DIGITS} digits before the point "
+            f"and {MAX_DECIMALS} after it can be booked"
+        ) from None
+
+
+def _taken(holding: Holding, signed: int, price: Decimal) -> tuple[Holding, Decimal]:
+    """What `signed` more units at `price` make of `holding`, and the rupees that this realises."""
+    held = holding.quantity
     if held == 0 or (held > 0) == (signed > 0):
-        position.quantity += signed
-        position.cost += signed * price
-        return ZERO
-    closing = max(signed, -held) if held > 0 else min(signed, -held)
-    # Rounded once; what the position gives up is what the P&L receives, so no paisa is made or lost.
-    released = position.cost if closing == -held else (position.cost * -closing / held).quantize(FOUR_DECIMALS)
-    opening = signed - closing  # not 0 when the position flips
-    position.quantity = held + signed
-    position.cost += opening * price - released
-    return -closing * price - released
+        closing, released = 0, ZERO
+    else:
+        closing = max(signed, -held) if held > 0 else min(signed, -held)
+        # Rounded once; what the holding gives up is what the P&L receives, so no paisa is made or lost.
+        whole = closing == -held
+        released = holding.cost if whole else (holding.cost * -closing / held).quantize(FOUR_DECIMALS)
+    opening = signed - closing  # of one that flips, what goes beyond flat
+    won = -closing * price - released
+    after = replace(
+        holding,
+        quantity=held + signed,
+        cost=holding.cost + opening * price - released,
+        realised=holding.realised + won,
+        last_price=price,
+    )
+    return after, won

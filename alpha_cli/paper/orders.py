@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from alpha_cli.events import Fill, Modify, Order, OrderUpdate, Portfolio
+from alpha_cli.events import IST, Fill, Modify, Order, OrderUpdate, Portfolio
 from alpha_cli.paper.ledger import Account
 
 OPEN = "OPEN"
@@ -115,6 +115,14 @@ class Memory:
 
     def release(self) -> None:
         pass
+
+
+def in_india(moment: datetime) -> datetime:
+    """`moment` in Indian time; as it is at either end of the calendar, where that time has no name."""
+    try:
+        return moment.astimezone(IST)
+    except OverflowError:
+        return moment
 
 
 def reaches(order: Order, last: Decimal) -> bool:

@@ -13,14 +13,13 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.events import IST, Fill, Order, Portfolio
-from alpha_cli.paper.ledger import Account, Position, plain
-from alpha_cli.paper.orders import PaperOrder
+from alpha_cli.events import Fill, Order, Portfolio, encode
+from alpha_cli.paper.ledger import Account, Holding, plain
+from alpha_cli.paper.orders import PaperOrder, in_india
 
 Row = dict[str, Any]
 
 _ORDER_FIELDS = [field.name for field in msgspec.structs.fields(Order)]
-_encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
 
 
 def account_row(account: Account) -> Row:
@@ -44,24 +43,24 @@ def account_of(row: Row, positions: Iterable[Row]) -> Account:
         Decimal(row["charges"]),
     )
     for held in positions:
-        account.positions[held["instrument_token"], held["product"]] = Position(
+        account.positions[held["instrument_token"], held["product"]] = Holding(
             held["instrument_token"], held["product"], held["quantity"],
             Decimal(held["cost"]), Decimal(held["realised_pnl"]), Decimal(held["last_price"]),
         )  # fmt: skip
     return account
 
 
-def position_row(broker: str, position: Position) -> Row:
+def position_row(broker: str, holding: Holding) -> Row:
     """The row of one position of `broker`'s account."""
     return {
         "broker": broker,
-        "instrument_token": position.instrument_token,
-        "product": position.product,
-        "quantity": position.quantity,
-        "average_price": _text(position.average_price),
-        "cost": _text(position.cost),
-        "realised_pnl": _text(position.realised),
-        "last_price": _text(position.last_price),
+        "instrument_token": holding.instrument_token,
+        "product": holding.product,
+        "quantity": holding.quantity,
+        "average_price": _text(holding.average_price),
+        "cost": _text(holding.cost),
+        "realised_pnl": _text(holding.realised),
+        "last_price": _text(holding.last_price),
     }
 
 
@@ -73,7 +72,7 @@ def order_row(paper_order: PaperOrder) -> Row:
         row[name] = _text(row[name])
     return row | {
         "timestamp": _time(order.timestamp),
-        "metadata": _encode(order.metadata).decode(),
+        "metadata": msgspec.json.encode(order.metadata, order="deterministic").decode(),
         "number": paper_order.number,
         "status": paper_order.status,
         "filled_quantity": paper_order.filled_quantity,
@@ -121,12 +120,13 @@ def fill_row(fill: Fill) -> Row:
 
 def portfolio_row(portfolio: Portfolio) -> Row:
     """The row of a closing line, its positions as JSON."""
+    on_the_wire = msgspec.json.decode(encode(portfolio), type=dict[str, msgspec.Raw])
     amounts = ("cash", "equity", "realised_pnl", "unrealised_pnl", "charges")
     return {
         "broker": portfolio.broker,
         "timestamp": _time(portfolio.timestamp),
         **{name: _text(getattr(portfolio, name)) for name in amounts},
-        "positions": _encode(portfolio.positions).decode(),
+        "positions": bytes(on_the_wire["positions"]).decode(),
     }
 
 
@@ -135,4 +135,4 @@ def _text(value: Decimal | None) -> str | None:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(IST).isoformat()
+    return None if moment is None else in_india(moment).isoformat()

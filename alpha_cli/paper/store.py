@@ -2,6 +2,9 @@
 
 `engine` tells this journal what changed; the loop calls `commit`, which writes it all in one
 transaction. What was applied before is asked of the database, so memory does not grow with its age.
+
+A process that ends between the two has kept what it did not say, and the same input again does not say
+it either; re-emitting committed output comes with the crash-safety issue.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import msgspec
 from alpha_cli.errors import InvariantBroken, UsageError
 from alpha_cli.events import Fill, Portfolio
 from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.ledger import Account, Key, Position, plain
+from alpha_cli.paper.ledger import Account, Holding, Key, plain
 from alpha_cli.paper.orders import OPEN, PaperOrder
 from alpha_cli.paper.rows import (
     Row,
@@ -131,7 +134,7 @@ class Store:
         if self._fills:
             db.table("fills").insert_all(self._fills)
         if self._positions:
-            rows = (position_row(broker, position) for position in self._positions.values())
+            rows = (position_row(broker, holding) for holding in self._positions.values())
             db.table("positions").upsert_all(rows, pk=("broker", "instrument_token", "product"))
         if self._portfolios:
             db.table("portfolios").insert_all(self._portfolios)
@@ -140,5 +143,5 @@ class Store:
         self._orders: dict[str, PaperOrder] = {}
         self._signals: set[str] = set()
         self._fills: list[Row] = []
-        self._positions: dict[Key, Position] = {}
+        self._positions: dict[Key, Holding] = {}
         self._portfolios: list[Row] = []

@@ -9,6 +9,7 @@ import click
 from alpha_cli.events import Control, Signal
 from alpha_cli.options import reads_stdin, stage_options, state_option
 from alpha_cli.stage import Options, Stage
+from alpha_cli.state import halt_reason
 
 
 @click.command("risk")
@@ -16,7 +17,7 @@ from alpha_cli.stage import Options, Stage
               help="Limits, instead of the nearest risk.yaml.")  # fmt: skip
 @click.option("--instruments", "master", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Kite's instrument dump (CSV, .gz); what is not in it is denied.")  # fmt: skip
-@state_option
+@state_option("Folder of the pipeline: while it has a file HALT, all is denied.")
 @stage_options(bad="fail")
 @click.pass_context
 def command(ctx: click.Context, file: Path | None, master: Path | None, state: Path | None, options: Options) -> Stage:
@@ -44,7 +45,7 @@ def command(ctx: click.Context, file: Path | None, master: Path | None, state: P
         load_limits(file),
         market,
         instruments=instruments,
-        halt_reason=lambda: None if state is None else _halt_file(state),
+        halt_reason=lambda: None if state is None else halt_reason(state),
     )
     return Stage(
         "risk",
@@ -52,17 +53,5 @@ def command(ctx: click.Context, file: Path | None, master: Path | None, state: P
         options,
         market=market,
         counts=engine.counts,
-        exit_code=engine.exit_code,
+        verdict=engine.verdict,
     )
-
-
-def _halt_file(state: Path) -> str | None:
-    """Why trading is halted by the file HALT in `state`. What cannot be looked at counts as halted."""
-    path = state / "HALT"
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return f"{path} cannot be looked at: {error.strerror}"
-    return f"{path} exists"

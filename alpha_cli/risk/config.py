@@ -8,7 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from alpha_cli.settings import Strict, find_config, read_config
+from alpha_cli.cli import did_you_mean
+from alpha_cli.errors import ConfigurationError
+from alpha_cli.settings import BROKERS, BrokerName, Strict, find_config, read_config
 
 Units = Annotated[int, Field(gt=0, le=10**12, strict=True)]  # `yes` is not a number
 Amount = Annotated[Decimal, Field(gt=0, le=10**12)]
@@ -27,7 +29,7 @@ class BrokerLimits(Strict):
 class Limits(Strict):
     """`risk.yaml`."""
 
-    brokers: dict[str, BrokerLimits]
+    brokers: dict[BrokerName, BrokerLimits]
 
     def of(self, broker: str) -> BrokerLimits:
         """The limits of `broker`; all unset for one that the file does not name."""
@@ -47,4 +49,9 @@ _UNSET = BrokerLimits()
 
 def load_limits(path: Path | None) -> Limits:
     """The limits in the file at `path`, or in the nearest `risk.yaml`. Raises `ConfigurationError`."""
-    return read_config(path or find_config("risk.yaml"), Limits)
+    path = path or find_config("risk.yaml")
+    limits = read_config(path, Limits)
+    for name in limits.brokers:
+        if name not in BROKERS:  # a slip here would leave the broker that was meant without limits
+            raise ConfigurationError(f"{path}: brokers.{name}: no such broker{did_you_mean(name, BROKERS)}")
+    return limits

@@ -74,9 +74,10 @@ class RiskEngine:
                 return self._halts[target]
         return self._halt_reason()
 
-    def exit_code(self) -> int:
-        """80 while anything is halted."""
-        return Halted.exit_code if self._halts or self._halt_reason() is not None else 0
+    def verdict(self) -> Halted | None:
+        """`Halted` while anything is."""
+        why = next(iter(self._halts.values()), None) or self._halt_reason()
+        return None if why is None else Halted(f"halted: {why}; {self.denials} signals were denied")
 
     def counts(self) -> Mapping[str, int]:
         return {"orders": self.orders, "denials": self.denials}
@@ -128,6 +129,7 @@ class RiskEngine:
             broker=signal.broker,
             code=refused.code,
             message=refused.message,
+            instrument_token=signal.instrument_token,
             timestamp=self._market.now or signal.timestamp,
             limit=refused.limit,
             observed=refused.observed,

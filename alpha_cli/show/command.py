@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
-from alpha_cli.events import TYPES
 from alpha_cli.options import reads_stdin, stage_options
+from alpha_cli.show.config import parse_types, wants_colour
 from alpha_cli.show.engine import SHOWN, Show
 from alpha_cli.stage import Options, Stage
 
@@ -28,7 +25,7 @@ def command(ctx: click.Context, types: str | None, color: str, options: Options)
         alpha show --types fill,portfolio < run.ndjson | less -R
     """
     reads_stdin(ctx)
-    show = Show(colour=color == "always" or (color == "auto" and _terminal_has_colours()), types=_types(types))
+    show = Show(colour=wants_colour(color), types=parse_types(types))
     return Stage(
         "show",
         dict.fromkeys(SHOWN, show.on_event),
@@ -38,19 +35,3 @@ def command(ctx: click.Context, types: str | None, color: str, options: Options)
         forward=False,
         counts=lambda: {"shown": show.shown},
     )
-
-
-def _types(text: str | None) -> frozenset[str] | None:
-    if text is None:
-        return None
-    names = frozenset(name.strip() for name in text.split(","))
-    unknown = sorted(names - TYPES.keys())
-    if unknown:
-        from alpha_cli.cli import did_you_mean
-
-        raise click.UsageError(f"--types: no type {unknown[0]!r}{did_you_mean(unknown[0], TYPES)}")
-    return names
-
-
-def _terminal_has_colours() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from alpha_cli.errors import ConfigurationError, UsageError, printable
+from alpha_cli.errors import ConfigurationError, UsageError, printable, tell
 from alpha_cli.events import Tick
 from alpha_cli.options import reads_stdin, stage_options
 from alpha_cli.stage import Options, Stage
@@ -93,4 +92,4 @@ def _unique(ids: Any) -> None:
 
 
 def _report(message: str) -> None:
-    sys.stderr.write(f"alpha run-strategy: {printable(message, 500)}\n")
+    tell(f"alpha run-strategy: {printable(message, 500)}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from alpha_cli.errors import UsageError
-from alpha_cli.settings import NAME, Strict, find_config, read_config
+from alpha_cli.settings import NAME, BrokerName, Strict, find_config, read_config
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 
@@ -20,9 +20,9 @@ class StrategyConfig(Strict):
     strategy_type: Identifier
     parameters: dict[str, Any] = {}
     instruments: tuple[Annotated[int, Field(gt=0, lt=1 << 32, strict=True)], ...] = Field(min_length=1)
-    active_brokers: tuple[Identifier, ...] = ("paper",)
+    active_brokers: tuple[BrokerName, ...] = ("paper",)
     is_active: bool = True
-    max_history: int = Field(100, ge=1, le=100_000, description="ticks kept for each instrument")
+    max_history: int = Field(100, ge=1, le=20_000, description="ticks kept for each instrument")
 
 
 def load_by_name(name: str) -> StrategyConfig:

@@ -6,11 +6,11 @@ processor and a history of its own for each instrument. What a strategy raises s
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from alpha_cli.calendar import AllHours, SessionHours
+from alpha_cli.errors import worth_telling
 from alpha_cli.events import IST, Event, Signal, Tick, as_received
 from alpha_cli.ids import derive_id, microseconds
 from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
@@ -24,7 +24,7 @@ NEVER = datetime.min.replace(tzinfo=IST)
 class Slot:
     """One strategy on one instrument."""
 
-    __slots__ = ("brokers", "errors", "history", "process", "strategy_id")
+    __slots__ = ("brokers", "errors", "history", "max_history", "process", "strategy_id")
 
     def __init__(
         self, strategy_id: str, processor: StrategyProcessor, brokers: Sequence[str], max_history: int = 100
@@ -32,7 +32,8 @@ class Slot:
         self.strategy_id = strategy_id
         self.process = processor.process_tick
         self.brokers = tuple(brokers)
-        self.history = History(maxlen=max_history)
+        self.history = History()
+        self.max_history = max_history
         self.errors = 0
 
 
@@ -43,14 +44,15 @@ class Lane:
 
     def __init__(self) -> None:
         # What a tick needs of each slot, looked up once and not at every tick.
-        self.calls: list[tuple[Slot, Process, History, Callable[[Tick], None]]] = []
+        self.calls: list[tuple[Slot, Process, History, Callable[[Tick], object], Callable[[int], object], int]] = []
         # The newest tick that lay in a session, and the end of that session.
         self.time = self.close = NEVER
         self.ordinal = 0
 
     def add(self, slot: Slot) -> None:
-        remember = deque.append.__get__(slot.history)  # History itself refuses to be appended to
-        self.calls.append((slot, slot.process, slot.history, remember))
+        history = slot.history
+        remember, forget = list.append.__get__(history), list.pop.__get__(history)  # History itself refuses
+        self.calls.append((slot, slot.process, history, remember, forget, slot.max_history))
 
 
 class StrategyRunner:
@@ -87,7 +89,7 @@ class StrategyRunner:
             return ()
         lane.time = time
         signals: Iterable[Event] = ()
-        for slot, process, history, remember in lane.calls:
+        for slot, process, history, remember, forget, most in lane.calls:
             try:
                 result = process(tick, history)
                 if result is not None:
@@ -95,6 +97,8 @@ class StrategyRunner:
             except (Exception, SystemExit) as error:  # whatever a strategy raises is its own affair
                 self._failed(slot, tick, error)
             remember(tick)
+            if len(history) > most:
+                forget(0)
         return signals
 
     def counts(self) -> Mapping[str, int]:
@@ -135,7 +139,7 @@ class StrategyRunner:
     def _failed(self, slot: Slot, tick: Tick, error: BaseException) -> None:
         self.errors += 1
         slot.errors += 1
-        if not str(slot.errors)[1:].strip("0"):  # the 1st to 9th, 10th, 20th, ...: a flood stays readable
+        if worth_telling(slot.errors):
             self._report(
                 f"{slot.strategy_id} on {tick.instrument_token} at {tick.timestamp.isoformat()}: "
                 f"{type(error).__name__}: {_said(error)} (failure {slot.errors}; other strategies go on)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NoReturn, Protocol, get_args, runtime_checkable
@@ -40,27 +39,31 @@ class SignalResult(msgspec.Struct, frozen=True):
         if self.quantity is not None and (type(self.quantity) is not int or self.quantity <= 0):
             raise ValueError(f"quantity {self.quantity!r} is not a positive whole number")
         if self.price is not None:
-            if not 0 < self.price < 10**MAX_DIGITS:
+            if isinstance(self.price, bool) or not 0 < self.price < 10**MAX_DIGITS:
                 raise ValueError(f"price {self.price!r} is not a positive number of rupees")
-            msgspec.structs.force_setattr(self, "price", rupees(self.price))
+            exact = self.price if isinstance(self.price, Decimal) else float(self.price)  # numpy has floats of its own
+            msgspec.structs.force_setattr(self, "price", rupees(exact))
         if self.confidence is not None:
-            if not 0 <= self.confidence <= 100:
+            confidence = float(self.confidence)
+            if not 0 <= confidence <= 100:
                 raise ValueError(f"confidence {self.confidence!r} is not within 0..1 or 0..100")
-            if self.confidence > 1:
-                msgspec.structs.force_setattr(self, "confidence", self.confidence / 100)
+            msgspec.structs.force_setattr(self, "confidence", confidence / 100 if confidence > 1 else confidence)
 
 
-class History(deque[Tick]):
-    """The earlier ticks of one instrument, oldest first. To a strategy it is read-only.
+class History(list[Tick]):
+    """The earlier ticks of one instrument, oldest first; `history[-20:]` is a plain list of the last 20.
 
-    The runner appends through `deque`, which is as quick as a deque and leaves strategies no way in.
+    To a strategy it is read-only. The runner appends through `list`, which is as quick as a list and
+    leaves strategies no way in.
     """
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("history is read-only")
+        raise TypeError("history is read-only; copy it first: list(history)")
 
-    append = appendleft = extend = extendleft = insert = pop = popleft = remove = _refuse
-    clear = reverse = rotate = _refuse
+    def __copy__(self) -> list[Tick]:
+        return list(self)
+
+    append = extend = insert = pop = remove = clear = reverse = sort = _refuse
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
 
