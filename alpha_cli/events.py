@@ -19,7 +19,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from alpha_cli.errors import BadLine
-from alpha_cli.wire import DECODE_ERRORS, check_depth, check_length, check_rupees, check_unique_keys, parse_object
+from alpha_cli.wire import (
+    DECODE_ERRORS,
+    MAX_LINE,
+    check_depth,
+    check_length,
+    check_rupees,
+    check_unique_keys,
+    parse_object,
+)
 
 WIRE = 1
 IST = timezone(timedelta(hours=5, minutes=30))
@@ -325,22 +333,25 @@ def encode(event: Event | Unknown) -> bytes:
     return _encode(event)
 
 
-def decode(text: bytes | str) -> Any:
-    """The event on the line `text`, fully checked; `Unknown` if its type is not in `TYPES`.
+def decode(line: bytes | str) -> Any:
+    """The event on `line`, fully checked; `Unknown` if its type is not in `TYPES`.
 
     Unknown fields are dropped (filters forward original bytes, so they survive in transit) and naive
     times become Asia/Kolkata. Raises `BadLine` with the reason.
     """
-    line = text.encode() if isinstance(text, str) else text
     try:
         event = _decode_strictly(line)
     except DECODE_ERRORS:
-        return _decode_leniently(line)
+        return _decode_leniently(_as_bytes(line))
     if type(event) in MONEY:
-        check_money(line, event)
-    else:
-        check_length(line)
+        check_money(_as_bytes(line), event)
+    elif len(line) > MAX_LINE:
+        check_length(_as_bytes(line))
     return event
+
+
+def _as_bytes(line: bytes | str) -> bytes:
+    return line.encode() if isinstance(line, str) else line
 
 
 def as_received(event: Any) -> Any:

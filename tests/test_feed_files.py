@@ -255,12 +255,12 @@ def test_ranges(saved: Any, options: list[str], seconds: list[int]) -> None:
 def test_pace(saved: Any) -> None:
     """A paced replay gives the same lines, and takes as long as it should."""
     path = saved("a.ndjson", wire(0), wire(1), wire(1), wire(3))
-    arrived = [(batch.lines, time.monotonic()) for batch in source_of(path, "--speed", 10).batches(Signal())]
+    arrived = [(batch.lines, time.monotonic()) for batch in source_of(path, "--speed", 5).batches(Signal())]
     assert [lines for lines, _ in arrived] == [[wire(0)], [wire(1), wire(1)], [wire(3)]]
     after = [moment - arrived[0][1] for _, moment in arrived]
     # Never early; late only as a busy machine is, and the second not as late as the third.
-    assert 0.095 <= after[1] < 0.28
-    assert 0.295 <= after[2] < 2
+    assert 0.195 <= after[1] < 0.58
+    assert 0.595 <= after[2] < 3
 
 
 def test_paced_lines_leave_the_program_when_they_are_due(saved: Any) -> None:
@@ -275,8 +275,8 @@ def test_paced_lines_leave_the_program_when_they_are_due(saved: Any) -> None:
         for n in (0, 1, 3):
             assert process.stdout.readline() == wire(n) + b"\n"
             arrived.append(time.monotonic())
-    assert arrived[1] - arrived[0] > 0.1
-    assert arrived[2] - arrived[1] > 0.3
+    assert arrived[1] - arrived[0] > 0.05  # the test may be late to read one
+    assert arrived[2] - arrived[0] > 0.3
 
 
 ENDS = [
@@ -293,19 +293,18 @@ ENDS = [
         (["--to", "15:30"], 1),
         (["--from", "2026-01-05"], 1),
         (["--to", "2026-01-06"], 1),
-        (["--from", "09:15", "--tz", "America/New_York"], 0),
-        (["--from", "00:00", "--tz", "America/New_York"], 1),
-        (["--speed", "1e12"], 2),
+        (["--from", "01:00", "--tz", "America/New_York"], 1),
+        (["--speed", "1"], 2),
     ],
 )
 @pytest.mark.parametrize("end", ENDS)
 def test_times_at_the_ends_of_the_calendar(saved: Any, end: bytes, options: list[str], left: int) -> None:
-    """In wire form they pass; no range and no pace trips over them, and no range holds them."""
+    """In wire form they pass; no range holds them, and neither a merge nor a paced replay trips over them or waits."""
     lines, _ = feed(saved("a.ndjson", wire(1), end), *options)
     assert lines == [wire(1), end][:left]
     if not options:
         merged, _ = feed(saved("b.ndjson", wire(2, 6)), saved("a.ndjson", end, wire(3)))
-        assert sorted(merged) == sorted([wire(2, 6), end, wire(3)])
+        assert merged == [end, wire(2, 6), wire(3)]
 
 
 def test_standard_input() -> None:
@@ -535,15 +534,11 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_more_interleaved_files_than_can_be_open_at_once(saved: Any) -> None:
     """A hundred, compressed or not, with 64 descriptors."""
     count, each = 100, 120
-    moment = '"2026-01-05T12:%02d:%02d.%03d+05:30"'
-    lines = [
-        f'{{"type":"tick","instrument_token":{n % count + 1},"timestamp":{moment % (n // 60000, n // 1000 % 60, n % 1000)}'
-        f',"last_price":100.5}}'.encode()
-        for n in range(count * each)
-    ]
+    line = b'{"type":"tick","instrument_token":%d,"timestamp":"2026-01-05T12:00:%02d.%03d+05:30","last_price":100.5}'
+    lines = [line % (n % count + 1, n // 1000, n % 1000) for n in range(count * each)]
     paths = [saved(f"{n:03d}.ndjson{'.gz' if n % 3 == 0 else ''}", *lines[n::count]) for n in range(count)]
     done = subprocess.run(
-        ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-m", "alpha_cli", "feed", "-q", *map(str, paths)],
+        ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-m", "alpha_cli", "feed", "-q", *paths],
         capture_output=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from itertools import chain
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from alpha_cli.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.market import Market
@@ -272,13 +273,22 @@ some_events = st.one_of(
 )  # fmt: skip
 
 
-@given(st.lists(some_events, max_size=30))
-def test_every_line_that_is_written_can_be_read(events):
+trades = st.builds(
+    lambda price, name, side, quantity: [
+        Tick(instrument_token=TOKEN, timestamp=OPENING, last_price=price), an_order(name, side, quantity)
+    ],
+    last_prices, st.uuids().map(str), st.sampled_from(["BUY", "SELL"]), quantities,
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(trades | some_events.map(lambda event: [event]), max_size=30))
+def test_every_line_that_is_written_can_be_read(groups):
     """Whatever comes over the wire, what is answered survives it unchanged, and the books balance."""
     broker = Broker()
     engine = broker.engine
     said = []
-    for event in events:
+    for event in chain.from_iterable(groups):
         arrived = decode(encode(event))
         if type(arrived) is Tick:
             broker.market.put(arrived)

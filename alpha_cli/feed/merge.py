@@ -15,14 +15,24 @@ from alpha_cli.batch import Batch
 from alpha_cli.errors import AlphaError
 from alpha_cli.events import EPOCH
 from alpha_cli.feed.reader import joined
+from alpha_cli.feed.times import FIRST_YEAR, LAST_YEAR
 
 _MAX_BYTES = 1 << 16
 
 
-def moment_of(event: Any, before: datetime) -> datetime:
-    """When `event` happened; `before`, the time of the one before it, if it does not say."""
+def said_of(event: Any) -> datetime | None:
+    """The time that `event` says of itself."""
     moment: datetime | None = getattr(event, "timestamp", None) or getattr(event, "start", None)
-    return moment or before
+    return moment
+
+
+def moment_of(event: Any, before: datetime) -> datetime:
+    """When `event` happened; `before`, the time of the one before it, if it does not say, or says nonsense.
+
+    Ticks in wire form come here unseen: a time in the year 9999 must hold up neither a merge nor a paced replay.
+    """
+    moment = said_of(event)
+    return moment if moment is not None and FIRST_YEAR <= moment.year <= LAST_YEAR else before
 
 
 class _Cursor:

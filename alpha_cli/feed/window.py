@@ -8,9 +8,9 @@ from datetime import datetime, time, tzinfo
 from alpha_cli.batch import Batch
 from alpha_cli.errors import UsageError
 from alpha_cli.events import EPOCH
-from alpha_cli.feed.merge import moment_of
+from alpha_cli.feed.merge import said_of
 from alpha_cli.feed.reader import joined
-from alpha_cli.feed.times import parse_bound
+from alpha_cli.feed.times import FIRST_YEAR, LAST_YEAR, parse_bound
 from alpha_cli.shutdown import Shutdown
 
 
@@ -30,10 +30,9 @@ class Window:
         return self._start is not None or self._end is not None
 
     def __contains__(self, moment: datetime) -> bool:
-        try:
-            clock = moment.astimezone(self._zone).time()
-        except (OverflowError, ValueError):  # at the very ends of the calendar, where no market trades
+        if not FIRST_YEAR <= moment.year <= LAST_YEAR:  # at the ends of the calendar there is no time of day
             return False
+        clock = moment.astimezone(self._zone).time()
         if self._start is not None and (clock if isinstance(self._start, time) else moment) < self._start:  # type: ignore[operator]
             return False
         return self._end is None or (clock if isinstance(self._end, time) else moment) < self._end  # type: ignore[operator]
@@ -44,7 +43,7 @@ class Window:
         for batch in batches:
             kept = []
             for index, event in enumerate(batch.events or ()):
-                last = moment_of(event, last or EPOCH)
+                last = said_of(event) or last or EPOCH
                 if last is EPOCH or last in self:
                     kept.append(index)
             self.outside += len(batch.lines) - len(kept)
