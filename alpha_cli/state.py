@@ -1,8 +1,9 @@
 """The folder of `--state`: who may use it, one process at a time a stage, and how its databases are opened.
 
 A stage that keeps state opens `DIR/NAME.db` through `State` before it reads a line, and holds
-`DIR/NAME.lock` until it ends. The folder belongs to one user, mode 0700, its files 0600. Nothing here
-imports SQLite until a database is opened.
+`DIR/NAME.lock` until it ends. The folder belongs to one user and nobody else may
+write to it (one made here has mode 0700); its files have mode 0600. Nothing here imports SQLite until
+a database is opened.
 """
 
 from __future__ import annotations
@@ -156,8 +157,9 @@ def _own_folder(folder: Path) -> None:
         raise ConfigurationError(f"--state {folder}: is not a folder")
     if found.st_uid != os.geteuid():
         raise ConfigurationError(f"--state {folder}: belongs to user {found.st_uid}; name a folder of your own")
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        folder.chmod(0o700)
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(found.st_mode)
+        raise ConfigurationError(f"--state {folder}: others can write to it (mode {mode:o}); chmod go-w it first")
 
 
 def _private_file(path: Path) -> int:

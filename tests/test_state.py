@@ -38,10 +38,10 @@ def mode(path: Path) -> int:
 
 
 def test_everything_is_private_whatever_the_umask(folder):
-    """Folder 0700, database, its log and the lock 0600, also when they were there with a wider mode."""
+    """Folder 0700, database, its log and the lock 0600, also where a file was there with a wider mode."""
     before = os.umask(0)
     try:
-        folder.mkdir(mode=0o777)
+        folder.mkdir(mode=0o700)
         (folder / "paper.db").touch(mode=0o666)
         state = State(folder, "paper")
         state.database(ID, VERSION, make)
@@ -52,6 +52,19 @@ def test_everything_is_private_whatever_the_umask(folder):
         ["paper.db", "paper.db-shm", "paper.db-wal", "paper.lock"], 0o600
     )
     state.close()
+
+
+@pytest.mark.parametrize("wide", [0o777, 0o1777, 0o770, 0o702])
+def test_a_folder_that_others_can_write_to_is_refused(folder, wide):
+    """It is the user's folder: we say what to change and change nothing ourselves."""
+    folder.mkdir()
+    folder.chmod(wide)
+    with pytest.raises(ConfigurationError, match="others can write to it"):
+        State(folder, "paper")
+    assert mode(folder) == wide
+    folder.chmod(0o755)
+    State(folder, "paper").close()
+    assert mode(folder) == 0o755
 
 
 def test_the_pragmas(opened):

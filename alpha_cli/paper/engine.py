@@ -134,7 +134,7 @@ class Engine:
             order = working.order
             if order.validity == "DAY" and in_india(tick.timestamp).date() > in_india(working.arrived).date():
                 out.append(self._end(working, CANCELLED, "validity DAY: the day is over", tick.timestamp))
-            elif reaches(order, rupees(tick.last_price)):
+            elif rupees(tick.last_price) and reaches(order, rupees(tick.last_price)):
                 price = order.price if order.order_type == "LIMIT" and order.price else rupees(tick.last_price)
                 out += self._fill(working, price, tick.timestamp)
         return out
@@ -164,7 +164,8 @@ class Engine:
             return f"{order.order_type} orders are not simulated yet; use MARKET or LIMIT"
         if order.order_type == "LIMIT" and (order.price is None or order.price <= 0):
             return "a LIMIT order needs a price above 0"
-        if order.order_type == "MARKET" and self._market.last(order.instrument_token) is None:
+        tick = self._market.last(order.instrument_token)
+        if order.order_type == "MARKET" and (tick is None or not rupees(tick.last_price)):
             return f"no price: no tick of instrument {order.instrument_token} came before the order; feed its ticks too"
         return None
 
@@ -180,10 +181,10 @@ class Engine:
     def _filled_at_once(self, working: PaperOrder) -> list[Event]:
         """The fill on the newest tick, at its price, if there is one and it is good enough."""
         tick = self._market.last(working.order.instrument_token)
-        if tick is None:
-            return []
-        price = rupees(tick.last_price)
-        return self._fill(working, price, tick.timestamp) if reaches(working.order, price) else []
+        price = ZERO if tick is None else rupees(tick.last_price)
+        if tick is None or not price or not reaches(working.order, price):
+            return []  # a price that is nothing at four decimals is no price
+        return self._fill(working, price, tick.timestamp)
 
     def _fill(self, working: PaperOrder, price: Decimal, timestamp: datetime) -> list[Event]:
         """Fill the whole order at `price` rupees a unit, or reject it if the books cannot hold it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from alpha_cli.errors import tell
 from alpha_cli.events import Control, Signal
 from alpha_cli.options import reads_stdin, stage_options, state_option
 from alpha_cli.stage import Options, Stage
@@ -40,6 +42,8 @@ def command(ctx: click.Context, file: Path | None, master: Path | None, state: P
         from alpha_cli.instruments import read_instruments
 
         instruments = read_instruments(master)
+    if state is not None and not os.path.lexists(state):
+        tell(f"alpha risk: --state {state}: no such folder yet; a HALT will be seen once there is")
     market = ctx.obj.market
     engine = RiskEngine(
         load_limits(file),
