@@ -28,6 +28,7 @@ class Chain:
         self._stages = stages
         self._decoder = decoder
         self._tick_type: Any = Tick if decoder is None else decoder.tick_type
+        self._tick_types: Any = (self._tick_type, Tick)  # what takes the slow path of decoding is a whole Tick
         self._forward = all(stage.forward for stage in stages)
         self._markets = _fed_markets(stages)
         # The first stage sees most ticks for nothing, so it is called straight from the loop. A later
@@ -142,7 +143,7 @@ class Chain:
 
     def _handled(self, event: Any, added: Iterable[Event] | None) -> tuple[list[Any], list[Any]]:
         """What comes out before and after the line of `event`, once markets and session know of it."""
-        if isinstance(event, self._tick_type | Tick):
+        if isinstance(event, self._tick_types):
             self._closed = False
             for market in self._markets:
                 market.put(event)
@@ -193,7 +194,7 @@ class Chain:
                 self._push(place + 1, last, out)
         if stage.forward:
             self._push(place + 1, event, out)
-        for new in stage.step_for(event, is_tick=isinstance(event, self._tick_type | Tick))(event):
+        for new in stage.step_for(event, is_tick=isinstance(event, self._tick_types))(event):
             self._push(place + 1, new, out)
 
     def _track_session(self, event: Any) -> None:

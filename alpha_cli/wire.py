@@ -83,10 +83,9 @@ def check_unique_keys(line: bytes) -> None:
 
 def check_rupees(field: str, value: Decimal) -> None:
     """Refuse an amount that is not finite, is absurdly large or has more than four decimals."""
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or value.adjusted() >= MAX_DIGITS:
+    if not value.is_finite() or value.adjusted() >= MAX_DIGITS:
         raise BadLine(f"{field} {value} is not an amount of rupees")
-    if exponent < -MAX_DECIMALS and value != round(value, MAX_DECIMALS):
+    if value != round(value, MAX_DECIMALS):
         raise BadLine(f"{field} {value} has more than {MAX_DECIMALS} decimals")
 
 

@@ -168,9 +168,9 @@ def test_books_that_do_not_balance_are_refused(tamper):
         ([("BUY", 10**6, "999999"), ("SELL", 10**5, "1000000.0001")], None),
         ([("BUY", 10**6, "1"), ("BUY", 1, "1000000")], "position's value would be 1000001000000 rupees"),
         ([("SELL", 1, "999998999999"), ("BUY", 2, "999999999999")], None),
-        ([("BUY", 1, "1.00001")], "price would be 1.00001 rupees; at most 12 digits before the point and 4 after"),
-        ([("BUY", 1, "1000000000000")], "price would be 1000000000000 rupees"),
-        ([("BUY", 1, "NaN")], "price would be NaN rupees"),
+        ([("BUY", 1, "1.00001")], "price 1.00001 has more than 4 decimals"),
+        ([("BUY", 1, "1000000000000")], "price 1000000000000 is not an amount of rupees"),
+        ([("BUY", 1, "NaN")], "price NaN is not an amount of rupees"),
     ],
 )
 def test_a_fill_that_the_wire_could_not_tell_is_refused_whole(trades, figure):

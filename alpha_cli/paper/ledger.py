@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from alpha_cli.errors import BadLine, InvariantBroken
 from alpha_cli.events import Product, Side
-from alpha_cli.wire import MAX_DECIMALS, MAX_DIGITS, check_rupees
+from alpha_cli.wire import MAX_DIGITS, check_rupees
 
 ZERO = Decimal(0)
 #: Four decimals, the wire's finest amount of rupees.
@@ -32,6 +32,7 @@ _EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 
 #: Units of one position, either way: the bound of `events.Quantity`.
 MAX_QUANTITY = 10**12
+_TOO_MUCH = Decimal(10) ** MAX_DIGITS
 
 #: What is one position: an instrument token under a product.
 Key = tuple[int, Product]
@@ -68,14 +69,12 @@ class Holding(Struct):
     @property
     def value(self) -> Decimal:
         """Rupees at the last price: quantity × last price."""
-        with localcontext(_EXACT):
-            return self.quantity * self.last_price
+        return _EXACT.multiply(self.quantity, self.last_price)
 
     @property
     def unrealised(self) -> Decimal:
         """Rupees that closing at the last price would realise: value - cost."""
-        with localcontext(_EXACT):
-            return self.value - self.cost
+        return _EXACT.subtract(self.value, self.cost)
 
 
 class Account(Struct):
@@ -98,7 +97,10 @@ class Account(Struct):
 
         Raises `Unbookable`, and changes nothing, if a figure would grow beyond what the wire can say.
         """
-        _check_amount("price", price)
+        try:
+            check_rupees("price", price)
+        except BadLine as error:
+            raise Unbookable(str(error)) from None
         signed = quantity if side == "BUY" else -quantity
         holding = self.positions.get(key) or Holding(*key)
         with localcontext(_EXACT):
@@ -161,13 +163,11 @@ def plain(amount: Decimal) -> Decimal:
 
 
 def _check_amount(what: str, amount: Decimal) -> None:
-    try:
-        check_rupees(what, amount)
-    except BadLine:
-        raise Unbookable(
-            f"{what} would be {plain(amount)} rupees; at most {MAX_DIGITS} digits before the point "
-            f"and {MAX_DECIMALS} after it can be booked"
-        ) from None
+    if -_TOO_MUCH < amount < _TOO_MUCH:  # and with few decimals, being made of prices that have four
+        return
+    raise Unbookable(
+        f"{what} would be {plain(amount)} rupees; at most {MAX_DIGITS} digits before the point can be booked"
+    )
 
 
 def _taken(holding: Holding, signed: int, price: Decimal) -> tuple[Holding, Decimal]:

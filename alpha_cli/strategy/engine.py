@@ -128,7 +128,7 @@ class StrategyRunner:
                     order_type=result.order_type,
                     product=result.product,
                     reasoning=result.reasoning,
-                    metadata=result.metadata,
+                    metadata=result.metadata or {},
                 )
             )
             for broker in slot.brokers

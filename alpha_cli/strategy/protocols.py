@@ -13,6 +13,7 @@ from alpha_cli.wire import MAX_DIGITS, rupees
 
 _SIGNAL_TYPES = frozenset(get_args(SignalType))
 _ORDER_TYPES = frozenset(get_args(OrderType))
+MAX_QUANTITY = 10**12  # units; as the wire has it
 _PRODUCTS = frozenset(get_args(Product))
 
 
@@ -36,8 +37,12 @@ class SignalResult(msgspec.Struct, frozen=True):
         _one_of("signal_type", self.signal_type, _SIGNAL_TYPES)
         _one_of("order_type", self.order_type, _ORDER_TYPES)
         _one_of("product", self.product, _PRODUCTS)
-        if self.quantity is not None and (type(self.quantity) is not int or self.quantity <= 0):
-            raise ValueError(f"quantity {self.quantity!r} is not a positive whole number")
+        if self.quantity is not None and (type(self.quantity) is not int or not 0 < self.quantity <= MAX_QUANTITY):
+            raise ValueError(f"quantity {self.quantity!r} is not a whole number from 1 to {MAX_QUANTITY}")
+        if self.reasoning is not None and type(self.reasoning) is not str:
+            raise ValueError(f"reasoning {self.reasoning!r} is not text")
+        if type(self.metadata) is not dict:
+            raise ValueError(f"metadata {self.metadata!r} is not a dict")
         if self.price is not None:
             if isinstance(self.price, bool) or not 0 < self.price < 10**MAX_DIGITS:
                 raise ValueError(f"price {self.price!r} is not a positive number of rupees")
