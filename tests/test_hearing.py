@@ -116,3 +116,13 @@ def test_a_reader_of_any_size_gives_the_same_bytes() -> None:
             got += chunk
         os.close(into)
         assert got == wanted
+
+
+def test_a_file_on_standard_input_is_not_ignored(tmp_path: Path) -> None:
+    """`alpha feed < day.ndjson` would trade a synthetic market, and look like a backtest."""
+    day = tmp_path / "day.ndjson"
+    day.write_bytes(stream([tick()]))
+    for words, code in ((["feed"], 2), (["feed", "-"], 0), (["feed", "synthetic", "--ticks", "1"], 0)):
+        with day.open("rb") as file:
+            done = subprocess.run(alpha(*words), stdin=file, capture_output=True, env=environment(), check=False)
+        assert done.returncode == code, done.stderr.decode()

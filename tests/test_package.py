@@ -28,34 +28,20 @@ def test_the_built_wheel_runs_the_pipeline_in_an_empty_environment(tmp_path: Pat
     venv.create(home, with_pip=False)
     (site,) = home.glob("lib/python*/site-packages")
     here = Path(sysconfig.get_path("purelib"))
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(site),
-        str(wheel),
-    ]
-    subprocess.run(install, check=True, capture_output=True)
+    install = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install", "-q", "--no-deps"]
+    subprocess.run([*install, "--no-index", str(wheel)], check=True, capture_output=True)
     # The dependencies come from where the tests have them; alpha itself must not.
     for path in here.iterdir():
         if not (path.name.startswith(("alpha_cli", "_alpha_cli", "__editable__")) or path.suffix == ".pth"):
             target = site / path.name
             if not target.exists():
                 target.symlink_to(path)
-    line = "feed --ticks 2000 | run-strategy momentum mean_reversion | risk | paper"
-    code = "from alpha_cli.__main__ import main; main()"
+    line = "alpha feed | alpha run-strategy momentum mean_reversion | alpha risk | alpha paper"
+    env = environment({"PATH": f"{home / 'bin'}:/usr/bin:/bin"})
     done = subprocess.run(
-        [home / "bin" / "python", "-c", code, "pipe", line],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
+        ["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True,
         check=False,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert b'"type":"portfolio"' in done.stdout
     assert not list(site.glob("strategies"))  # the common name is not claimed
@@ -144,8 +130,18 @@ def test_the_readme_lists_every_command_event_code_and_denial() -> None:
             assert code in README
 
 
+def test_the_bench_runs_and_fused_equals_shell() -> None:
+    """A small run: the figures mean little, but both pipelines gave the same bytes, or it would have stopped."""
+    words = [sys.executable, "scripts/bench.py", "--ticks", "20000", "--rounds", "1", "--only", "speed", "imports"]
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, check=False)
+    assert done.returncode in (0, 1), done.stderr.decode()  # 1: a bound was missed, on so few ticks
+    assert b"output of both" in done.stdout
+    assert b"alpha --help: click;" in done.stdout
+
+
 def test_the_two_commands_of_the_readme_are_the_scripts_that_ci_runs() -> None:
     """README, scripts and CI tell the same story."""
     assert "scripts/demo" in README
+    assert not re.search(r"^[A-Z]+_TABLE$", README, re.MULTILINE)
     assert "scripts/test" in README
     assert "scripts/test" in (ROOT / ".ci" / "run").read_text()

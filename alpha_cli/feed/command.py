@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @stage_options(bad="skip")
-@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(allow_dash=True))
 @click.option("--from", "start", metavar="TIME", help="Only from here on: a time, a date, or HH:MM on every day.")
 @click.option("--to", "end", metavar="TIME", help="Only before this: as --from.")
 @click.option(
@@ -75,6 +77,8 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
     from alpha_cli.feed.times import parse_zone
     from alpha_cli.feed.window import Window
 
+    if not sources and not ctx.obj.fused and _has_a_file_for_input():
+        raise click.UsageError("standard input is a file, which feed reads only as -; write: alpha feed - < FILE")
     is_synthetic = sources in {(), ("synthetic",)}
     _refuse(ctx, OF_REPLAY if is_synthetic else OF_SYNTHETIC, is_synthetic=is_synthetic)
     speed, zone = parse_speed(given["speed"]), parse_zone(given["tz"])
@@ -98,6 +102,15 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
         parse_start_time(given["start_time"], zone), given["instrument_token"], parse_columns(given["columns"], files),
     )  # fmt: skip
     return Source("feed", replay.description, replay.batches, options, counts=replay.counts)
+
+
+def _has_a_file_for_input() -> bool:
+    """`alpha feed < day.ndjson` would make a synthetic market, where a recording was meant."""
+    try:
+        found = os.fstat(0)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 def _synthetic(options: Options, window: Window, speed: float | None, given: dict[str, Any]) -> Source:
