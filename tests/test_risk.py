@@ -19,7 +19,7 @@ from alpha_cli.events import Control, Denial, Order, Signal, decode
 from alpha_cli.instruments import Instrument, read_instruments
 from alpha_cli.market import Market
 from alpha_cli.risk import checks
-from alpha_cli.risk.checks import CONTROLS, Facts, refusal
+from alpha_cli.risk.checks import CONTROLS, Facts, checks_for, refusal
 from alpha_cli.risk.config import BrokerLimits, Limits, load_limits
 from alpha_cli.risk.engine import RiskEngine
 
@@ -194,7 +194,7 @@ def test_from_beyond_the_limit_the_way_back_is_open_and_the_way_through_is_not(
         limits=BrokerLimits(max_position=5), halted=None, repeated=False, known=None, reference=Decimal(100),
         position=position, now=None, outside_session=None,
     )  # fmt: skip
-    assert (refusal(facts) is None) is allowed
+    assert (refusal(facts, checks_for("paper", facts.limits)) is None) is allowed
 
 
 def test_a_signal_is_decided_once_whatever_the_decision_was() -> None:
@@ -291,7 +291,7 @@ def test_every_code_in_the_source_is_in_the_table_and_the_other_way_round() -> N
     tabled = [code for control in CONTROLS for code in control.codes]
     assert len(tabled) == len(set(tabled))
     assert codes_in(checks) == {*tabled, "LIMIT_UNSET"}  # type: ignore[arg-type]
-    assert codes_in(refusal) == {"LIMIT_UNSET"}
+    assert codes_in(checks_for) == {"LIMIT_UNSET"}
 
 
 def test_every_limit_that_can_be_set_is_used_by_exactly_one_control() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from alpha_cli.events import Signal
@@ -52,10 +53,13 @@ class Refusal(NamedTuple):
     observed: int | float | str | None = None
 
 
+Check = Callable[[Facts], Refusal | None]
+
+
 class Control(NamedTuple):
     """One row of the table."""
 
-    check: Callable[[Facts], Refusal | None]
+    check: Check
     codes: tuple[str, ...]
     setting: str | None = None
 
@@ -181,15 +185,26 @@ CONTROLS: tuple[Control, ...] = (
 )
 
 
-def refusal(facts: Facts) -> Refusal | None:
-    """The first refusal, or None if every control passes. A broker other than paper needs every limit."""
+def checks_for(broker: str, limits: BrokerLimits) -> tuple[Check, ...]:
+    """The checks that hold for `broker`, in the order of the table. A broker other than paper needs every limit."""
+    checks: list[Check] = []
     for control in CONTROLS:
-        if control.setting is not None and getattr(facts.limits, control.setting) is None:
-            if facts.signal.broker == PAPER:
-                continue
-            message = f"{control.setting} is not set for broker {facts.signal.broker}; set it in risk.yaml"
-            return Refusal("LIMIT_UNSET", message, control.setting)
-        refused = control.check(facts)
+        if control.setting is None or getattr(limits, control.setting) is not None:
+            checks.append(control.check)
+        elif broker != PAPER:
+            message = f"{control.setting} is not set for broker {broker}; set it in risk.yaml"
+            checks.append(partial(_refused, Refusal("LIMIT_UNSET", message, control.setting)))
+    return tuple(checks)
+
+
+def _refused(unset: Refusal, _: Facts) -> Refusal:
+    return unset
+
+
+def refusal(facts: Facts, checks: tuple[Check, ...]) -> Refusal | None:
+    """The first refusal, or None if every check passes."""
+    for check in checks:
+        refused = check(facts)
         if refused is not None:
             return refused
     return None

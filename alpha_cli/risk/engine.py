@@ -6,6 +6,7 @@ Exposure counts orders entered, not only filled. What a control needs and does n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from alpha_cli.calendar import SessionHours
@@ -13,7 +14,7 @@ from alpha_cli.errors import Halted
 from alpha_cli.events import Control, Denial, Event, Order, Signal
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.risk.checks import Facts, Refusal, refusal
+from alpha_cli.risk.checks import Check, Facts, Refusal, checks_for, refusal
 from alpha_cli.risk.config import Limits
 from alpha_cli.wire import rupees
 
@@ -40,6 +41,7 @@ class RiskEngine:
         self._halt_reason = halt_reason
         self._halts: dict[str | None, str] = {}  # target (None: all) -> why, from the stream
         self._hours = SessionHours()
+        self._checks: dict[str, tuple[Check, ...]] = {}
         self._seen: set[str] = set()
         self._positions: dict[tuple[str, int], int] = {}
         self.orders = 0
@@ -49,7 +51,7 @@ class RiskEngine:
         """The order or the denial that `signal` leads to."""
         facts = self._facts(signal)
         self._seen.add(signal.signal_id)
-        refused = refusal(facts)
+        refused = refusal(facts, self._checks_for(signal.broker))
         if refused is not None:
             self.denials += 1
             return (self._denial(signal, refused),)
@@ -86,7 +88,6 @@ class RiskEngine:
         token = signal.instrument_token
         tick = self._market.last(token)
         now = self._market.now
-        times = [signal.timestamp] if now is None else [signal.timestamp, now]
         return Facts(
             signal=signal,
             limits=self._limits.of(signal.broker),
@@ -96,8 +97,20 @@ class RiskEngine:
             reference=None if tick is None else rupees(tick.last_price) or None,  # 0 at four decimals is no price
             position=self._positions.get((signal.broker, token), 0),
             now=now,
-            outside_session=next((time for time in times if not self._hours.contains(time)), None),
+            outside_session=self._outside_session(signal.timestamp, now),
         )
+
+    def _outside_session(self, signalled: datetime, now: datetime | None) -> datetime | None:
+        """The time of the signal, or of the newest tick, that no continuous session contains."""
+        if not self._hours.contains(signalled):
+            return signalled
+        return None if now is None or self._hours.contains(now) else now
+
+    def _checks_for(self, broker: str) -> tuple[Check, ...]:
+        checks = self._checks.get(broker)
+        if checks is None:
+            checks = self._checks[broker] = checks_for(broker, self._limits.of(broker))
+        return checks
 
     def _order(self, signal: Signal, facts: Facts) -> Order:
         if self._limits_hash is None:
