@@ -83,7 +83,6 @@ class Writer:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.lines = 0
         _enlarge_pipe(fd)
 
     def write(self, data: bytes) -> None:

@@ -218,12 +218,13 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
             with suppress(InputOutputError):  # what failed may be the writing
                 out.write(batch_of([eof]).data)
         raise
-    verdicts = [verdict for stage in stages if (verdict := stage.verdict()) is not None]
+    verdicts = [(stage.name, verdict) for stage in stages if (verdict := stage.verdict()) is not None]
     if chain.session_open:
-        verdicts.append(TryAgain("the input ended without the eof that its hello promised; what came was handled"))
-    for verdict in verdicts:
-        tell(f"alpha {stages[0].name}: {printable(str(verdict), 500)}")
-    return max([chain.code, *(verdict.exit_code for verdict in verdicts)])
+        cut_off = TryAgain("the input ended without the eof that its hello promised; what came was handled")
+        verdicts.append((stages[0].name, cut_off))
+    for name, verdict in verdicts:
+        tell(f"alpha {name}: {printable(str(verdict), 500)}")
+    return max([chain.code, *(verdict.exit_code for _, verdict in verdicts)])
 
 
 def _commit(stages: Sequence[Stage]) -> None:

@@ -485,7 +485,6 @@ def test_a_named_pipe_that_nobody_writes_to(tmp_path: Path) -> None:
             try:
                 assert process.stdout is not None
                 assert process.stdout.readline().startswith(b'{"type":"hello"')
-                time.sleep(0.3)  # by now it waits
                 assert process.poll() is None
                 if leave == "signal":
                     process.send_signal(signal.SIGTERM)
