@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,24 @@ NIFTY, BANK = 256265, 260105  # what the packaged strategies follow
 DEADLINE = 30.0  # seconds that anything may take before a test calls it stuck
 
 
+NO_SHARED_DATA = "no shared test data"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, None]:
+    """In CI a skip is a failure: what a test needs is installed there. Absent shared data alone may skip."""
+    report = (yield).get_result()
+    if report.skipped and os.environ.get("CI"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if NO_SHARED_DATA not in reason:
+            report.outcome, report.longrepr = "failed", f"skipped in CI: {reason}"
+
+
 def shared(name: str) -> Path:
     """The folder `name` of the shared test data; skips the test where it is not mounted."""
     path = SHARED / name
     if not path.is_dir():
-        pytest.skip(f"no shared test data {name!r} beside this checkout")
+        pytest.skip(f"{NO_SHARED_DATA} {name!r} beside this checkout")
     return path
 
 

@@ -6,6 +6,7 @@ blank is either accepted or rejected, and counted as that.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from alpha_cli.wire import MAX_LINE
 _BOM = b"\xef\xbb\xbf"
 
 
-class Reader:
+class Reader(ABC):
     """Reads one file; `label` goes before the reason of a bad line and says which of several it is."""
 
     def __init__(self, normaliser: Normaliser, bad: BadLines, counts: dict[str, int], label: str = "") -> None:
@@ -57,9 +58,9 @@ class Reader:
             if self._bad.failure is not None:
                 raise self._bad.failure
 
+    @abstractmethod
     def batch(self, data: bytes) -> Batch:
         """The batch made of the whole lines `data`, each ended by a newline."""
-        raise NotImplementedError
 
     def reject(self, raw: bytes, reason: str, instrument_token: int | None = None) -> None:
         """Dispose of the line at hand; it is already counted in `in`."""
