@@ -174,10 +174,7 @@ class Chain:
         if added is None:
             self._push(0, event, out)
         else:  # the first stage has seen it
-            if self._stages[0].forward:
-                self._push(1, event, out)
-            for new in added:
-                self._push(1, new, out)
+            self._hand_on(0, event, added, out)
         if not self._forward:
             return [], out
         at = next(i for i, item in enumerate(out) if item is event)
@@ -192,10 +189,17 @@ class Chain:
         if type(event) is Eof:
             for last in stage.close():
                 self._push(place + 1, last, out)
-        if stage.forward:
+        self._hand_on(place, event, stage.step_for(event, is_tick=isinstance(event, self._tick_types))(event), out)
+
+    def _hand_on(self, place: int, event: Any, added: Iterable[Event], out: list[Any]) -> None:
+        """Give the stages after `place` what it lets pass and what it added, in the order of its choice."""
+        stage = self._stages[place]
+        if stage.forward and not stage.leads:
             self._push(place + 1, event, out)
-        for new in stage.step_for(event, is_tick=isinstance(event, self._tick_types))(event):
+        for new in added:
             self._push(place + 1, new, out)
+        if stage.forward and stage.leads:
+            self._push(place + 1, event, out)
 
     def _track_session(self, event: Any) -> None:
         self._closed = False

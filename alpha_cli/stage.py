@@ -57,6 +57,7 @@ class Stage:
     tick_fields the fields of a tick that are used besides token, time and price; None means all
     market      the newest ticks, kept up to date by the loop
     forward     whether what comes in goes out; a sink puts out only what it adds
+    leads       what it adds goes out before the event that caused it: a closed bar before the next tick
     close       the events that end a session; they come before its `eof`
     commit      makes durable what was done, before it is said
     release     lets go of files and locks at the end
@@ -74,6 +75,7 @@ class Stage:
         tick_fields: tuple[str, ...] | None = (),
         market: Market | None = None,
         forward: bool = True,
+        leads: bool = False,
         close: Callable[[], Iterable[Event]] = _nothing,
         commit: Callable[[], object] = _nothing,
         release: Callable[[], object] = _nothing,
@@ -87,6 +89,7 @@ class Stage:
         self.tick_fields = tick_fields
         self.market = market
         self.forward = forward
+        self.leads = leads
         self.close = close
         self.commit = commit
         self.release = release
