@@ -59,14 +59,25 @@ class LineDecoder:
     """Decodes the lines of a pipe for `stages`; what is wrong goes to `bad`."""
 
     def __init__(self, stages: Sequence[Stage], bad: BadLines) -> None:
-        read: set[type] = {Hello, Eof}.union(*(stage.steps for stage in stages))
-        self.tick_type = tick_view(stages)
+        self._stages = stages
         self._eager = any(stage.every_tick for stage in stages)
-        views = [self.tick_type if cls is Tick else cls if cls in read else _skipped(tag) for tag, cls in TYPES.items()]
-        self._decode = msgspec.json.Decoder(Union[tuple(views)]).decode
         self._bad = bad
+        self.look()
         self._lines_before = 0
         self._blank = 0
+
+    def look(self) -> None:
+        """Decode from now on what the stages use now."""
+        read: set[type] = {Hello, Eof}.union(*(stage.steps for stage in self._stages))
+        self._fields = [stage.tick_fields for stage in self._stages]
+        self.tick_type = tick_view(self._stages)
+        views = [self.tick_type if cls is Tick else cls if cls in read else _skipped(tag) for tag, cls in TYPES.items()]
+        self._decode = msgspec.json.Decoder(Union[tuple(views)]).decode
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the stages use other fields of a tick than they did."""
+        return self._fields != [stage.tick_fields for stage in self._stages]
 
     @property
     def lines_in(self) -> int:
@@ -77,14 +88,15 @@ class LineDecoder:
         """The batch of whole lines `data`, each ended by a newline."""
         lines = data.split(b"\n")
         lines.pop()
-        if not self._eager:
-            return Batch(data, lines, None)
+        return Batch(data, lines, self.events(lines) if self._eager else None)
+
+    def events(self, lines: list[bytes], first: int = 0) -> list[Any]:
+        """The events on `lines`, of which the first is the batch's line number `first`."""
         try:
-            events = list(map(self._decode, lines))
+            return list(map(self._decode, lines))
         except DECODE_ERRORS:
             # In the order of the lines, whatever is wrong with them: the first is the one to name.
-            events = [self.verified(index, line, self.event(index, line)) for index, line in enumerate(lines)]
-        return Batch(data, lines, events)
+            return [self.verified(index, line, self.event(index, line)) for index, line in enumerate(lines, first)]
 
     def event(self, index: int, line: bytes) -> Any:
         """The event on the batch's line `index`, or `BLANK` or `BAD`."""

@@ -7,12 +7,25 @@ is a chain of one, so a pipeline gives the same bytes in one process as in sever
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.batch import BAD, BLANK, Batch, LineDecoder
-from alpha_cli.errors import BadData, TryAgain
-from alpha_cli.events import WIRE, Eof, Event, Hello, Tick, encode
+from alpha_cli.errors import BadData, InvariantBroken, TryAgain
+from alpha_cli.events import (
+    WIRE,
+    Control,
+    Eof,
+    Event,
+    Fill,
+    Hello,
+    Order,
+    OrderUpdate,
+    Portfolio,
+    Tick,
+    encode,
+)  # fmt: skip
 from alpha_cli.market import TICK_PREFIX, Market
 
 if TYPE_CHECKING:
@@ -20,15 +33,19 @@ if TYPE_CHECKING:
 
 _PREFIX_LENGTH = len(TICK_PREFIX)
 
+#: What returns to earlier stages with `--feedback`, and how much of it may come of one event.
+RETURNING = (Order, OrderUpdate, Fill, Portfolio)
+MOST_RETURNS = 10_000
+
 
 class Chain:
     """`process` batches, then `finish`. `code` is the worst exit code that an `eof` told so far."""
 
-    def __init__(self, stages: Sequence[Stage], decoder: LineDecoder | None = None) -> None:
+    def __init__(self, stages: Sequence[Stage], decoder: LineDecoder | None = None, *, feedback: bool = False) -> None:
         self._stages = stages
         self._decoder = decoder
-        self._tick_type: Any = Tick if decoder is None else decoder.tick_type
-        self._tick_types: Any = (self._tick_type, Tick)  # what takes the slow path of decoding is a whole Tick
+        self._returning: deque[tuple[int, Event]] | None = deque() if feedback else None
+        self._take_tick_type()
         self._forward = all(stage.forward for stage in stages)
         self._markets = _fed_markets(stages)
         # The first stage sees most ticks for nothing, so it is called straight from the loop. A later
@@ -38,14 +55,41 @@ class Chain:
         )
         self._all_noteworthy = len(self._markets) > 1 or any(stage.every_tick for stage in stages[1:])
         self._watched = self._markets[0].watched if self._markets else {}
+        # What a later stage sees is made by those before it; and with feedback what comes next depends on
+        # what came of this.
+        self._ahead = stages[0].ahead if stages and not feedback else None
+        self._arrivals = [(place, stage.arrivals) for place, stage in enumerate(stages) if stage.arrivals is not None]
+        self._begun = False
         self._closed = False
         self.session_open = False
         self.failure: BadData | None = None  # why to stop after what was handled so far
         self.code = 0
         self.lines_out = 0
+        if self._returning is not None:
+            for place, stage in enumerate(stages):
+                self._returning.extend((place, event) for event in stage.opening())
+            self._return([])
+
+    def arrived(self) -> bytes:
+        """What comes of events from beside the stream; none enter it before its first line."""
+        if not self._arrivals or not self._begun:
+            return b""
+        events: list[Any] = []
+        for place, arrivals in self._arrivals:
+            for event in arrivals():
+                self._push(place, event, events)
+        if not events:
+            return b""
+        self._return(events)
+        self._look_again()
+        self.lines_out += len(events)
+        return _lines(events)
 
     def process(self, batch: Batch) -> bytes:
         """What leaves the chain after `batch`; up to the first bad line, if that is to stop us."""
+        self._begun = self._begun or bool(batch.lines)
+        if self._ahead is not None:
+            self._ahead(batch)
         out = _Splice(batch, forward=self._forward)
         absorbed = blank = 0
         for index, event, added in self._noteworthy(batch):
@@ -83,7 +127,8 @@ class Chain:
                 reached = stage.forward
                 continue
             for event in stage.close():
-                self._push(place + 1, event, events)
+                self._push_new(place, event, events)
+        self._return(events)
         self.lines_out += len(events)
         return _lines(events)
 
@@ -102,6 +147,22 @@ class Chain:
                     yield index, event, added
             else:
                 yield index, self._verified(batch, index, event), None
+                if type(event) is Control and self._look_again():
+                    assert self._decoder is not None
+                    batch.events[index + 1 :] = self._decoder.events(batch.lines[index + 1 :], index + 1)
+                    tick_type = self._tick_type
+
+    def _look_again(self) -> bool:
+        """Decode other fields of ticks from now on, if a `control` event made the stages use others."""
+        if self._decoder is None or not self._decoder.outdated:
+            return False
+        self._decoder.look()
+        self._take_tick_type()
+        return True
+
+    def _take_tick_type(self) -> None:
+        self._tick_type: Any = Tick if self._decoder is None else self._decoder.tick_type
+        self._tick_types: Any = (self._tick_type, Tick)  # what takes the slow path of decoding is a whole Tick
 
     def _decoded_where_needed(self, batch: Batch) -> Iterator[tuple[int, Any, None]]:
         """As `_noteworthy` for undecoded lines: all but ticks that nobody watches."""
@@ -175,6 +236,7 @@ class Chain:
             self._push(0, event, out)
         else:  # the first stage has seen it
             self._hand_on(0, event, added, out)
+        self._return(out)
         if not self._forward:
             return [], out
         at = next(i for i, item in enumerate(out) if item is event)
@@ -188,7 +250,7 @@ class Chain:
         stage = self._stages[place]
         if type(event) is Eof:
             for last in stage.close():
-                self._push(place + 1, last, out)
+                self._push_new(place, last, out)
         self._hand_on(place, event, stage.step_for(event, is_tick=isinstance(event, self._tick_types))(event), out)
 
     def _hand_on(self, place: int, event: Any, added: Iterable[Event], out: list[Any]) -> None:
@@ -197,9 +259,32 @@ class Chain:
         if stage.forward and not stage.leads:
             self._push(place + 1, event, out)
         for new in added:
-            self._push(place + 1, new, out)
+            self._push_new(place, new, out)
         if stage.forward and stage.leads:
             self._push(place + 1, event, out)
+
+    def _push_new(self, place: int, event: Any, out: list[Any]) -> None:
+        """Hand on what the stage at `place` made."""
+        if self._returning is not None and isinstance(event, RETURNING):
+            self._returning.append((place, event))
+        self._push(place + 1, event, out)
+
+    def _return(self, out: list[Any]) -> None:
+        """Let stages know what those after them made, and what they make of that, until nothing more comes."""
+        returning = self._returning
+        rounds = 0
+        while returning:
+            rounds += 1
+            if rounds > MOST_RETURNS:
+                raise InvariantBroken(
+                    f"more than {MOST_RETURNS} orders and fills came of one event: a strategy that answers each fill "
+                    "with another order? (--feedback)"
+                )
+            maker, event = returning.popleft()
+            for place, stage in enumerate(self._stages[:maker]):
+                if type(event) in stage.steps:
+                    for new in stage.steps[type(event)](event):
+                        self._push_new(place, new, out)
 
     def _track_session(self, event: Any) -> None:
         self._closed = False

@@ -21,6 +21,7 @@ from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, printable
 #: name -> (module with the click command `command`, one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {
     "feed": ("alpha_cli.feed.command", "Make or replay ticks: a synthetic market, or recorded files."),
+    "bars": ("alpha_cli.bars.command", "Build bars from ticks; adds them."),
     "run-strategy": ("alpha_cli.strategy.command", "Run strategies on ticks; adds signals."),
     "risk": ("alpha_cli.risk.command", "Turn each signal into an order or a denial."),
     "paper": ("alpha_cli.paper.command", "Simulate a broker: orders to fills and a portfolio."),

@@ -210,6 +210,8 @@ class OrderUpdate(Event, frozen=True, tag="order_update"):
     status: str
     signal_id: Name | None = None
     strategy_id: Name | None = None
+    instrument_token: Token | None = None
+    side: Side | None = None
     broker_order_id: str | None = None
     filled_quantity: Volume = _written(0)
     pending_quantity: Volume = _written(0)
@@ -271,8 +273,12 @@ class Gap(Event, frozen=True, tag="gap"):
     count: int | None = None
 
 
+#: `control.by` of what run-strategy did by itself; nobody takes such a line for a person's word.
+RUNNER = "run-strategy"
+
+
 class Control(Event, frozen=True, tag="control"):
-    """What a person did, recorded in the stream."""
+    """What a person did, recorded in the stream; and what became of it, where `by` is `RUNNER`."""
 
     action: Literal["halt", "resume", "pause", "reload", "set"]
     target: str | None = None

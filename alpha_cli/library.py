@@ -20,30 +20,30 @@ from alpha_cli.shutdown import Shutdown
 from alpha_cli.stage import Stage, made_batches
 
 
-def pipe(pipeline: str) -> Iterator[Any]:
+def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
     """The events that come out of `pipeline`, which begins with `feed`. Raises `AlphaError`."""
     from alpha_cli.pipeline import build
 
-    source, stages = build(pipeline)
+    source, stages, feedback = build(pipeline, feedback=feedback)
     if source is None:
         raise UsageError("the pipeline reads nothing: begin it with feed, or give events to replay()")
     _refuse_text(stages)
     shutdown = Shutdown(drain=0)
     try:
-        yield from _events(Chain(stages), stages, made_batches(source, shutdown))
+        yield from _events(Chain(stages, feedback=feedback), stages, made_batches(source, shutdown))
     finally:
         shutdown.close()
 
 
-def replay(events: Iterable[Event], pipeline: str) -> Iterator[Any]:
+def replay(events: Iterable[Event], pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
     """What comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
     from alpha_cli.pipeline import build
 
-    source, stages = build(pipeline)
+    source, stages, feedback = build(pipeline, feedback=feedback)
     if source is not None:
         raise UsageError("the pipeline has a source of its own: leave out feed, or use pipe()")
     _refuse_text(stages)
-    yield from _events(Chain(stages), stages, (batch_of([event]) for event in events))
+    yield from _events(Chain(stages, feedback=feedback), stages, (batch_of([event]) for event in events))
 
 
 def _refuse_text(stages: Sequence[Stage]) -> None:
@@ -61,6 +61,8 @@ def _events(chain: Chain, stages: Iterable[Stage], batches: Iterable[Any]) -> It
             if chain.failure is not None:
                 raise chain.failure
         data = chain.finish()
+        for stage in stages:
+            stage.finished()
         for stage in stages:
             stage.commit()
         yield from map(decode, data.split(b"\n")[:-1])

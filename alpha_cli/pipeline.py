@@ -10,14 +10,15 @@ from alpha_cli.market import Market
 from alpha_cli.options import Build, reads_stdin, split_pipeline
 from alpha_cli.stage import Program, Source, Stage
 
-STAGES = ("feed", "run-strategy", "risk", "paper", "show")
+STAGES = ("feed", "bars", "run-strategy", "risk", "paper", "show")
 
 
 @click.command("pipe")
 @click.argument("pipeline")
+@click.option("--feedback", is_flag=True, help="Orders and fills return to strategies before the next tick.")
 @click.option("-q", "--quiet", is_flag=True, help="No lines of counters at the end.")
 @click.pass_context
-def command(ctx: click.Context, pipeline: str, *, quiet: bool) -> Program:
+def command(ctx: click.Context, pipeline: str, *, feedback: bool, quiet: bool) -> Program:
     """Run PIPELINE, stages joined by |, in one process: the same bytes as from the shell, faster.
 
     --bad and --drain of the first stage hold for all: only it reads lines.
@@ -27,7 +28,7 @@ def command(ctx: click.Context, pipeline: str, *, quiet: bool) -> Program:
         alpha pipe "feed | run-strategy momentum | risk | paper"
         alpha pipe "feed day.ndjson | run-strategy momentum | risk | paper --forward" > run.ndjson
     """
-    program = build(pipeline)
+    program = build(pipeline, feedback=feedback)
     if program.source is None:
         reads_stdin(ctx)
     if quiet:
@@ -37,7 +38,7 @@ def command(ctx: click.Context, pipeline: str, *, quiet: bool) -> Program:
     return program
 
 
-def build(pipeline: str) -> Program:
+def build(pipeline: str, *, feedback: bool = False) -> Program:
     """The stages that `pipeline` names. Raises `UsageError`, and what the stages' own commands raise."""
     shared = Build()
     shared.fused = True
@@ -58,7 +59,7 @@ def build(pipeline: str) -> Program:
         for stage in stages:  # those before may hold locks
             stage.release()
         raise
-    return Program(source, stages)
+    return Program(source, stages, feedback)
 
 
 def _made(words: list[str], shared: Build) -> Source | Stage:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -43,6 +44,7 @@ class Settings(Strict):
     """`alpha.yaml`: what holds for a whole deployment."""
 
     active_brokers: tuple[BrokerName, ...] = ("paper",)
+    opening_cash: dict[BrokerName, Annotated[Decimal, Field(ge=0, lt=10**12, decimal_places=4)]] = {}
 
 
 def packaged(folder: str) -> Path:

@@ -25,6 +25,7 @@ from alpha_cli.market import Market
 from alpha_cli.shutdown import LeaveNow, Shutdown
 
 Step = Callable[[Any], Iterable[Event]]
+TickFields = tuple[str, ...] | None
 
 
 def _nothing(_: Any = None) -> tuple[()]:
@@ -54,14 +55,20 @@ class Stage:
     steps       type of event -> the step for it; events of other types only pass
     every_tick  the step for `Tick` is called on each; otherwise only on those of instruments that
                 `market` watches
-    tick_fields the fields of a tick that are used besides token, time and price; None means all
+    tick_fields the fields of a tick that are used besides token, time and price; None means all. A function
+                where a `control` event can change them
     market      the newest ticks, kept up to date by the loop
     forward     whether what comes in goes out; a sink puts out only what it adds
     leads       what it adds goes out before the event that caused it: a closed bar before the next tick
+    ahead       told of a whole batch before the steps see its events, to prepare their answers
+    arrivals    events that came from beside the stream since the last batch; they enter it here
+    opening     what stages before this one should know of it at the start, with `--feedback`
     close       the events that end a session; they come before its `eof`
+    start       called once, when the loop begins
+    finished    called once, when the input came to its end and all of it was handled
     commit      makes durable what was done, before it is said
     release     lets go of files and locks at the end
-    counts      the stage's own figures for the closing line
+    counts      the stage's own figures for the closing line, and `details`, lines that follow it
     verdict     the error that the stage ends with although it came to the end of its input, or None
     """
 
@@ -72,29 +79,47 @@ class Stage:
         options: Options | None = None,
         *,
         every_tick: bool = False,
-        tick_fields: tuple[str, ...] | None = (),
+        tick_fields: TickFields | Callable[[], TickFields] = (),
         market: Market | None = None,
         forward: bool = True,
         leads: bool = False,
+        ahead: Callable[[Batch], object] | None = None,
+        arrivals: Callable[[], Iterable[Event]] | None = None,
+        opening: Callable[[], Iterable[Event]] = _nothing,
         close: Callable[[], Iterable[Event]] = _nothing,
+        start: Callable[[], object] = _nothing,
+        finished: Callable[[], object] = _nothing,
         commit: Callable[[], object] = _nothing,
         release: Callable[[], object] = _nothing,
         counts: Callable[[], Mapping[str, int]] = _no_counts,
+        details: Callable[[], Iterable[str]] = _nothing,
         verdict: Callable[[], AlphaError | None] = _nothing_wrong,
     ) -> None:
         self.name = name
         self.steps = dict(steps)
         self.options = options or Options()
         self.every_tick = every_tick
-        self.tick_fields = tick_fields
+        self._tick_fields = tick_fields
         self.market = market
         self.forward = forward
         self.leads = leads
+        self.ahead = ahead
+        self.arrivals = arrivals
+        self.opening = opening
         self.close = close
+        self.start = start
+        self.finished = finished
         self.commit = commit
         self.release = release
         self.counts = counts
+        self.details = details
         self.verdict = verdict
+
+    @property
+    def tick_fields(self) -> TickFields:
+        """The fields of a tick that are used now, besides token, time and price; None: all."""
+        fields = self._tick_fields
+        return fields() if callable(fields) else fields
 
     def step(self, event: Event) -> Iterable[Event]:
         """The events that this stage adds after `event`."""
@@ -136,6 +161,7 @@ class Program(NamedTuple):
 
     source: Source | None
     stages: Sequence[Stage]
+    feedback: bool = False  # what later stages add returns to those before, before the next line is read
 
     @classmethod
     def of(cls, made: Program | Source | Stage) -> Program:
@@ -146,18 +172,21 @@ class Program(NamedTuple):
 
 def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     """Run a program to the end of its input. Returns the exit code."""
-    source, stages = program
+    source, stages, feedback = program
     options = (source or stages[0]).options
     bad = _bad_lines(program)
     decoder = LineDecoder(stages, bad) if source is None else None
     _give_decoder(stages, decoder, bad)
-    chain = Chain(stages, decoder)
+    chain = Chain(stages, decoder, feedback=feedback)
     pipe = Writer(stdout)
     shutdown = Shutdown(options.drain)
+    failed = False
     gc.freeze()  # what start-up made stays; see cli.start
     gc.enable()
     try:
         shutdown.install()
+        for stage in stages:
+            stage.start()
         if source is None:
             assert decoder is not None
             arriving = _arriving(decoder, chain, stdin)
@@ -172,12 +201,15 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     except AlphaError as error:
         _say(source, stages, str(error))
         code = error.exit_code
+        failed = True
     finally:
         shutdown.finish()
         bad.close()
         for stage in stages:
             stage.release()
     _count(source, stages, decoder, chain, bad)
+    if not failed:
+        _detail(stages)
     if code == 0 and shutdown.requested == signal.SIGINT:
         # So that a shell loop around us ends too: it looks at how its child died.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -187,7 +219,7 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
 
 def _bad_lines(program: Program) -> BadLines:
     """What becomes of bad lines in this program. A source sees to its own."""
-    source, stages = program
+    source, stages, _ = program
     if source is not None:
         return BadLines(source.name, FAIL)
     try:
@@ -202,12 +234,14 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
     """Move every batch through the chain; the exit code of a run that came to its end."""
     try:
         for batch in arriving:
-            data = chain.process(batch)
+            data = chain.arrived() + chain.process(batch)
             _commit(stages)
             out.write(data)
             if problem := bad.failure or chain.failure:
                 raise problem
         data = chain.finish()
+        for stage in stages:
+            stage.finished()
         _commit(stages)
         out.write(data)
         if bad.failure is not None:  # a kept tick that only the end asked for
@@ -296,3 +330,11 @@ def _count(
         if place == len(stages) - (source is None):
             counts["out"] = chain.lines_out
         tell(f"alpha {part.name}: " + " ".join(f"{key}={value}" for key, value in counts.items()))
+
+
+def _detail(stages: Sequence[Stage]) -> None:
+    """What a stage has to say besides, after a run that went well."""
+    for stage in stages:
+        if not stage.options.quiet:
+            for line in stage.details():
+                tell(f"alpha {stage.name}: {line}")

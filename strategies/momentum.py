@@ -8,23 +8,39 @@ says nothing more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from alpha_cli import SignalResult, Tick
 
 
 class Parameters(BaseModel):
-    """What may be set, with bounds and units."""
+    """What may be set, with bounds and units. Names of older configurations are taken too."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, loc_by_alias=False)
 
-    lookback: int = Field(20, ge=1, le=10_000, description="ticks")
-    threshold: float = Field(0.0005, gt=0, lt=1, description="fraction of the price")
+    lookback: int = Field(
+        20, ge=1, le=10_000, description="ticks",
+        validation_alias=AliasChoices("lookback", "window", "lookback_period"),
+    )  # fmt: skip
+    threshold: float = Field(
+        0.0005, gt=0, lt=1, description="fraction of the price",
+        validation_alias=AliasChoices("threshold", "momentum_threshold"),
+    )  # fmt: skip
     quantity: int = Field(1, ge=1, le=1_000_000, description="units of the instrument")
     order_type: Literal["MARKET", "LIMIT"] = "MARKET"
     product: Literal["MIS", "CNC", "NRML"] = "MIS"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given_once(cls, given: Any) -> Any:
+        for name, field in cls.model_fields.items():
+            if isinstance(field.validation_alias, AliasChoices):
+                names = [str(alias) for alias in field.validation_alias.choices if alias in given]
+                if len(names) > 1:
+                    raise ValueError(f"{' and '.join(names)} are the same parameter, {name}; give it once")
+        return given
 
 
 class Momentum:

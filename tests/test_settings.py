@@ -17,6 +17,7 @@ from alpha_cli.settings import Settings, config_names, find_config, load_setting
 from alpha_cli.stage import Options
 from alpha_cli.strategy.command import build
 from alpha_cli.strategy.config import StrategyConfig, load_by_name, load_file
+from alpha_cli.strategy.selection import Selection
 
 GOOD = f"id: mine\nstrategy_type: momentum\ninstruments: [{NIFTY}]\n"
 
@@ -103,7 +104,7 @@ def test_the_packaged_files_are_valid() -> None:
         assert load_by_name(name).id == name
     paper = load_limits(None).of("paper")
     assert None not in paper.model_dump().values()
-    assert build(("momentum", "mean_reversion"), (), Options())
+    assert build(Selection(("momentum", "mean_reversion")), Options())
 
 
 # --- faults ----------------------------------------------------------------------------------

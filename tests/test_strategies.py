@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from alpha_cli.errors import ConfigurationError
 from alpha_cli.events import Signal, Tick, encode
 from alpha_cli.settings import find_config, packaged
 from alpha_cli.strategy.config import StrategyConfig, load_file
-from alpha_cli.strategy.engine import Slot, StrategyRunner
+from alpha_cli.strategy.engine import StrategyRunner
+from alpha_cli.strategy.executor import Strategy
 from alpha_cli.strategy.factory import PROCESSORS, create_processor
 
 Said = list[tuple[int, str]]  # (index of the tick, side)
@@ -32,8 +35,7 @@ def signals(kind: str, events: Sequence[Tick], tokens: Sequence[int] = (NIFTY,),
     problems: list[str] = []
     runner = StrategyRunner(report=problems.append)
     config = configuration(kind, parameters)
-    for token in tokens:
-        runner.add(Slot(kind, create_processor(config), ["paper"], config.max_history), token)
+    runner.add(Strategy(config.model_copy(update={"instruments": tuple(tokens)}), ["paper"]))
     made: list[Any] = [event for one in events for event in runner.on_tick(one)]
     assert not problems
     return made
@@ -299,3 +301,141 @@ def test_the_same_ticks_give_the_same_bytes(kind: str, data: list[float]) -> Non
     events = [tick(at, price) for at, price in enumerate(data)]
     first, second = (signals(kind, events, lookback=5, threshold=0.7) for _ in range(2))
     assert list(map(encode, first)) == list(map(encode, second))
+
+
+# --- names of older configurations -----------------------------------------------------------
+
+ALIASES = [
+    ("momentum", "lookback", 7, ("window", "lookback_period")),
+    ("momentum", "threshold", 0.003, ("momentum_threshold",)),
+    ("mean_reversion", "lookback", 7, ("window", "lookback_period")),
+    ("mean_reversion", "threshold", 1.5, ("deviation_threshold", "entry_threshold")),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "aliases"), ALIASES)
+def test_an_older_name_means_the_same(kind: str, name: str, value: float, aliases: Sequence[str]) -> None:
+    """The same signals to the last byte."""
+    events = [tick(at, spiky(at)) for at in range(400)]
+    expected = signals(kind, events, **{name: value})
+    assert expected != signals(kind, events)
+    for alias in aliases:
+        assert signals(kind, events, **{alias: value}) == expected
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "aliases"), ALIASES)
+def test_a_parameter_given_under_two_names_is_refused(
+    kind: str, name: str, value: float, aliases: Sequence[str]
+) -> None:
+    """Also where both say the same: one of them will be edited one day and do nothing."""
+    for alias in aliases:
+        with pytest.raises(
+            ConfigurationError, match=f"{name} and {alias} are the same parameter, {name}; give it once"
+        ):
+            create(kind, {name: value, alias: value})
+    for one, other in pairwise(aliases):
+        with pytest.raises(ConfigurationError, match=f"{one} and {other} are the same parameter, {name}"):
+            create(kind, {one: value, other: value})
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "aliases"), ALIASES)
+def test_what_is_wrong_under_an_older_name_is_told_with_the_name_of_today(
+    kind: str, name: str, value: float, aliases: Sequence[str]
+) -> None:
+    """So that a mended configuration is also a newer one."""
+    for alias in aliases:
+        with pytest.raises(ConfigurationError, match=f"strategy {kind}: parameter {name}: .*, got -1"):
+            create(kind, {alias: -1})
+
+
+# --- mean reversion that leaves --------------------------------------------------------------
+
+CALM = [100, 101] * 5
+
+
+def test_with_an_exit_threshold_mean_reversion_leaves_once_the_price_is_back() -> None:
+    """One exit for an entry, and no second entry before it."""
+    prices = [*CALM, 110, 100, 100, 110, 100, 100]
+    entries = [(10, "SELL"), (13, "SELL")]
+    assert said("mean_reversion", prices, lookback=10, threshold=1.5) == entries
+    bounds = {"lookback": 10, "threshold": 1.5, "exit_threshold": 0.5}
+    assert said("mean_reversion", prices, **bounds) == [(10, "SELL"), (11, "BUY"), (13, "SELL"), (14, "BUY")]
+    down = [201 - price for price in prices]
+    assert said("mean_reversion", down, **bounds) == [(10, "BUY"), (11, "SELL"), (13, "BUY"), (14, "SELL")]
+
+
+def test_past_the_mean_is_back_too() -> None:
+    """A jump to the far side closes what is open; it does not open the opposite."""
+    assert said("mean_reversion", [*CALM, 110, 60], lookback=10, threshold=1.5, exit_threshold=0.1) == [
+        (10, "SELL"),
+        (11, "BUY"),
+    ]
+
+
+def test_exactly_at_the_exit_threshold_is_back() -> None:
+    """Of 1000, 1000, 1030, 1010 the mean is 1010: z is exactly 0. The reason of an exit says that it is one."""
+    bounds = {"lookback": 4, "threshold": 1.6, "exit_threshold": 0}
+    prices = [1000, 1000, 1000, 1030, 1010]
+    assert said("mean_reversion", [*prices[:-1], 1010.05], **bounds) == [(3, "SELL")]
+    entry, leave = signals("mean_reversion", [tick(at, price) for at, price in enumerate(prices)], **bounds)
+    assert entry.reasoning is not None
+    assert "exit" not in entry.reasoning
+    assert leave.reasoning == "exit: +0.000 standard deviations from the mean of 4 ticks, exit_threshold 0.0"
+    assert (leave.signal_type, leave.timestamp, leave.confidence) == ("BUY", tick(4).timestamp, 1)
+
+
+@given(st.lists(paise, max_size=80), st.sampled_from([0.0, 0.3, 0.6]))
+def test_entries_and_exits_take_turns(prices: list[float], bound: float) -> None:
+    """Entries are some of those without an exit, each is followed by its opposite, and the end may be open."""
+    events = [tick(at, price) for at, price in enumerate(prices)]
+    plain = signals("mean_reversion", events, lookback=6, threshold=1.13)
+    made = signals("mean_reversion", events, lookback=6, threshold=1.13, exit_threshold=bound)
+    assert [str(one.reasoning).startswith("exit") for one in made] == [bool(at % 2) for at in range(len(made))]
+    assert all(one in plain for one in made[::2])
+    assert made[:1] == plain[:1]
+    assert all(out.signal_type != into.signal_type for into, out in zip(made[::2], made[1::2], strict=False))
+
+
+@given(st.integers(0, 200))
+def test_mean_reversion_remembers_whether_it_is_in(cut: int) -> None:
+    """Cut anywhere, kept as JSON: the signals of a run without a cut."""
+    prices = [spiky(at) for at in range(200)]
+
+    def run(processor: Any, first: int, last: int) -> list[Any]:
+        return [
+            processor.process_tick(
+                tick(at, prices[at]), [tick(past, prices[past]) for past in range(max(at - 9, 0), at)]
+            )
+            for at in range(first, last)
+        ]
+
+    config = configuration("mean_reversion", {"lookback": 9, "threshold": 2, "exit_threshold": 0.5})
+    processors: list[Any] = [create_processor(config) for _ in range(3)]
+    whole, first, second = processors
+    expected = run(whole, 0, 200)
+    assert sum(one is not None for one in expected) >= 4
+    before = run(first, 0, cut)
+    second.restore(json.loads(json.dumps(first.snapshot())))
+    assert before + run(second, cut, 200) == expected
+
+
+def test_mean_reversion_without_an_exit_threshold_cannot_be_stuck_in_an_entry() -> None:
+    """A state from when there was one does not silence it; one that is none is refused."""
+    plain: Any = create_processor(configuration("mean_reversion", {"lookback": 10, "threshold": 2}))
+    plain.restore({"entered": 1})
+    history = [tick(at, price) for at, price in enumerate(CALM)]
+    assert plain.process_tick(tick(10, 110), history).signal_type == "SELL"
+    for bad in ({}, {"entered": 2}, {"entered": None}, {"entered": 0, "more": 1}):
+        with pytest.raises(ValueError, match="not a state of mean_reversion"):
+            plain.restore(bad)
+
+
+def test_the_exit_lies_within_the_entry() -> None:
+    """Otherwise it would leave as it enters."""
+    for bad in (-0.1, 2.5, 3, 11, float("nan"), "x"):
+        with pytest.raises(ConfigurationError, match="parameter exit_threshold: "):
+            create("mean_reversion", {"exit_threshold": bad})
+    with pytest.raises(ConfigurationError, match=r"must be below threshold, which is 1, got 1"):
+        create("mean_reversion", {"entry_threshold": 1, "exit_threshold": 1})
+    for good in (None, 0, 2.49):
+        assert create("mean_reversion", {"exit_threshold": good})

@@ -54,6 +54,8 @@ class PaperOrder(Struct):
             status=self.status,
             signal_id=order.signal_id,
             strategy_id=order.strategy_id,
+            instrument_token=order.instrument_token,
+            side=order.side,
             filled_quantity=self.filled_quantity,
             pending_quantity=order.quantity - self.filled_quantity if self.status == OPEN else 0,
             average_price=self.average_price,

@@ -11,7 +11,7 @@ from typing import Any
 
 from alpha_cli.calendar import SessionHours
 from alpha_cli.errors import Halted
-from alpha_cli.events import Control, Denial, Event, Order, Signal
+from alpha_cli.events import RUNNER, Control, Denial, Event, Order, Signal
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
 from alpha_cli.risk.checks import Check, Facts, Refusal, checks_for, refusal
@@ -60,7 +60,9 @@ class RiskEngine:
         return (self._order(signal, facts),)
 
     def on_control(self, control: Control) -> Iterable[Event]:
-        """A halt or resume that a person put into the stream."""
+        """A halt or resume that a person put into the stream. That a strategy runs again lifts no halt."""
+        if control.by == RUNNER:
+            return ()
         if control.action == "halt":
             self._halts[control.target] = control.reason or f"by {control.by or 'a control event'}"
         elif control.action == "resume" and control.target is None:

@@ -1,28 +1,83 @@
-"""What the user may set of a strategy: one YAML file each."""
+"""What the user may set of a strategy: one YAML file each, or one row of `strategy_configurations`.
+
+Two forms of the file are read. The older names (`strategy_name`, `strategy_class`, `module_name`,
+`instrument_tokens`, `brokers`) become the newer ones before anything is checked.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from alpha_cli.errors import UsageError
-from alpha_cli.settings import NAME, BrokerName, Strict, find_config, read_config
+from alpha_cli.errors import ConfigurationError, UsageError
+from alpha_cli.settings import NAME, BrokerName, Strict, find_config, read_yaml, validate
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+TypeName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+InstrumentToken = Annotated[int, Field(gt=0, lt=1 << 32, strict=True)]
+
+#: Names of the older system's YAML -> ours.
+OLDER_KEYS = {"strategy_name": "id", "instrument_tokens": "instruments", "brokers": "active_brokers"}
+
+#: Names that the older system had for strategies -> ours.
+OLDER_TYPES = {
+    "SimpleMomentumStrategy": "momentum",
+    "MomentumStrategy": "momentum",
+    "MeanReversionStrategy": "mean_reversion",
+    "hybrid_ml_rsi_filter": "hybrid_ml_rsi",
+}
 
 
 class StrategyConfig(Strict):
-    """`configs/strategies/NAME.yaml`."""
+    """`configs/strategies/NAME.yaml`. Immutable; `parameters` are checked by the strategy itself."""
 
     id: Identifier
-    strategy_type: Identifier
+    strategy_type: TypeName
     parameters: dict[str, Any] = {}
-    instruments: tuple[Annotated[int, Field(gt=0, lt=1 << 32, strict=True)], ...] = Field(min_length=1)
+    instruments: tuple[InstrumentToken, ...] = Field(min_length=1)
     active_brokers: tuple[BrokerName, ...] = ("paper",)
+    validator_type: TypeName = "standard"
     is_active: bool = True
     max_history: int = Field(100, ge=1, le=20_000, description="ticks kept for each instrument")
+    max_position_size: int | None = Field(None, ge=1, le=10**12, description="units, long or short, per instrument")
+    risk_multiplier: Decimal = Field(Decimal(1), gt=0, le=100, description="times the quantity a strategy asks for")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_form(cls, values: Any) -> Any:
+        """The same configuration under the newer names. Raises `ValueError` if a thing is said twice."""
+        if not isinstance(values, Mapping):
+            return values
+        newer = dict(values)
+        for old, new in OLDER_KEYS.items():
+            if old in newer:
+                if new in newer:
+                    raise ValueError(f"{old} is the older name of {new}; keep one of them")
+                newer[new] = newer.pop(old)
+        if "strategy_class" in newer:
+            if "strategy_type" in newer:
+                raise ValueError("strategy_class is the older name of strategy_type; keep one of them")
+            name, module = newer.pop("strategy_class"), newer.pop("module_name", None)
+            newer["strategy_type"] = name if module is None or name in OLDER_TYPES else f"{module}:{name}"
+        for key in ("strategy_type", "validator_type"):
+            if isinstance(newer.get(key), str):
+                newer[key] = OLDER_TYPES.get(newer[key], newer[key])
+        return newer
+
+    def fingerprint(self) -> str:
+        """Changes with whatever a processor is made from, so that state is not given to another one."""
+        made_from = [self.strategy_type, sorted(self.parameters.items()), _content(self.strategy_type)]
+        return blake2b(repr(made_from).encode(), digest_size=12).hexdigest()
+
+
+def is_file(target: str) -> bool:
+    """Whether a type names a factory in a file, as in `./mine.py:create_processor`, and not a registered one."""
+    return target.partition(":")[0].endswith(".py")
 
 
 def load_by_name(name: str) -> StrategyConfig:
@@ -33,5 +88,33 @@ def load_by_name(name: str) -> StrategyConfig:
 
 
 def load_file(path: Path) -> StrategyConfig:
-    """The strategy that the YAML file at `path` describes. Raises `ConfigurationError`."""
-    return read_config(path, StrategyConfig)
+    """The strategy that the YAML file at `path` describes. Raises `ConfigurationError`.
+
+    A type that is a file is taken relative to the folder of `path`.
+    """
+    config = validate(read_yaml(path), StrategyConfig, str(path))
+    changes = {key: str(path.parent / getattr(config, key)) for key in _TYPES if is_file(getattr(config, key))}
+    return config.model_copy(update=changes) if changes else config
+
+
+_TYPES = ("strategy_type", "validator_type")
+
+
+def unique(configs: list[StrategyConfig]) -> list[StrategyConfig]:
+    """`configs`, if no id comes twice. Raises `ConfigurationError`."""
+    seen: set[str] = set()
+    for config in configs:
+        if config.id in seen:
+            raise ConfigurationError(f"two strategies have the id {config.id}; give one of them another")
+        seen.add(config.id)
+    return configs
+
+
+def _content(strategy_type: str) -> bytes:
+    """What the file of a strategy of one's own says now; a registered type changes with its package only."""
+    if not is_file(strategy_type):
+        return b""
+    try:
+        return Path(strategy_type.partition(":")[0]).read_bytes()
+    except OSError:  # the factory will say what is wrong with it
+        return b""

@@ -1,82 +1,179 @@
 """The step of `run-strategy`: a tick to the signals of the strategies that follow its instrument.
 
 An instrument finds its strategies by one lookup, however many are loaded. Each strategy has a
-processor and a history of its own for each instrument. What a strategy raises stays with it.
+processor and a history of its own for each instrument. What a strategy raises stays with it: it is
+counted, and after some failures in a row the strategy's circuit opens, which a `control` line tells.
+Time is that of the stream.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import MAXYEAR, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from alpha_cli.calendar import AllHours, SessionHours
 from alpha_cli.errors import worth_telling
-from alpha_cli.events import IST, Event, Signal, Tick, as_received
-from alpha_cli.ids import derive_id, microseconds
-from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
+from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
+from alpha_cli.shutdown import LeaveNow
+from alpha_cli.strategy.capabilities import adapted, capability
+from alpha_cli.strategy.config import StrategyConfig
+from alpha_cli.strategy.executor import (
+    Aside,
+    Cause,
+    Disabled,
+    Executor,
+    Recovered,
+    Rejected,
+    Strategy,
+    interval_of,
+    tick_cause,
+)  # fmt: skip
+from alpha_cli.strategy.factory import told
+from alpha_cli.strategy.lane import NEVER, Call, Lane, aside, in_order
+from alpha_cli.strategy.portfolio import Portfolio
+from alpha_cli.strategy.timing import EVERY
+from alpha_cli.strategy.watchdog import Overtime
+
+if TYPE_CHECKING:
+    from alpha_cli.bars.engine import BarBuilder
 
 Report = Callable[[str], None]
-Process = Callable[[Tick, Sequence[Tick]], SignalResult | None]
 
-NEVER = datetime.min.replace(tzinfo=IST)
-
-
-class Slot:
-    """One strategy on one instrument."""
-
-    __slots__ = ("brokers", "errors", "history", "max_history", "process", "strategy_id")
-
-    def __init__(
-        self, strategy_id: str, processor: StrategyProcessor, brokers: Sequence[str], max_history: int = 100
-    ) -> None:
-        self.strategy_id = strategy_id
-        self.process = processor.process_tick
-        self.brokers = tuple(brokers)
-        self.history = History()
-        self.max_history = max_history
-        self.errors = 0
-
-
-class Lane:
-    """One instrument: the strategies that follow it, and which of its ticks at one time this is."""
-
-    __slots__ = ("calls", "close", "ordinal", "time")
-
-    def __init__(self) -> None:
-        # What a tick needs of each slot, looked up once and not at every tick.
-        self.calls: list[tuple[Slot, Process, History, Callable[[Tick], object], Callable[[int], object], int]] = []
-        # The newest tick that lay in a session, and the end of that session.
-        self.time = self.close = NEVER
-        self.ordinal = 0
-
-    def add(self, slot: Slot) -> None:
-        history = slot.history
-        remember, forget = list.append.__get__(history), list.pop.__get__(history)  # History itself refuses
-        self.calls.append((slot, slot.process, history, remember, forget, slot.max_history))
+_TIMED = EVERY // 2
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class StrategyRunner:
-    """Hosts strategies. `on_tick` is the step; `report` is told of each failure worth a line."""
+    """Hosts strategies.
 
-    def __init__(self, *, all_hours: bool = False, report: Report = lambda _: None) -> None:
-        self._lanes: dict[int, Lane] = {}
+    all_hours     ticks outside the continuous session count too
+    report        is told of each failure worth a line
+    opening_cash  rupees by broker, before any fill
+    failures      in a row that open a strategy's circuit
+    cool_down     how long it stays open, in the time of the stream
+    """
+
+    def __init__(
+        self,
+        *,
+        all_hours: bool = False,
+        report: Report = lambda _: None,
+        opening_cash: Mapping[str, Decimal] | None = None,
+        failures: int = 5,
+        cool_down: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self.all_hours = all_hours
+        self.strategies: dict[str, Strategy] = {}
+        self.disabled: dict[str, str] = {}  # id -> why it does not run at all
+        self.portfolio = Portfolio(opening_cash)
+        self.lanes: dict[int, Lane] = {}
+        self.bars: BarBuilder | None = None  # made when somebody wants bars
+        self.report = report
         self._hours: SessionHours = AllHours() if all_hours else SessionHours()
-        self._report = report
-        self.signals = 0
-        self.held = 0
-        self.errors = 0
-        self.outside_session = 0
+        self._failures = failures
+        self._cool_down = cool_down
+        self._arrived: deque[Any] = deque()  # from beside the stream, until its time has come
+        self._due: datetime | None = None  # the first moment at which more than a tick is to be looked at
 
-    def add(self, slot: Slot, instrument_token: int) -> None:
-        """Have `slot` follow an instrument."""
-        self._lanes.setdefault(instrument_token, Lane()).add(slot)
+    # --- who runs ----------------------------------------------------------------------------
+
+    def add(self, strategy: Strategy) -> None:
+        """Have `strategy` run from the next tick on, unless its model cannot be loaded."""
+        try:
+            strategy.load_model()
+        except Disabled as why:
+            self.disable(strategy, str(why))
+            return
+        self.disabled.pop(strategy.id, None)
+        self.strategies[strategy.id] = strategy
+        self.follow(strategy)
+
+    def disable(self, strategy: Strategy, why: str) -> None:
+        """Do without a strategy that cannot run."""
+        self.disabled[strategy.id] = why
+        self.report(f"{strategy.id} is disabled: {why} (other strategies go on)")
+
+    def follow(self, strategy: Strategy) -> None:
+        """Put the executors of `strategy` where the ticks come by, with the history there is."""
+        for token, executor in strategy.executors.items():
+            lane = self.lanes.setdefault(token, Lane())
+            if not executor.history:
+                list.extend(executor.history, lane.longest()[-strategy.config.max_history :])
+            executor.lane = lane
+            lane.executors.append(executor)
+            if executor.bars:
+                self._builder().follow(token, map(interval_of, executor.bars))
+                lane.bars = True
+            lane.arrange()
+        for processor in strategy.processors:
+            executor = next(one for one in strategy.executors.values() if one.processor is processor)
+            try:
+                executor.warmup()
+            except (Exception, SystemExit) as error:
+                self.report(f"{strategy.id}: its warmup failed: {told(error)} (it runs all the same)")
+
+    def unfollow(self, strategy: Strategy) -> None:
+        """Take the executors of `strategy` away; lanes stay, with what they know of time."""
+        for executor in strategy.executors.values():
+            if executor.lane is not None:
+                executor.stop()
+                executor.lane.executors.remove(executor)
+                executor.lane.arrange()
+
+    def remove(self, strategy: Strategy) -> None:
+        """`strategy` runs no more."""
+        self.unfollow(strategy)
+        del self.strategies[strategy.id]
+        self.shut_down(strategy)
+
+    def reconfigure(self, strategy: Strategy, config: StrategyConfig, brokers: Sequence[str]) -> None:
+        """Give `strategy` new processors for `config`. Raises `AlphaError` or `Disabled` and leaves it as it was."""
+        before = Strategy.__new__(Strategy)
+        before.__dict__.update(strategy.__dict__)
+        strategy.reconfigure(config, brokers)
+        self.unfollow(before)
+        self.shut_down(before)
+        self.follow(strategy)
+
+    def shut_down(self, strategy: Strategy) -> None:
+        """Tell the processors of `strategy` that there are no more ticks, if they want to know."""
+        for processor in strategy.processors:
+            method = capability(processor, "shutdown")
+            if method is not None:
+                try:
+                    adapted(method, 0, None)()
+                except (Exception, SystemExit) as error:
+                    self.report(f"{strategy.id}: its shutdown failed: {told(error)}")
+
+    @property
+    def tick_fields(self) -> tuple[str, ...] | None:
+        """The fields of a tick that anybody uses besides token, time and price; None: all."""
+        fields = [strategy.tick_fields for strategy in self.strategies.values()]
+        if any(one is None for one in fields):
+            return None
+        bars = {"volume_traded", "last_traded_quantity"} if self.bars is not None else set()
+        return tuple(sorted(bars.union(*(one or () for one in fields))))
+
+    @property
+    def outside_session(self) -> int:
+        """Ticks of followed instruments that lay outside the continuous session."""
+        return sum(lane.outside for lane in self.lanes.values())
+
+    # --- the steps ---------------------------------------------------------------------------
 
     def on_tick(self, tick: Tick) -> Iterable[Event]:
-        """The signals that `tick` causes, in the order the strategies were added."""
-        lane = self._lanes.get(tick.instrument_token)
-        if lane is None:
-            return ()
+        """The signals that `tick` causes, strategy by strategy."""
         time = tick.timestamp
+        due: list[Call] | None = None
+        if self._due is not None and time >= self._due:
+            due = self._fallen_due(time)
+        lane = self.lanes.get(tick.instrument_token)
+        if lane is None:
+            return self._asked(due, tick) if due else ()
         if lane.time < time < lane.close:
             lane.ordinal = 0
         elif time == lane.time != NEVER:
@@ -85,78 +182,273 @@ class StrategyRunner:
             lane.ordinal = 0
             lane.close = self._hours.close
         else:
-            self.outside_session += 1
-            return ()
+            lane.outside += 1
+            due = [*self._with_bars(lane, tick, (), due or [])]
+            return self._asked(due, tick) if due else ()
         lane.time = time
-        signals: Iterable[Event] = ()
-        for slot, process, history, remember, forget, most in lane.calls:
+        lane.ticks += 1
+        calls: Sequence[Call] = lane.calls if lane.ticks % EVERY != _TIMED else lane.timed
+        if lane.bars or due:
+            calls = self._with_bars(lane, tick, calls, due or [])
+        added: Iterable[Event] = ()
+        for executor, process, history, remember, forget, most in calls:
             try:
                 result = process(tick, history)
                 if result is not None:
-                    signals = [*signals, *self._signals(slot, tick, lane.ordinal, result)]
-            except (Exception, SystemExit) as error:  # whatever a strategy raises is its own affair
-                self._failed(slot, tick, error)
+                    added = [*added, *self._answered(executor, lane, tick, result)]
+            except (LeaveNow, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # whatever a strategy raises is its own affair
+                added = [*added, *self._failed(executor, process, tick.timestamp, error)]
             remember(tick)
             if len(history) > most:
                 forget(0)
-        return signals
+        return added
 
-    def counts(self) -> Mapping[str, int]:
-        return {
-            "signals": self.signals, "held": self.held, "errors": self.errors, "outside_session": self.outside_session,
-        }  # fmt: skip
+    def on_bar(self, bar: Bar) -> Iterable[Event]:
+        """What strategies answer to a bar in the input: those that take bars and have none built here."""
+        lane = self.lanes.get(bar.instrument_token)
+        if lane is None:
+            return ()
+        takers = [one for one in lane.executors if one.on_bar is not None and not one.bars]
+        return self._asked(in_order(self._asides(takers, bar)), bar)
 
-    def _signals(self, slot: Slot, tick: Tick, ordinal: int, result: SignalResult) -> list[Signal]:
-        """One signal for each broker. What comes back from the codec is what another process would see."""
-        if not isinstance(result, SignalResult):
-            raise TypeError(f"process_tick returned {type(result).__name__}, not SignalResult or None")
-        if result.signal_type == "HOLD":
-            self.held += 1
+    def on_fill(self, fill: Fill) -> Iterable[Event]:
+        """Enter a fill, and tell the strategy whose it is."""
+        return self._asked(self._entered(fill), fill)
+
+    def on_order(self, order: Order) -> Iterable[Event]:
+        """Note an order that is entered now."""
+        self.portfolio.on_order(order)
+        return ()
+
+    def on_order_update(self, update: OrderUpdate) -> Iterable[Event]:
+        """Note what became of an order."""
+        self.portfolio.on_order_update(update)
+        return ()
+
+    def on_portfolio(self, statement: Statement) -> Iterable[Event]:
+        """Take the broker's word on its cash."""
+        self.portfolio.on_portfolio(statement)
+        return ()
+
+    def arrive(self, event: Any) -> None:
+        """Something from beside the stream: it counts before the first tick that is later than it."""
+        if not isinstance(event, Fill | Order | OrderUpdate | Statement):
+            return
+        self._arrived.append(event)
+        self._note_due()
+
+    def finish(self) -> None:
+        """There are no more ticks."""
+        for strategy in self.strategies.values():
+            self.shut_down(strategy)
+
+    # --- standing still ----------------------------------------------------------------------
+
+    def stop(self, strategy: Strategy, cause: Cause, now: datetime | None) -> Control:
+        """Have `strategy` stand still. The line that says so."""
+        strategy.stopped = cause
+        self.rearrange(strategy)
+        self.report(f"{strategy.id} is paused: {cause.reason}")
+        return Control(
+            action="pause",
+            target=strategy.id,
+            by=RUNNER,
+            reason=cause.reason,
+            value={"cause": cause.kind},
+            timestamp=now,
+        )
+
+    def resume(self, strategy: Strategy, reason: str, now: datetime | None) -> Control:
+        """Have `strategy` run again. The line that says so."""
+        strategy.stopped = None
+        strategy.streak = 0
+        for executor in strategy.executors.values():
+            executor.streak = executor.streak_aside = 0
+        self.rearrange(strategy)
+        self.report(f"{strategy.id} runs again: {reason}")
+        return Control(action="resume", target=strategy.id, by=RUNNER, reason=reason, timestamp=now)
+
+    def rearrange(self, strategy: Strategy) -> None:
+        """Look up anew whom the lanes of `strategy` ask."""
+        for executor in strategy.executors.values():
+            if executor.lane is not None:
+                executor.lane.arrange()
+
+    def now(self, strategy: Strategy) -> datetime | None:
+        """The newest time at which an instrument of `strategy` had a tick; None if none had."""
+        times = [one.lane.time for one in strategy.executors.values() if one.lane is not None]
+        newest = max(times, default=NEVER)
+        return None if newest == NEVER else newest
+
+    def _failed(self, executor: Executor, process: Any, now: datetime, error: BaseException) -> list[Event]:
+        """Count a failure; the line that pauses the strategy, if it was one too many."""
+        strategy = executor.strategy
+        if isinstance(error, Rejected):
+            strategy.rejected += 1
+        else:
+            strategy.errors += 1
+        self._tell(executor, now, error)
+        if isinstance(error, Overtime):
+            return [self.stop(strategy, Cause("deadline", str(error)), now)]
+        if isinstance(error, MemoryError):
+            error.__traceback__ = None  # it holds on to what the call had allocated
+            return [self._out_of_memory(strategy, now)]
+        if strategy.stopped is not None:  # the trial failed
+            if strategy.stopped.until is not None:
+                strategy.stopped = strategy.stopped._replace(until=now + self._cool_down)
+                self.rearrange(strategy)
             return []
-        signals = [
-            as_received(
-                Signal(
-                    signal_id=signal_id(slot.strategy_id, broker, tick, ordinal),
-                    strategy_id=slot.strategy_id,
-                    instrument_token=tick.instrument_token,
-                    signal_type=result.signal_type,
-                    timestamp=tick.timestamp,
-                    broker=broker,
-                    quantity=result.quantity,
-                    price=result.price,  # type: ignore[arg-type]  # exact since it was made
-                    confidence=result.confidence,
-                    order_type=result.order_type,
-                    product=result.product,
-                    reasoning=result.reasoning,
-                    metadata=result.metadata or {},
-                )
+        if max(self._streak(executor, process), strategy.streak) < self._failures:
+            return []
+        reason = (
+            f"circuit open after {self._failures} failures in a row, the last {type(error).__name__}; "
+            f"tried again after {self._cool_down.total_seconds():g} s"
+        )
+        return [self.stop(strategy, Cause("circuit", reason, now + self._cool_down), now)]
+
+    def _streak(self, executor: Executor, process: Any) -> int:
+        """How often `executor` failed in a row, this time included. Calls that went well are not counted anywhere:
+        that there were some shows in the lane's count of ticks."""
+        strategy = executor.strategy
+        if executor.lane is None or process.__name__ == "ask":  # of bars and fills there are few
+            executor.streak_aside += 1
+            return executor.streak_aside
+        at = executor.lane.ticks
+        if at > executor.failed_at + 1:
+            executor.streak = strategy.streak = 0
+        executor.failed_at = at
+        executor.streak += 1
+        strategy.streak += 1
+        return executor.streak
+
+    def _out_of_memory(self, strategy: Strategy, now: datetime) -> Control:
+        """Pause the strategy and let go of all that its processors hold."""
+        with suppress(Exception):
+            self.reconfigure(strategy, strategy.config, strategy.brokers)
+        return self.stop(strategy, Cause("memory", "it used up the memory (--memory); what it remembered is gone"), now)
+
+    def _tell(self, executor: Executor, now: datetime, error: BaseException) -> None:
+        strategy = executor.strategy
+        strategy.told += 1
+        if worth_telling(strategy.told):
+            what = f"rejected: {error}" if isinstance(error, Rejected) else told(error)
+            self.report(
+                f"{strategy.id} on {executor.token} at {now.isoformat()}: {what} "
+                f"(failure {strategy.told}; other strategies go on)"
             )
-            for broker in slot.brokers
-        ]
-        self.signals += len(signals)
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def _answered(self, executor: Executor, lane: Lane | None, tick: Any, result: Any) -> list[Event]:
+        """What an answer leads to. Raises `Rejected`, and what an answer that is no answer raises."""
+        if type(result) is Aside:
+            return executor.answered(result.result, result.event, result.timestamp, result.cause)
+        recovered = type(result) is Recovered
+        if recovered:
+            result = result.result
+        assert lane is not None
+        signals: list[Event] = []
+        if result is not None:
+            signals = executor.answered(result, tick, tick.timestamp, tick_cause(tick, lane.ordinal))
+        if recovered and executor.strategy.stopped is not None:
+            signals.insert(
+                0, self.resume(executor.strategy, "circuit closed: it did not fail this time", tick.timestamp)
+            )
         return signals
 
-    def _failed(self, slot: Slot, tick: Tick, error: BaseException) -> None:
-        self.errors += 1
-        slot.errors += 1
-        if worth_telling(slot.errors):
-            self._report(
-                f"{slot.strategy_id} on {tick.instrument_token} at {tick.timestamp.isoformat()}: "
-                f"{type(error).__name__}: {_said(error)} (failure {slot.errors}; other strategies go on)"
-            )
+    def _asked(self, calls: Iterable[Call], event: Any) -> list[Event]:
+        """What comes of calls that have nothing to do with the tick at hand."""
+        added: list[Event] = []
+        for executor, ask, history, *_ in calls:
+            try:
+                result = ask(event, history)
+                if result is not None:
+                    added += self._answered(executor, None, event, result)
+            except (LeaveNow, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                added += self._failed(executor, ask, _time_of(event), error)
+        return added
+
+    # --- bars, and what arrives beside the stream ---------------------------------------------
+
+    def _with_bars(self, lane: Lane, tick: Tick, calls: Sequence[Call], due: list[Call]) -> Sequence[Call]:
+        """`calls` with those that come before: bars that `tick` closes, and what fell due."""
+        if lane.bars and self.bars is not None:
+            due = [*due, *self._closed(self.bars.on_tick(tick))]
+            self._note_due()
+        return in_order([*due, *calls]) if due else calls
+
+    def _fallen_due(self, time: datetime) -> list[Call]:
+        """What the time of the stream brings about: fills that arrived, bars that end."""
+        calls: list[Call] = []
+        while self._arrived and _arrived_at(self._arrived[0]) < time:
+            event = self._arrived.popleft()
+            if isinstance(event, Fill):
+                calls += self._entered(event)
+            elif isinstance(event, Order):
+                self.portfolio.on_order(event)
+            elif isinstance(event, OrderUpdate):
+                self.portfolio.on_order_update(event)
+            else:
+                self.portfolio.on_portfolio(event)
+        if self.bars is not None:
+            calls += self._closed(self.bars.advance(time))
+        self._note_due()
+        return in_order(calls)
+
+    def _entered(self, fill: Fill) -> list[Call]:
+        """The call that tells of `fill`, once it is in the books."""
+        if not self.portfolio.on_fill(fill):
+            return []
+        strategy = self.strategies.get(fill.strategy_id)
+        executor = None if strategy is None else strategy.executors.get(fill.instrument_token)
+        if executor is None or executor.on_fill is None or executor.strategy.stopped is not None:
+            return []
+        return [aside(executor, fill)]
+
+    def _closed(self, bars: Iterable[Bar]) -> list[Call]:
+        """The calls that tell of closed bars."""
+        calls: list[Call] = []
+        for bar in bars:
+            lane = self.lanes.get(bar.instrument_token)
+            if lane is not None:
+                calls += self._asides([one for one in lane.executors if bar.interval in one.bars], bar)
+        return calls
+
+    def _asides(self, executors: Iterable[Executor], bar: Bar) -> list[Call]:
+        calls = []
+        for executor in executors:
+            if executor.strategy.stopped is None:
+                calls.append(aside(executor, bar))
+            else:
+                executor.remember_bar(bar)
+        return calls
+
+    def restore_bars(self, state: Any) -> None:
+        """Go on with bars that were being built."""
+        self._builder().restore(state)
+        self._note_due()
+
+    def _builder(self) -> BarBuilder:
+        if self.bars is None:
+            from alpha_cli.bars.engine import BarBuilder
+
+            self.bars = BarBuilder(all_hours=self.all_hours)
+        return self.bars
+
+    def _note_due(self) -> None:
+        dues = [_arrived_at(self._arrived[0]) + _MICROSECOND] if self._arrived else []
+        if self.bars is not None and self.bars.due.year < MAXYEAR:
+            dues.append(self.bars.due)
+        self._due = min(dues, default=None)
 
 
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # its own __str__ fails
-        return "(no message)"
+def _arrived_at(event: Any) -> datetime:
+    return NEVER if event.timestamp is None else event.timestamp
 
 
-def signal_id(strategy_id: str, broker: str, tick: Tick, ordinal: int) -> str:
-    """The id of what `strategy_id` says to `broker` because of a tick.
-
-    It depends on the cause alone: not on the place in the stream, the price, other strategies or the
-    parameters, so an edited configuration cannot mint a second order for one cause.
-    """
-    return derive_id("signal", strategy_id, broker, tick.instrument_token, microseconds(tick.timestamp), ordinal)
+def _time_of(event: Any) -> datetime:
+    return event.end if isinstance(event, Bar) else event.timestamp

@@ -1,81 +1,220 @@
-"""From a strategy's type and parameters to the object that processes ticks."""
+"""From the type in a configuration to the object that processes ticks or validates signals.
+
+A type is looked for among the registered names, then, if it looks like one, as a file
+(`./mine.py:create_processor`) or a dotted path (`package.module:factory`), and at last among the entry
+points that installed packages offer. A factory is called with the parameters as keywords.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from importlib import util
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from importlib import import_module, util
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import ConfigurationError
+from alpha_cli.errors import AlphaError, ConfigurationError
 from alpha_cli.settings import packaged
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.protocols import StrategyProcessor
+from alpha_cli.strategy.capabilities import capability
+from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, is_file
+from alpha_cli.strategy.protocols import StrategyProcessor, StrategyValidator
 
-#: type name -> "file in strategies/":"factory in it"
+#: type -> the file in `strategies/` that has its `create_processor`.
 PROCESSORS: dict[str, str] = {
-    "momentum": "momentum:create_processor",
-    "mean_reversion": "mean_reversion:create_processor",
+    "momentum": "momentum.py:create_processor",
+    "mean_reversion": "mean_reversion.py:create_processor",
+    "rules_rsi": "rules_rsi.py:create_processor",
+    "ml_momentum": "ml_momentum.py:create_processor",
+    "hybrid_ml_rsi": "hybrid_ml_rsi.py:create_processor",
+}
+
+#: type -> dotted path of what makes it.
+VALIDATORS: dict[str, str] = {
+    "standard": "alpha_cli.strategy.validators:StandardValidator",
+    "strict": "alpha_cli.strategy.validators:StrictValidator",
 }
 
 
+class Registry(NamedTuple):
+    """What kind of thing a type names: where it is looked for, and what a file offers if it does not say."""
+
+    kind: str
+    group: str  # of entry points
+    default: str
+
+    def names(self) -> list[str]:
+        """Every registered name, those of other packages included, sorted."""
+        own = PROCESSORS if self.kind == "strategy" else VALIDATORS
+        return sorted({*own, *_entry_points(self.group)})
+
+    def factory(self, name: str) -> Callable[..., Any]:
+        """What makes things of type `name`. Raises `ConfigurationError` naming the nearest known ones."""
+        name = OLDER_TYPES.get(name, name)
+        if self.kind == "strategy" and name in PROCESSORS:
+            file, _, attribute = PROCESSORS[name].partition(":")
+            return self._attribute(
+                _load(packaged("strategies") / file, f"alpha_strategies.{Path(file).stem}"), attribute
+            )
+        if self.kind == "validator" and name in VALIDATORS:
+            name = VALIDATORS[name]
+        target, _, attribute = name.partition(":")
+        if is_file(name):
+            key = blake2b(str(Path(target).absolute()).encode(), digest_size=8).hexdigest()
+            return self._attribute(_load(Path(target), f"alpha_strategies.file_{key}"), attribute or self.default)
+        if attribute:
+            return self._attribute(_imported(target), attribute)
+        points = _entry_points(self.group)
+        if name not in points:
+            raise ConfigurationError(
+                f"no {self.kind} type {name!r}{did_you_mean(name, self.names())} (or a file: ./mine.py:{self.default})"
+            )
+        try:
+            loaded: Callable[..., Any] = points[name].load()
+        except Exception as error:
+            raise ConfigurationError(f"{self.kind} type {name!r} ({points[name].value}): {told(error)}") from None
+        return loaded
+
+    def _attribute(self, module: ModuleType, name: str) -> Callable[..., Any]:
+        factory = getattr(module, name, None)
+        if not callable(factory):
+            offered = [
+                other for other in vars(module) if not other.startswith("_") and callable(getattr(module, other))
+            ]
+            where = getattr(module, "__file__", module.__name__)
+            raise ConfigurationError(f"{where}: has no factory {name!r}{did_you_mean(name, offered)}")
+        made: Callable[..., Any] = factory
+        return made
+
+
+STRATEGIES = Registry("strategy", "alpha.strategies", "create_processor")
+VALIDATION = Registry("validator", "alpha.validators", "create_validator")
+
+
 def create_processor(config: StrategyConfig) -> StrategyProcessor:
-    """A new processor for one instrument. Raises `ConfigurationError`."""
-    try:
-        factory = processor_factory(config.strategy_type)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"strategy {config.id}: {error}") from None
-    try:
-        processor = factory(**config.parameters)
-    except ValidationError as error:
-        raise ConfigurationError(f"strategy {config.id}: {_faults(error, factory)}") from None
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"strategy {config.id}: parameters: {error}") from None
-    if not isinstance(processor, StrategyProcessor):
-        raise ConfigurationError(f"strategy {config.id}: {config.strategy_type} has no process_tick")
+    """A new processor. Raises `ConfigurationError` for a type or parameters that will not do."""
+    processor = _created(STRATEGIES, config, config.strategy_type, config.parameters)
+    if capability(processor, "process_tick") is None and not (
+        capability(processor, "extract_features") and capability(processor, "predict_signal")
+    ):
+        raise ConfigurationError(
+            f"strategy {config.id}: {config.strategy_type} has no process_tick(tick, history); see alpha strategies new"
+        )
     needed = getattr(processor, "min_history", 0)
     if needed > config.max_history:
         raise ConfigurationError(
             f"strategy {config.id}: needs {needed} ticks of history, max_history is {config.max_history}; raise it"
         )
-    return processor
+    made: StrategyProcessor = processor
+    return made
 
 
-def processor_factory(strategy_type: str) -> Callable[..., Any]:
-    """The factory registered for `strategy_type`. Raises `ConfigurationError` naming the known ones."""
-    target = PROCESSORS.get(strategy_type)
-    if target is None:
-        raise ConfigurationError(f"no strategy type {strategy_type!r}{did_you_mean(strategy_type, PROCESSORS)}")
-    file, _, name = target.partition(":")
-    factory: Callable[..., Any] = getattr(_load(file), name)
-    return factory
+def create_validator(config: StrategyConfig) -> StrategyValidator:
+    """The validator of a strategy, content with its configuration. Raises `ConfigurationError`."""
+    validator = _created(VALIDATION, config, config.validator_type, {})
+    for name in ("validate_configuration", "validate_signal"):
+        if capability(validator, name) is None:
+            raise ConfigurationError(f"strategy {config.id}: validator {config.validator_type} has no {name}")
+    try:
+        faults = validator.validate_configuration(config)
+        faults = [faults] if isinstance(faults, str) else list(faults or ())
+    except Exception as error:
+        raise ConfigurationError(f"strategy {config.id}: validator {config.validator_type}: {told(error)}") from None
+    if faults:
+        raise ConfigurationError(f"strategy {config.id}: {'; '.join(map(str, faults))}")
+    made: StrategyValidator = validator
+    return made
 
 
-def _load(name: str) -> ModuleType:
-    """The module of a packaged strategy, under a name that cannot collide with anybody's own."""
-    full_name = f"alpha_strategies.{name}"
-    if full_name in sys.modules:
-        return sys.modules[full_name]
-    spec = util.spec_from_file_location(full_name, packaged("strategies") / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules[full_name] = module  # pydantic looks annotations up there
-    spec.loader.exec_module(module)
-    return module
+def told(error: BaseException) -> str:
+    """`error` in a line, whatever it does to prevent that."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # its own __str__ fails
+        text = "(no message)"
+    where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
+    return f"{type(error).__name__}: {text or '(no message)'}{where}"
 
 
-def _faults(error: ValidationError, factory: Callable[..., Any]) -> str:
-    known = getattr(sys.modules[factory.__module__], "Parameters", None)
-    faults = []
+def _created(registry: Registry, config: StrategyConfig, name: str, parameters: dict[str, Any]) -> Any:
+    try:
+        factory = registry.factory(name)
+    except AlphaError as error:
+        raise ConfigurationError(f"strategy {config.id}: {error}") from None
+    try:
+        return factory(**parameters)
+    except ValidationError as error:
+        raise ConfigurationError(f"strategy {config.id}: {faults(error, parameter_model(factory))}") from None
+    except AlphaError as error:
+        raise ConfigurationError(f"strategy {config.id}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"strategy {config.id}: parameters: {error}") from None
+    except Exception as error:
+        raise ConfigurationError(f"strategy {config.id}: {name} cannot be made: {told(error)}") from None
+
+
+def parameter_model(factory: Callable[..., Any]) -> Any:
+    """The pydantic model `Parameters` of a factory's module, if it has one."""
+    return getattr(sys.modules.get(factory.__module__), "Parameters", None)
+
+
+def faults(error: ValidationError, model: Any) -> str:
+    """What is wrong with parameters, on one line."""
+    known: Sequence[str] = [] if model is None else list(model.model_fields)
+    lines = []
     for fault in error.errors():
         name = ".".join(map(str, fault["loc"]))
-        if fault["type"] == "extra_forbidden" and known is not None:
-            faults.append(f"no parameter {name!r}{did_you_mean(name, list(known.model_fields))}")
+        message = f"{fault['msg'][:1].lower()}{fault['msg'][1:]}".removeprefix("value error, ")
+        if fault["type"] == "extra_forbidden" and known:
+            lines.append(f"no parameter {name!r}{did_you_mean(name, known)}")
+        elif not name:
+            lines.append(f"parameters: {message}")
         else:
-            faults.append(f"parameter {name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}")
-    return "; ".join(faults)
+            lines.append(f"parameter {name}: {message}, got {fault['input']!r}")
+    return "; ".join(lines)
+
+
+def _entry_points(group: str) -> dict[str, Any]:
+    from importlib.metadata import entry_points  # slow to import, and most types are registered here
+
+    found: Iterable[Any] = entry_points(group=group)
+    return {point.name: point for point in sorted(found, key=lambda point: (point.name, point.value), reverse=True)}
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except Exception as error:
+        raise ConfigurationError(f"{name} cannot be imported: {told(error)}") from None
+
+
+def _load(path: Path, full_name: str) -> ModuleType:
+    """The module in the file at `path`, under a name that cannot collide with anybody's own.
+
+    Loaded anew when the file changed since, so that a reload takes up what its author wrote.
+    """
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    loaded = sys.modules.get(full_name)
+    if loaded is not None and getattr(loaded, "__alpha_source__", None) == source:
+        return loaded
+    spec = util.spec_from_file_location(full_name, path)
+    assert spec is not None
+    module = util.module_from_spec(spec)
+    module.__dict__["__alpha_source__"] = source
+    sys.modules[full_name] = module  # pydantic looks annotations up there
+    try:
+        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102  (a strategy is code that its user chose)
+    except Exception as error:
+        if loaded is None:
+            del sys.modules[full_name]
+        else:
+            sys.modules[full_name] = loaded
+        raise ConfigurationError(f"{path}: {told(error)}") from None
+    return module

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any, NoReturn, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_args
 
 import msgspec
 
-from alpha_cli.events import OrderType, Product, SignalType, Tick
+from alpha_cli.events import Bar, Fill, OrderType, Product, SignalType, Tick
 from alpha_cli.wire import MAX_DIGITS, rupees
+
+if TYPE_CHECKING:
+    from alpha_cli.strategy.config import StrategyConfig
+    from alpha_cli.strategy.context import Context
 
 _SIGNAL_TYPES = frozenset(get_args(SignalType))
 _ORDER_TYPES = frozenset(get_args(OrderType))
@@ -55,8 +59,8 @@ class SignalResult(msgspec.Struct, frozen=True):
             msgspec.structs.force_setattr(self, "confidence", confidence / 100 if confidence > 1 else confidence)
 
 
-class History(list[Tick]):
-    """The earlier ticks of one instrument, oldest first; `history[-20:]` is a plain list of the last 20.
+class History(list[Any]):
+    """The earlier ticks (or bars) of one instrument, oldest first; `history[-20:]` is a plain list of 20.
 
     To a strategy it is read-only. The runner appends through `list`, which is as quick as a list and
     leaves strategies no way in.
@@ -65,23 +69,36 @@ class History(list[Tick]):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("history is read-only; copy it first: list(history)")
 
-    def __copy__(self) -> list[Tick]:
+    def __copy__(self) -> list[Any]:
         return list(self)
 
     append = extend = insert = pop = remove = clear = reverse = sort = _refuse
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
 
-@runtime_checkable
 class StrategyProcessor(Protocol):
-    """The minimal contract. Pure: no input or output, no clock, no chance.
+    """The minimal contract; nothing need be inherited. Pure: no input or output, no clock, no chance.
 
-    A processor may name the `tick_fields` it uses besides token, time and price, which saves decoding
-    the rest, and the `min_history` it needs.
+    What else a processor may have is found by name, see `capabilities`. It may also name the
+    `tick_fields` it uses besides token, time and price, which saves decoding the rest; the
+    `min_history` it needs; the `bars` it wants, as ("1m", "5m"); and `multi_instrument = True` if one
+    processor is to see all instruments of its strategy.
     """
 
     def process_tick(self, tick: Tick, history: Sequence[Tick]) -> SignalResult | None:
         """The answer to `tick`; `history` holds the earlier ticks, without this one."""
+        ...
+
+
+class StrategyValidator(Protocol):
+    """Looks at what a strategy is told and at what it says, before anybody else does."""
+
+    def validate_configuration(self, config: StrategyConfig) -> Iterable[str]:
+        """What is wrong with `config`, a line each; nothing if it will do."""
+        ...
+
+    def validate_signal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
+        """Why `result`, the answer to `event`, must not become a signal; None if it may."""
         ...
 
 

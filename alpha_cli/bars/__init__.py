@@ -1,0 +1,1 @@
+"""`alpha bars`: ticks to bars that begin with the session."""

@@ -1,0 +1,1 @@
+"""`alpha strategies`: the strategies there are, and their configurations in a database."""

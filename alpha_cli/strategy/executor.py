@@ -1,0 +1,369 @@
+"""One strategy, and one strategy on one instrument: processor, validator, configuration and context together.
+
+What calls these is `engine`; what stops and resumes them is there too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from alpha_cli.errors import AlphaError, ConfigurationError
+from alpha_cli.events import Bar, Fill, Signal, Tick, as_received
+from alpha_cli.ids import derive_id, microseconds
+from alpha_cli.strategy.capabilities import adapted, capability
+from alpha_cli.strategy.config import StrategyConfig
+from alpha_cli.strategy.context import Context
+from alpha_cli.strategy.factory import create_processor, create_validator, told
+from alpha_cli.strategy.portfolio import Portfolio
+from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
+from alpha_cli.strategy.timing import Timing
+
+if TYPE_CHECKING:
+    from alpha_cli.bars.config import Interval
+    from alpha_cli.strategy.lane import Lane
+
+#: Answers a tick, given those before it; also what is put in place of such a method, or around one.
+Process = Callable[..., Any]
+
+
+class Rejected(Exception):
+    """The validator refused what a strategy answered; the message is its reason."""
+
+
+class Disabled(Exception):
+    """A strategy that cannot run at all; the message says why. The others go on."""
+
+
+class Cause(NamedTuple):
+    """Why a strategy stands still.
+
+    kind   what did it: a person, a circuit that opened, a missed deadline, memory, a process that died
+    until  when it is tried again, by the time of the stream; None: when a person resumes it
+    """
+
+    kind: str
+    reason: str
+    until: datetime | None = None
+
+
+class Strategy:
+    """One configured strategy: what its executors on several instruments have in common.
+
+    place     its place in the order of all; where several speak at one event, this is the order
+    stopped   why it stands still, None while it runs
+    guard     put around each of its methods that is called again and again
+    streak    failures in a row, over all its instruments
+    """
+
+    def __init__(
+        self,
+        config: StrategyConfig,
+        brokers: Sequence[str],
+        place: int = 0,
+        portfolio: Portfolio | None = None,
+        *,
+        all_hours: bool = False,
+        create: Callable[[StrategyConfig], StrategyProcessor] = create_processor,
+        guard: Callable[[Strategy, Process], Process] = lambda _, process: process,
+    ) -> None:
+        self.config = config
+        self.guard = guard
+        self.brokers = tuple(brokers)
+        self.place = place
+        self.stopped: Cause | None = None
+        self.streak = 0
+        self.signals = self.held = self.rejected = self.errors = 0
+        self.by_broker: Counter[str] = Counter()
+        self.last_signal: datetime | None = None
+        self.timing = Timing()
+        self.told = 0  # failures, for rate-limiting what is said of them
+        self.has_model = False
+        # As it was read, whatever was set in the stream since.
+        self.origin = config
+        self.origin_fingerprint = config.fingerprint()
+        self._validator = create_validator(config)
+        self._portfolio = portfolio or Portfolio()
+        self._all_hours = all_hours
+        self._create = create
+        self.executors: dict[int, Executor] = {}
+        self.build()
+
+    @property
+    def id(self) -> str:
+        return self.config.id
+
+    @property
+    def calls(self) -> int:
+        """Ticks that it was asked about."""
+        return sum(executor.calls for executor in self.executors.values())
+
+    @property
+    def tick_fields(self) -> frozenset[str] | None:
+        """The fields of a tick that it uses besides token, time and price; None: all of them."""
+        fields = [getattr(executor.processor, "tick_fields", None) for executor in self.executors.values()]
+        if any(one is None for one in fields):
+            return None
+        return frozenset(name for one in fields for name in one or ())
+
+    @property
+    def processors(self) -> list[StrategyProcessor]:
+        """Each of its processors once."""
+        return list({id(one.processor): one.processor for one in self.executors.values()}.values())
+
+    def build(self) -> None:
+        """Make its processors, one for each instrument or one for all. Raises `ConfigurationError`."""
+        shared = self._create(self.config)
+        several = bool(getattr(shared, "multi_instrument", False))
+        tokens = list(dict.fromkeys(self.config.instruments))
+        executors: dict[int, Executor] = {}
+        for token in tokens:
+            processor = shared if several or token == tokens[0] else self._create(self.config)
+            context = Context(
+                self.config, self.brokers, self._portfolio, None if several else token, all_hours=self._all_hours
+            )
+            executors[token] = Executor(self, token, processor, context)
+            if token in self.executors:  # rebuilt: what was counted stays
+                executors[token].calls_before = self.executors[token].calls
+        self.executors = executors
+
+    def reconfigure(self, config: StrategyConfig, brokers: Sequence[str]) -> None:
+        """Become what `config` says; its counts stay. Raises `AlphaError` or `Disabled` and stays as it was."""
+        before = self.config, self.brokers, self._validator, self.executors, self.has_model
+        try:
+            self.config, self.brokers, self._validator = config, tuple(brokers), create_validator(config)
+            self.build()
+            self.has_model = False
+            self.load_model()
+        except BaseException:
+            self.config, self.brokers, self._validator, self.executors, self.has_model = before
+            raise
+
+    def take_as_read(self) -> None:
+        """Its configuration of now is what files or database say."""
+        self.origin, self.origin_fingerprint = self.config, self.config.fingerprint()
+
+    def load_model(self) -> None:
+        """Load its model, once for all instruments. Raises `Disabled`."""
+        loaded: StrategyProcessor | None = None
+        for processor in self.processors:
+            load = capability(processor, "load_model")
+            if load is None:
+                return
+            if loaded is not None and getattr(loaded, "model", None) is not None:
+                processor.model = loaded.model  # type: ignore[attr-defined]  # models are shared
+                continue
+            try:
+                answer = adapted(load, 0, self._context_of(processor))()
+            except (Exception, SystemExit) as error:
+                raise Disabled(f"its model cannot be loaded: {told(error)}") from None
+            if answer is False:
+                raise Disabled("its model cannot be loaded: load_model() said False")
+            loaded = processor
+            self.has_model = True
+
+    def refusal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
+        """Why its validator will not have `result`, or None."""
+        answer: Any = self._validator.validate_signal(result, event, context)  # others may answer True or False
+        if answer is None or answer is True:
+            return None
+        return "its validator refused it" if answer is False else str(answer)
+
+    def _context_of(self, processor: StrategyProcessor) -> Context:
+        return next(one.context for one in self.executors.values() if one.processor is processor)
+
+
+class Executor:
+    """One strategy on one instrument."""
+
+    __slots__ = (
+        "bar_histories", "bars", "calls_before", "context", "failed_at", "history", "lane", "now", "on_bar", "on_fill",
+        "processor", "since", "strategy", "streak", "streak_aside", "token",
+    )  # fmt: skip
+
+    def __init__(self, strategy: Strategy, token: int, processor: StrategyProcessor, context: Context) -> None:
+        self.strategy = strategy
+        self.token = token
+        self.processor = processor
+        self.context = context
+        guard = strategy.guard
+        self.now = guard(strategy, self._process())
+        on_bar, on_fill = capability(processor, "on_bar"), capability(processor, "on_fill")
+        self.on_bar = None if on_bar is None else guard(strategy, adapted(on_bar, 2, context))
+        self.on_fill = None if on_fill is None else guard(strategy, adapted(on_fill, 1, context))
+        self.bars: tuple[str, ...] = () if on_bar is None else _intervals(processor)
+        self.history = History()
+        self.bar_histories: dict[str, History] = {}
+        self.streak = 0  # failures in a row at ticks, and at bars and fills
+        self.streak_aside = 0
+        # While it is called: its lane, the lane's count of ticks when that began and when it failed last.
+        self.lane: Lane | None = None
+        self.since: int | None = None
+        self.failed_at = 0
+        self.calls_before = 0
+
+    @property
+    def calls(self) -> int:
+        """Ticks that it was asked about."""
+        running = 0 if self.lane is None or self.since is None else self.lane.ticks - self.since
+        return self.calls_before + running
+
+    def start(self) -> None:
+        """It is called from now on."""
+        if self.since is None and self.lane is not None:
+            self.since = self.failed_at = self.lane.ticks
+
+    def stop(self) -> None:
+        """It is not called any more, or only on trial."""
+        self.calls_before, self.since = self.calls, None
+
+    def timed(self, process: Process) -> Process:
+        """`process`, with each of its calls measured."""
+        add = self.strategy.timing.add
+
+        def measured(tick: Tick, history: Sequence[Tick]) -> Any:
+            begin = perf_counter_ns()
+            try:
+                return process(tick, history)
+            finally:
+                add(perf_counter_ns() - begin)
+
+        return measured
+
+    def waiting(self, until: datetime) -> Process:
+        """In place of the processor's own method while its circuit is open: asks it again from `until` on."""
+        process = self.now
+
+        def trial(tick: Tick, history: Sequence[Tick]) -> Any:
+            return None if tick.timestamp < until else Recovered(process(tick, history))
+
+        return trial
+
+    def warmup(self) -> None:
+        """Let the processor see the history, if it wants to. Raises what it raises."""
+        method = capability(self.processor, "warmup")
+        if method is not None:
+            adapted(method, 1, self.context)(self.history)
+
+    def answered(
+        self, result: Any, event: Tick | Bar | Fill, timestamp: datetime, cause: Sequence[object]
+    ) -> list[Any]:
+        """The signals that `result` leads to, one for each broker. Raises `Rejected`.
+
+        What comes back from the codec is what another process would see.
+        """
+        strategy = self.strategy
+        result = self._scaled(result)
+        reason = strategy.refusal(result, event, self.context)
+        if reason is not None:
+            raise Rejected(reason)
+        if result.signal_type == "HOLD":
+            strategy.held += 1
+            return []
+        signals = [
+            as_received(
+                Signal(
+                    signal_id=derive_id("signal", strategy.id, broker, self.token, *cause),
+                    strategy_id=strategy.id,
+                    instrument_token=self.token,
+                    signal_type=result.signal_type,
+                    timestamp=timestamp,
+                    broker=broker,
+                    quantity=result.quantity,
+                    price=result.price,
+                    confidence=result.confidence,
+                    order_type=result.order_type,
+                    product=result.product,
+                    reasoning=result.reasoning,
+                    metadata=result.metadata or {},
+                )
+            )
+            for broker in strategy.brokers
+        ]
+        strategy.signals += len(signals)
+        strategy.by_broker.update(strategy.brokers)
+        strategy.last_signal = timestamp
+        return signals
+
+    def bar_history(self, interval: str) -> History:
+        """The earlier bars of one interval, as many as ticks are kept."""
+        return self.bar_histories.setdefault(interval, History())
+
+    def remember_bar(self, bar: Bar) -> None:
+        """`bar` is now one of the earlier ones."""
+        history = self.bar_history(bar.interval)
+        list.append(history, bar)
+        if len(history) > self.strategy.config.max_history:
+            list.pop(history, 0)
+
+    def _scaled(self, result: Any) -> Any:
+        """`result` with its quantity times `risk_multiplier`, whole units, rounded down."""
+        multiplier = self.strategy.config.risk_multiplier
+        if multiplier == 1 or not isinstance(result, SignalResult) or result.quantity is None:
+            return result
+        quantity = int(result.quantity * multiplier)
+        if quantity < 1:
+            raise Rejected(f"quantity {result.quantity} times risk_multiplier {multiplier} is less than one unit")
+        return msgspec.structs.replace(result, quantity=quantity)
+
+    def _process(self) -> Process:
+        method = capability(self.processor, "process_tick")
+        if method is not None:
+            return adapted(method, 2, self.context)
+        extract = capability(self.processor, "extract_features")
+        predict = capability(self.processor, "predict_signal")
+        if extract is None or predict is None:
+            raise ConfigurationError(f"strategy {self.strategy.id}: no process_tick(tick, history)")
+        features_of, answer_to = adapted(extract, 2, self.context), adapted(predict, 1, self.context)
+
+        def process_tick(tick: Tick, history: Sequence[Tick]) -> Any:
+            features = features_of(tick, history)
+            return None if features is None else answer_to(features)
+
+        return process_tick
+
+
+class Recovered(NamedTuple):
+    """The first answer of a strategy after its circuit was open."""
+
+    result: Any
+
+
+class Aside(NamedTuple):
+    """An answer to something else than the tick at hand: to a bar that it closed, or to a fill."""
+
+    result: Any
+    event: Bar | Fill
+    timestamp: datetime
+    cause: tuple[object, ...]
+
+
+def interval_of(text: str) -> Interval:
+    """The length that "1m" stands for. Raises `UsageError`."""
+    from alpha_cli.bars.config import Interval
+
+    return Interval.parse(text)
+
+
+def _intervals(processor: StrategyProcessor) -> tuple[str, ...]:
+    """The bars that a processor declares, each length written the one way that a bar has it."""
+    declared = getattr(processor, "bars", ())
+    declared = declared.split(",") if isinstance(declared, str) else declared
+    try:
+        return tuple(dict.fromkeys(interval_of(str(text)).text for text in declared))
+    except (AlphaError, TypeError) as error:
+        raise ConfigurationError(f"bars = {declared!r}: {error}") from None
+
+
+def tick_cause(tick: Tick, ordinal: int) -> tuple[object, ...]:
+    """What identifies a tick as the cause of a signal: its time, and which one at that time it is.
+
+    Not its place in the stream, its price, other strategies or the parameters; so an edited
+    configuration cannot mint a second order for one cause.
+    """
+    return microseconds(tick.timestamp), ordinal

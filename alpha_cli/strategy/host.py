@@ -1,0 +1,163 @@
+"""Strategies in this process: a runner and who manages it, as `Stage` wants them. `workers` offers the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, ClassVar, NamedTuple
+
+from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.strategy import snapshot
+from alpha_cli.strategy.engine import StrategyRunner
+from alpha_cli.strategy.executor import Process, Strategy
+from alpha_cli.strategy.management import Manager, Wanted, nothing_changed
+from alpha_cli.strategy.snapshot import RunnerState
+from alpha_cli.strategy.status import StrategyStatus, statuses
+from alpha_cli.strategy.watchdog import Watchdog
+
+Report = Callable[[str], None]
+MIB = 1 << 20
+
+
+class HostOptions(NamedTuple):
+    """What holds for all strategies of a process.
+
+    deadline  seconds that one call may take; 0: as long as it likes
+    memory    MiB that the process may allocate; 0: as much as there is
+    """
+
+    all_hours: bool = False
+    failures: int = 5
+    cool_down: timedelta = timedelta(seconds=60)
+    opening_cash: Mapping[str, Decimal] = {}
+    deadline: float = 0
+    memory: int = 0
+    verbose: bool = False
+
+
+class Host:
+    """Runs the strategies that are `wanted`; `reread` says which are wanted after a reload."""
+
+    #: The types of event that it reads.
+    READS: ClassVar[tuple[type[Event], ...]] = (Tick, Bar, Order, OrderUpdate, Fill, Portfolio, Control)
+
+    def __init__(
+        self,
+        options: HostOptions,
+        wanted: Sequence[Wanted],
+        reread: Callable[[], Sequence[Wanted]],
+        report: Report,
+        guard: Callable[[Strategy, Process], Process] = lambda _, process: process,
+    ) -> None:
+        self._options = options
+        self._guard = guard
+        self.runner = StrategyRunner(
+            all_hours=options.all_hours,
+            report=report,
+            opening_cash=options.opening_cash,
+            failures=options.failures,
+            cool_down=options.cool_down,
+        )
+        self.manager = Manager(self.runner, reread, self._create)
+        self._watchdog: Watchdog | None = None
+        for one in wanted:
+            self.runner.add(self._create(one))
+
+    @property
+    def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
+        """Type of event -> the step for it."""
+        runner = self.runner
+        return {
+            Tick: runner.on_tick,
+            Bar: runner.on_bar,
+            Order: runner.on_order,
+            OrderUpdate: runner.on_order_update,
+            Fill: runner.on_fill,
+            Portfolio: runner.on_portfolio,
+            Control: self.on_control,
+        }
+
+    def on_control(self, control: Control) -> Iterable[Event]:
+        """What became of a request; a reload that changes nothing is told of too."""
+        said = list(self.manager.on_control(control))
+        return said or (nothing_changed(control) if control.action == "reload" and control.by != RUNNER else ())
+
+    @property
+    def tick_fields(self) -> tuple[str, ...] | None:
+        """See `StrategyRunner.tick_fields`."""
+        return self.runner.tick_fields
+
+    def arrive(self, event: Any) -> None:
+        """See `StrategyRunner.arrive`."""
+        self.runner.arrive(event)
+
+    def restore(self, state: RunnerState) -> None:
+        """Go on from where an earlier run ended."""
+        snapshot.restore(self.runner, state)
+
+    def snapshot(self) -> RunnerState:
+        """What is remembered now."""
+        return snapshot.snapshot(self.runner)
+
+    def start(self) -> None:
+        """The loop begins: keep what strategies print from the data, limit what they may take of time and memory."""
+        sys.stdout = sys.stderr
+        if self._options.memory:
+            limit_memory(self._options.memory)
+        if self._options.deadline:
+            loops = (StrategyRunner.on_tick.__code__, StrategyRunner._asked.__code__)
+            self._watchdog = Watchdog(self._options.deadline, loops)
+            self._watchdog.start()
+
+    def finish(self) -> None:
+        """There are no more ticks."""
+        self.runner.finish()
+
+    def release(self) -> None:
+        """Let go of the watchdog."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
+
+    def counts(self) -> Mapping[str, int]:
+        """Figures of all strategies together."""
+        return total(self.statuses(), self.runner.outside_session)
+
+    def statuses(self) -> list[StrategyStatus]:
+        """Figures of each."""
+        return statuses(self.runner)
+
+    def _create(self, wanted: Wanted) -> Strategy:
+        runner = self.runner
+        return Strategy(
+            wanted.config, wanted.brokers, wanted.place, runner.portfolio, all_hours=self._options.all_hours,
+            guard=self._guard,
+        )  # fmt: skip
+
+
+def total(found: Iterable[StrategyStatus], outside_session: int) -> dict[str, int]:
+    """The figures of the closing line; those that are rarely anything else are left out while they are 0."""
+    found = list(found)
+    # `rejected` in a closing line means bad lines.
+    names = {"signals": "signals", "held": "held", "refused": "rejected", "errors": "errors"}
+    often = {shown: sum(getattr(one, name) for one in found) for shown, name in names.items()}
+    seldom = {
+        name: sum(one.state.startswith(name) for one in found)
+        for name in ("paused", "disabled")
+        if any(one.state.startswith(name) for one in found)
+    }
+    return often | {"outside_session": outside_session} | seldom
+
+
+def limit_memory(mebibytes: int) -> None:
+    """Have allocations beyond so much fail with `MemoryError`, rather than the machine run out of memory."""
+    if sys.platform != "linux":  # elsewhere it limits something else
+        return
+    import resource
+
+    with suppress(ValueError, OSError):  # a lower limit is set already
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (mebibytes * MIB, hard))

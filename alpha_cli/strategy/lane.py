@@ -1,0 +1,102 @@
+"""One instrument: the strategies that follow it, and what a tick needs of each, looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from alpha_cli.events import IST, Bar, Fill, Tick
+from alpha_cli.ids import microseconds
+from alpha_cli.strategy.executor import Aside, Executor, Process
+from alpha_cli.strategy.protocols import History
+
+NEVER = datetime.min.replace(tzinfo=IST)
+_NO_LIMIT = 1 << 62
+_NOTHING: History = History()
+
+#: executor, what to ask, its history, how to remember a tick, how to forget one, how many to keep
+Call = tuple[Executor, Process, History, Callable[[Tick], object], Callable[[int], object], int]
+
+
+class Lane:
+    """The executors of one instrument, in the order in which they speak.
+
+    A strategy that stands still keeps its place: something that answers nothing is asked instead, so
+    that its history goes on and a tick costs the others nothing.
+    """
+
+    __slots__ = ("bars", "calls", "close", "executors", "ordinal", "outside", "ticks", "time", "timed")
+
+    def __init__(self) -> None:
+        self.executors: list[Executor] = []
+        self.calls: list[Call] = []
+        self.timed: list[Call] = []
+        self.bars = False  # whether bars are built of this instrument
+        self.ticks = 0  # those of a session so far, and those of none
+        self.outside = 0
+        # The newest of a session, the end of its session, and which tick at that very time it is.
+        self.time = self.close = NEVER
+        self.ordinal = 0
+
+    def arrange(self) -> None:
+        """Look up anew whom to ask, after a change."""
+        self.executors.sort(key=lambda executor: executor.strategy.place)
+        self.calls = [_call(executor, self._process_of(executor)) for executor in self.executors]
+        self.timed = [(one[0], one[0].timed(one[1]), *one[2:]) for one in self.calls]
+
+    def longest(self) -> History:
+        """The longest history kept of this instrument; every other one is the end of it."""
+        return max((executor.history for executor in self.executors), key=len, default=_NOTHING)
+
+    def _process_of(self, executor: Executor) -> Process:
+        stopped = executor.strategy.stopped
+        if stopped is None:
+            executor.start()
+            return executor.now
+        executor.stop()
+        return _idle if stopped.until is None else executor.waiting(stopped.until)
+
+
+def _call(executor: Executor, process: Process) -> Call:
+    history = executor.history
+    remember, forget = list.append.__get__(history), list.pop.__get__(history)  # History itself refuses
+    return executor, process, history, remember, forget, executor.strategy.config.max_history
+
+
+def aside(executor: Executor, event: Bar | Fill) -> Call:
+    """The call that tells `executor` of a bar or a fill; its answer carries its own cause."""
+
+    def ask(_: Tick, __: Sequence[Tick]) -> Any:
+        if isinstance(event, Bar):
+            assert executor.on_bar is not None
+            history = executor.bar_history(event.interval)
+            try:
+                result = executor.on_bar(event, history)
+            finally:
+                executor.remember_bar(event)
+            cause: tuple[object, ...] = ("bar", event.interval, microseconds(event.end))
+            timestamp = event.end
+        else:
+            assert executor.on_fill is not None
+            result = executor.on_fill(event)
+            cause, timestamp = ("fill", event.fill_id), event.timestamp
+        if result is None:
+            executor.streak_aside = 0
+            return None
+        return Aside(result, event, timestamp, cause)
+
+    return executor, ask, _NOTHING, _ignored, _ignored, _NO_LIMIT
+
+
+def in_order(calls: Iterable[Call]) -> list[Call]:
+    """Strategy by strategy; of one strategy in the order given."""
+    return sorted(calls, key=lambda call: call[0].strategy.place)
+
+
+def _idle(_: Tick, __: Sequence[Tick]) -> None:
+    """In place of a strategy that stands still."""
+
+
+def _ignored(_: Any) -> None:
+    """A call that has no history of its own remembers nothing."""

@@ -1,0 +1,232 @@
+"""All that a runner remembers as JSON-able values, and back: for `--state`, and for a worker that is started again.
+
+A history belongs to the instrument and is written once, however many strategies keep it. What a processor
+remembers is its own `snapshot()`; one without starts anew, with the history and its `warmup`. What was
+kept for another configuration is left aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from alpha_cli.errors import AlphaError
+from alpha_cli.events import Bar, Tick
+from alpha_cli.strategy.capabilities import capability
+from alpha_cli.strategy.engine import StrategyRunner
+from alpha_cli.strategy.executor import Cause, Disabled, Executor, Strategy
+from alpha_cli.strategy.factory import told
+from alpha_cli.strategy.lane import Lane
+
+VERSION = 1
+
+
+class LaneState(msgspec.Struct):
+    """One instrument: where its stream stands, and its newest ticks, oldest first."""
+
+    ticks: int
+    ordinal: int
+    time: datetime
+    history: list[Tick]
+    outside: int = 0
+
+
+class ExecutorState(msgspec.Struct):
+    """One strategy on one instrument."""
+
+    calls: int
+    history: int  # how many of the lane's ticks it keeps
+    streak: int = 0
+    streak_aside: int = 0
+    failed_ago: int = 0  # ticks since it failed last, or since it was started
+    bars: dict[str, list[Bar]] = {}
+
+
+class StrategyState(msgspec.Struct):
+    """One strategy. `processors` holds a snapshot for each instrument, or one under "" if all share it."""
+
+    fingerprint: str
+    parameters: dict[str, Any]
+    executors: dict[str, ExecutorState]
+    processors: dict[str, Any] = {}
+    stopped: Cause | None = None
+    streak: int = 0
+    counts: dict[str, int] = {}
+    by_broker: dict[str, int] = {}
+    last_signal: datetime | None = None
+
+
+class RunnerState(msgspec.Struct):
+    """A whole runner."""
+
+    lanes: dict[str, LaneState]
+    strategies: dict[str, StrategyState]
+    portfolio: Any = None
+    bars: Any = None
+    version: int = VERSION
+
+
+_COUNTS = ("signals", "held", "rejected", "errors", "told")
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(RunnerState).decode
+
+
+def snapshot(runner: StrategyRunner) -> RunnerState:
+    """What `runner` remembers now."""
+    return RunnerState(
+        lanes={
+            str(token): LaneState(lane.ticks, lane.ordinal, lane.time, list(lane.longest()), lane.outside)
+            for token, lane in runner.lanes.items()
+        },
+        strategies={name: _strategy(runner, strategy) for name, strategy in runner.strategies.items()},
+        portfolio=runner.portfolio.snapshot(),
+        bars=None if runner.bars is None else runner.bars.snapshot(),
+    )
+
+
+def restore(runner: StrategyRunner, state: RunnerState) -> None:
+    """Let `runner`, whose strategies were added and have seen nothing yet, go on from `state`."""
+    runner.portfolio.restore(state.portfolio)
+    for token, kept in state.lanes.items():
+        lane = runner.lanes.setdefault(int(token), Lane())
+        lane.ticks, lane.ordinal, lane.time, lane.outside = kept.ticks, kept.ordinal, kept.time, kept.outside
+    if state.bars is not None and runner.bars is not None:
+        runner.restore_bars(state.bars)
+    for strategy in runner.strategies.values():
+        saved = state.strategies.get(strategy.id)
+        fits = saved is not None and saved.fingerprint == strategy.origin_fingerprint
+        if saved is not None and fits and _json(saved.parameters) != _json(strategy.config.parameters):
+            fits = _set_again(runner, strategy, saved.parameters)
+        _histories(strategy, state, saved if fits else None)
+        if saved is None or not fits:
+            if saved is not None:
+                runner.report(f"{strategy.id}: its configuration changed; it starts anew, with the history there is")
+            _warm(runner, strategy)
+            continue
+        _restore(runner, strategy, saved)
+    for lane in runner.lanes.values():
+        lane.arrange()
+
+
+def merged(states: Sequence[RunnerState], order: Sequence[str]) -> RunnerState:
+    """One state of those of several runners that saw the same stream; `order` is that of their strategies."""
+    lanes: dict[str, LaneState] = {}
+    strategies: dict[str, StrategyState] = {}
+    series: dict[tuple[Any, Any], Any] = {}
+    bars: Any = None
+    for state in states:
+        strategies.update(state.strategies)
+        for token, lane in state.lanes.items():
+            if token not in lanes or len(lane.history) > len(lanes[token].history):
+                lanes[token] = lane
+        if state.bars is not None:
+            bars = state.bars
+            series.update({(one["token"], one["interval"]): one for one in bars["series"]})
+    if bars is not None:
+        bars = {**bars, "series": [series[key] for key in sorted(series)]}
+    ordered = {name: strategies[name] for name in order if name in strategies}
+    return RunnerState(lanes=lanes, strategies=ordered, portfolio=states[0].portfolio, bars=bars)
+
+
+def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
+    processors: dict[str, Any] = {}
+    for token, executor in strategy.executors.items():
+        key = "" if executor.context.instrument_token is None else str(token)
+        take = capability(executor.processor, "snapshot")
+        if take is None or key in processors:
+            continue
+        try:
+            processors[key] = msgspec.json.decode(msgspec.json.encode(take()))
+        except Exception as error:
+            runner.report(f"{strategy.id} on {token}: what it remembers cannot be kept: {told(error)}")
+    return StrategyState(
+        fingerprint=strategy.origin_fingerprint,
+        parameters=strategy.config.parameters,
+        executors={str(token): _executor(executor) for token, executor in strategy.executors.items()},
+        processors=processors,
+        stopped=strategy.stopped,
+        streak=strategy.streak,
+        counts={name: getattr(strategy, name) for name in _COUNTS},
+        by_broker=dict(strategy.by_broker),
+        last_signal=strategy.last_signal,
+    )
+
+
+def _executor(executor: Executor) -> ExecutorState:
+    lane = executor.lane
+    return ExecutorState(
+        calls=executor.calls,
+        history=len(executor.history),
+        streak=executor.streak,
+        streak_aside=executor.streak_aside,
+        failed_ago=0 if lane is None else lane.ticks - executor.failed_at,
+        bars={interval: list(history) for interval, history in executor.bar_histories.items()},
+    )
+
+
+def _histories(strategy: Strategy, state: RunnerState, saved: StrategyState | None) -> None:
+    for token, executor in strategy.executors.items():
+        lane = state.lanes.get(str(token))
+        if lane is None or executor.lane is None:
+            continue
+        kept = None if saved is None else saved.executors.get(str(token))
+        most = strategy.config.max_history if kept is None else min(kept.history, strategy.config.max_history)
+        list.clear(executor.history)
+        list.extend(executor.history, lane.history[-most:] if most else [])
+        executor.since = executor.failed_at = executor.lane.ticks
+
+
+def _restore(runner: StrategyRunner, strategy: Strategy, saved: StrategyState) -> None:
+    for name in _COUNTS:
+        setattr(strategy, name, saved.counts.get(name, 0))
+    strategy.by_broker.update(saved.by_broker)
+    strategy.last_signal = saved.last_signal
+    strategy.stopped = saved.stopped
+    strategy.streak = saved.streak
+    given: set[int] = set()
+    for token, executor in strategy.executors.items():
+        kept = saved.executors.get(str(token))
+        if kept is not None and executor.lane is not None:
+            executor.calls_before = kept.calls
+            executor.streak, executor.streak_aside = kept.streak, kept.streak_aside
+            executor.failed_at = executor.lane.ticks - kept.failed_ago
+            for interval, bars in kept.bars.items():
+                list.extend(executor.bar_history(interval), bars)
+        if id(executor.processor) in given:
+            continue
+        given.add(id(executor.processor))
+        key = "" if executor.context.instrument_token is None else str(token)
+        back = capability(executor.processor, "restore")
+        try:
+            if back is None or key not in saved.processors:
+                executor.warmup()
+            else:
+                back(saved.processors[key])
+        except Exception as error:
+            runner.report(f"{strategy.id} on {token}: cannot go on from what was kept: {told(error)}")
+
+
+def _set_again(runner: StrategyRunner, strategy: Strategy, parameters: dict[str, Any]) -> bool:
+    """Set what was set in the stream. False if that does not work any more."""
+    try:
+        runner.reconfigure(strategy, strategy.config.model_copy(update={"parameters": parameters}), strategy.brokers)
+    except (AlphaError, Disabled) as error:
+        runner.report(f"{strategy.id}: parameters that were set in the stream do not work any more: {error}")
+        return False
+    runner.report(f"{strategy.id}: goes on with parameters that were set in the stream: {parameters}")
+    return True
+
+
+def _json(parameters: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(parameters, order="deterministic")
+
+
+def _warm(runner: StrategyRunner, strategy: Strategy) -> None:
+    for executor in strategy.executors.values():
+        try:
+            executor.warmup()
+        except Exception as error:
+            runner.report(f"{strategy.id}: its warmup failed: {told(error)} (it runs all the same)")

@@ -1,0 +1,203 @@
+"""What strategies did, for people and monitors: closing lines, `alpha status`, Prometheus."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from alpha_cli.errors import InputOutputError
+from alpha_cli.strategy.engine import StrategyRunner
+from alpha_cli.strategy.executor import Strategy
+
+#: Strategies that the closing lines name, those with most signals first.
+NAMED = 20
+#: Seconds between two times that status and metrics are written while a pipeline runs.
+INTERVAL = 1.0
+
+
+class StrategyStatus(msgspec.Struct, omit_defaults=True):
+    """One strategy. Durations are in microseconds, from samples; times are those of the stream."""
+
+    id: str
+    type: str
+    state: str  # running, paused (why), disabled
+    has_model: bool = False
+    ticks: int = 0
+    signals: int = 0
+    by_broker: dict[str, int] = {}
+    held: int = 0
+    rejected: int = 0
+    errors: int = 0
+    last_signal: datetime | None = None
+    p50_us: float | None = None
+    p99_us: float | None = None
+    reason: str | None = None
+
+    def line(self) -> str:
+        """For the end of a run."""
+        said = f"{self.id}: {self.type} {self.state}, ticks={self.ticks} signals={self.signals}"
+        if self.held or self.rejected or self.errors:
+            said += f" held={self.held} rejected={self.rejected} errors={self.errors}"
+        if self.last_signal is not None:
+            said += f" last={self.last_signal.isoformat()}"
+        if self.p50_us is not None and self.p99_us is not None:
+            said += f" p50={self.p50_us:.1f}µs p99={self.p99_us:.1f}µs"
+        return said
+
+
+def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
+    """Every strategy of `runner`, in order, the disabled ones last."""
+    ran = [_status(strategy) for strategy in runner.strategies.values()]
+    return ran + [
+        StrategyStatus(name, "", "disabled", reason=why) for name, why in sorted(runner.disabled.items())
+    ]  # fmt: skip
+
+
+def lines(found: Sequence[StrategyStatus]) -> Iterator[str]:
+    """The closing lines: one a strategy, and one with the signals by broker."""
+    busiest = sorted(found, key=lambda one: -one.signals)[:NAMED]
+    for one in found:
+        if one in busiest:
+            yield one.line()
+    if len(found) > NAMED:
+        yield f"and {len(found) - NAMED} strategies more (--state DIR and alpha status show all)"
+    brokers: dict[str, int] = {}
+    for one in found:
+        for broker, count in one.by_broker.items():
+            brokers[broker] = brokers.get(broker, 0) + count
+    if brokers:
+        yield "signals by broker: " + " ".join(f"{broker}={count}" for broker, count in sorted(brokers.items()))
+
+
+class Observer:
+    """Writes what strategies did while they run: at most once in `INTERVAL` seconds, and at the end.
+
+    status   a JSON file for `alpha status`
+    metrics  a text file for Prometheus' node exporter
+    """
+
+    def __init__(
+        self,
+        found: Callable[[], list[StrategyStatus]],
+        status: Path | None = None,
+        metrics: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._found = found
+        self._status = status
+        self._metrics = metrics
+        self._clock = clock
+        self._next = 0.0
+
+    def look(self, *, ended: bool = False) -> None:
+        """Write if it is time to, or if the run `ended`. Raises `InputOutputError`."""
+        if self._status is None and self._metrics is None:
+            return
+        now = self._clock()
+        if now < self._next and not ended:
+            return
+        found = self._found()
+        try:
+            if self._status is not None:
+                _write_status(self._status, found, ended=ended)
+            if self._metrics is not None:
+                _write_metrics(self._metrics, found)
+        except OSError as error:
+            raise InputOutputError(f"{error.filename or self._metrics or self._status}: {error.strerror}") from None
+        self._next = self._clock() + max(INTERVAL, 20 * (self._clock() - now))  # many strategies: less often
+
+
+class Status(msgspec.Struct):
+    """The file that `alpha status` reads."""
+
+    stage: str
+    pid: int
+    at: datetime
+    ended: bool
+    strategies: list[StrategyStatus]
+
+
+def _write_status(path: Path, found: Iterable[StrategyStatus], *, ended: bool) -> None:
+    from datetime import UTC
+
+    status = Status("run-strategy", os.getpid(), datetime.now(UTC).replace(microsecond=0), ended, list(found))
+    written = path.with_name(f".{path.name}.new")
+    written.write_bytes(msgspec.json.encode(status) + b"\n")
+    written.chmod(0o600)
+    written.replace(path)
+
+
+def _write_metrics(path: Path, found: Iterable[StrategyStatus]) -> None:
+    from prometheus_client import write_to_textfile
+
+    write_to_textfile(str(path), _Collector(list(found)))  # all it needs is collect
+
+
+class _Collector:
+    """What strategies did, in Prometheus' terms."""
+
+    def __init__(self, found: list[StrategyStatus]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        labels = ("strategy", "type")
+
+        for name, help_text in (
+            ("ticks", "Ticks that a strategy was asked about"),
+            ("held", "Answers that were HOLD"),
+            ("rejected", "Answers that its validator refused"),
+            ("errors", "Calls that failed"),
+        ):
+            family = CounterMetricFamily(f"alpha_strategy_{name}", help_text, labels=labels)
+            for one in self._found:
+                family.add_metric((one.id, one.type), getattr(one, name))
+            yield family
+        signals = CounterMetricFamily("alpha_strategy_signals", "Signals by broker", labels=(*labels, "broker"))
+        running = GaugeMetricFamily("alpha_strategy_running", "1 while it runs, 0 paused or disabled", labels=labels)
+        model = GaugeMetricFamily("alpha_strategy_has_model", "1 if it runs a model", labels=labels)
+        last = GaugeMetricFamily(
+            "alpha_strategy_last_signal_timestamp_seconds", "Time of its newest signal, by the stream", labels=labels
+        )
+        taken = GaugeMetricFamily(
+            "alpha_strategy_processing_seconds", "Time of a call, from samples", labels=(*labels, "quantile")
+        )
+        for one in self._found:
+            own = (one.id, one.type)
+            for broker, count in sorted(one.by_broker.items()):
+                signals.add_metric((*own, broker), count)
+            running.add_metric(own, float(one.state == "running"))
+            model.add_metric(own, float(one.has_model))
+            if one.last_signal is not None:
+                last.add_metric(own, one.last_signal.timestamp())
+            for quantile, microseconds in (("0.5", one.p50_us), ("0.99", one.p99_us)):
+                if microseconds is not None:
+                    taken.add_metric((*own, quantile), microseconds / 1e6)
+        yield from (signals, running, model, last, taken)
+
+
+def _status(strategy: Strategy) -> StrategyStatus:
+    stopped = strategy.stopped
+    return StrategyStatus(
+        id=strategy.id,
+        type=strategy.config.strategy_type,
+        state="running" if stopped is None else f"paused ({stopped.kind})",
+        has_model=strategy.has_model,
+        ticks=strategy.calls,
+        signals=strategy.signals,
+        by_broker=dict(strategy.by_broker),
+        held=strategy.held,
+        rejected=strategy.rejected,
+        errors=strategy.errors,
+        last_signal=strategy.last_signal,
+        p50_us=strategy.timing.quantile(0.5),
+        p99_us=strategy.timing.quantile(0.99),
+        reason=None if stopped is None else stopped.reason,
+    )

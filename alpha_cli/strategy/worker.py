@@ -1,0 +1,250 @@
+"""The process of one worker: it hosts its share of the strategies and answers what `workers` asks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from mmap import mmap
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+
+from alpha_cli.bad_lines import SKIP_LINES, BadLines
+from alpha_cli.batch import LineDecoder
+from alpha_cli.errors import AlphaError, printable, tell
+from alpha_cli.events import Control, Signal, Tick, decode, encode
+from alpha_cli.stage import Options, Stage
+from alpha_cli.strategy import snapshot
+from alpha_cli.strategy.executor import Cause, Process, Strategy
+from alpha_cli.strategy.host import Host, HostOptions
+from alpha_cli.strategy.management import Wanted
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """A strategy that has to stand still from a line of a batch on, because of what it did there."""
+
+    strategy: str
+    line: int
+    kind: str
+    reason: str
+
+
+class Ask(msgspec.Struct):
+    """What a worker is told to do.
+
+    kind    batch: handle the lines of `data`; restore: go on from the state in `data`; checkpoint, statuses: say
+            what there is; finish: there are no more ticks
+    beside  lines that arrived beside the stream, before the batch
+    """
+
+    kind: str = "batch"
+    data: bytes = b""
+    beside: list[bytes] = []
+    stops: list[Stop] = []
+
+
+class Added(msgspec.Struct, array_like=True):
+    """A line that a strategy added after the line `index` of the batch; `key` puts them in order."""
+
+    index: int
+    key: str
+    line: bytes
+
+
+class Answer(msgspec.Struct):
+    """What came of it."""
+
+    added: list[Added] = []
+    data: bytes = b""  # a state or statuses, as JSON: it keeps the offsets of times
+    outside: dict[int, int] = {}  # token -> ticks outside the session
+    tick_fields: tuple[str, ...] | None = ()
+    error: str | None = None  # that ends the run, and its exit code
+    code: int = 0
+
+
+class Marks:
+    """What a worker is doing, in memory that outlives it: which strategy it calls, at which line of the batch."""
+
+    SIZE = 96
+    _NAME = 24
+
+    def __init__(self, memory: mmap) -> None:
+        self._memory = memory
+        self._numbers = memoryview(memory)[: self._NAME].cast("Q")  # calls so far, line, length of the name
+
+    def clear(self) -> None:
+        """Nothing is called."""
+        self._numbers[2] = 0
+
+    def at(self, line: int) -> None:
+        """The worker turns to a line of the batch."""
+        self._numbers[1] = line
+
+    def guard(self, strategy: Strategy, call: Process) -> Process:
+        """`call`, with a mark left while it runs."""
+        numbers, memory, first = self._numbers, self._memory, self._NAME
+        name = strategy.id.encode()
+        length, last = len(name), first + len(name)
+
+        def marked(*given: Any) -> Any:
+            memory[first:last] = name
+            numbers[0] += 1
+            numbers[2] = length
+            try:
+                return call(*given)
+            finally:
+                numbers[2] = 0
+
+        return marked
+
+    @property
+    def strategy(self) -> str | None:
+        """The strategy that is being called, None between two calls."""
+        length = self._numbers[2]
+        return self._memory[self._NAME : self._NAME + length].decode() if length else None
+
+    @property
+    def line(self) -> int:
+        """The line of the batch that it is called for."""
+        return self._numbers[1]
+
+    @property
+    def calls(self) -> int:
+        """Calls so far: the same number at two looks means the same call."""
+        return self._numbers[0]
+
+
+def serve(
+    connection: Connection,
+    not_ours: Sequence[Connection],
+    options: HostOptions,
+    wanted: Sequence[Wanted],
+    *,
+    reread: Callable[[], Sequence[Wanted]],
+    marks: Marks,
+) -> None:
+    """Answer until the other end is closed. Whatever goes wrong at the start is told in the first answer."""
+    _settle_in(not_ours)
+    try:
+        host = Host(options, wanted, reread, _report, marks.guard)
+        handler = _Handler(host, marks)
+        host.start()
+        first = Answer(tick_fields=host.tick_fields)
+    except AlphaError as error:
+        _send(connection, Answer(error=str(error), code=error.exit_code))
+        return
+    _send(connection, first)
+    while True:
+        try:
+            ask = msgspec.msgpack.decode(connection.recv_bytes(), type=Ask)
+        except (EOFError, OSError):  # the run is over, however it ended
+            return
+        try:
+            answer = handler.answer(ask)
+        except AlphaError as error:
+            answer = Answer(error=str(error), code=error.exit_code)
+        _send(connection, answer)
+
+
+class _Handler:
+    """What to do for each kind of request."""
+
+    def __init__(self, host: Host, marks: Marks) -> None:
+        self._host = host
+        self._marks = marks
+        # It decodes as the loop would: what is bad there is skipped here.
+        self._stage = Stage(
+            "run-strategy", host.steps, Options(), every_tick=True, tick_fields=lambda: host.tick_fields
+        )
+        bad = BadLines("run-strategy", SKIP_LINES)
+        bad.reject = lambda *_: None  # type: ignore[method-assign]  # the loop tells of it
+        self._decoder = LineDecoder([self._stage], bad)
+
+    def answer(self, ask: Ask) -> Answer:
+        host = self._host
+        answer = Answer()
+        if ask.kind == "batch":
+            answer.added = self._batch(ask)
+        elif ask.kind == "restore":
+            host.restore(snapshot.decode(ask.data))
+        elif ask.kind == "checkpoint":
+            answer.data = snapshot.encode(host.snapshot())
+        elif ask.kind == "statuses":
+            answer.data = msgspec.json.encode(host.statuses())
+            answer.outside = {token: lane.outside for token, lane in host.runner.lanes.items() if lane.outside}
+        elif ask.kind == "finish":
+            host.finish()
+        answer.tick_fields = host.tick_fields
+        return answer
+
+    def _batch(self, ask: Ask) -> list[Added]:
+        for line in ask.beside:
+            self._host.arrive(decode(line))
+        stops: dict[int, list[Stop]] = {}
+        for stop in ask.stops:
+            stops.setdefault(stop.line, []).append(stop)
+        lines = ask.data.split(b"\n")
+        lines.pop()
+        events = self._decoder.events(lines)
+        steps, at = self._host.steps, self._marks.at
+        steps = {**steps, self._decoder.tick_type: steps[Tick]}
+        added: list[Added] = []
+        for index in range(len(lines)):
+            for stop in stops.get(index, ()):
+                added += self._stopped(stop)
+            event = self._decoder.verified(index, lines[index], events[index])
+            step = steps.get(type(event))
+            if step is None:
+                continue
+            at(index)
+            made = step(event)
+            if made:
+                added += [Added(index, self._key(one, event), encode(one)) for one in made]
+            if type(event) is Control and self._decoder.outdated:
+                self._decoder.look()
+                steps = {**steps, self._decoder.tick_type: steps[Tick]}
+                events[index + 1 :] = self._decoder.events(lines[index + 1 :], index + 1)
+        return added
+
+    def _stopped(self, stop: Stop) -> Iterable[Added]:
+        runner = self._host.runner
+        strategy = runner.strategies.get(stop.strategy)
+        if strategy is not None and strategy.stopped is None:
+            control = runner.stop(strategy, Cause(stop.kind, stop.reason), runner.now(strategy))
+            yield Added(stop.line, self._key(control, None), encode(control))
+
+    def _key(self, event: Any, cause: Any) -> str:
+        """Strategies speak in their order; what became of a reload is told by name."""
+        name = event.strategy_id if isinstance(event, Signal) else event.target
+        if isinstance(cause, Control) and cause.action == "reload":
+            return name or ""
+        strategy = self._host.runner.strategies.get(name or "")
+        return "" if strategy is None else f"{strategy.place:09d}"
+
+
+def _settle_in(not_ours: Sequence[Connection]) -> None:
+    """Leave to the main process what is its own: the input, the output, signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    for connection in not_ours:
+        with suppress(OSError):
+            connection.close()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    with suppress(OSError):
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+
+def _send(connection: Connection, answer: Answer) -> None:
+    with suppress(OSError):  # nobody there: reading will tell
+        connection.send_bytes(msgspec.msgpack.encode(answer))
+
+
+def _report(message: str) -> None:
+    tell(f"alpha run-strategy: {printable(message, 500)}")

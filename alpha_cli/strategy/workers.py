@@ -1,0 +1,391 @@
+"""`--workers N`: strategies in processes of their own, so that none can hold up or bring down the others.
+
+Every worker hosts some of the strategies and is sent every batch as it came; what its strategies answer
+comes back with the line that caused it. Answers are put together line by line in the order of the
+strategies, so that the bytes are those of a run without workers.
+
+A worker breaks off a call that is over its deadline by itself. One that does not come back at all is
+killed. A worker that died is started again: from the last checkpoint, with what it was sent since, its
+answers thrown away; then it is asked again. The strategy that it died in is asked once more, and paused
+if that ends the same way. So the others wait for a strategy that hangs for at most
+
+    1.25 × deadline                     where Python can interrupt it
+    2 × deadline + 1 s, and a new start where it has to be killed
+
+once, because after that it stands still until a person resumes it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from alpha_cli.batch import Batch
+from alpha_cli.errors import AlphaError, InvariantBroken
+from alpha_cli.events import RUNNER, Control, Event, decode, encode
+from alpha_cli.strategy import snapshot
+from alpha_cli.strategy.host import Host, HostOptions, total
+from alpha_cli.strategy.management import Wanted, nothing_changed
+from alpha_cli.strategy.snapshot import RunnerState
+from alpha_cli.strategy.status import StrategyStatus
+from alpha_cli.strategy.worker import Added, Answer, Ask, Marks, Stop, serve
+
+Report = Callable[[str], None]
+Reread = Callable[[], Sequence[Wanted]]
+
+#: After so many bytes or requests a worker is asked for a checkpoint: what it takes to start it again stays little.
+_CHECKPOINT_BYTES, _CHECKPOINT_REQUESTS = 8 << 20, 2_000
+_LOOK = 0.05  # seconds between two looks at a worker that does not answer
+_STARTS = 6  # of one worker for one request
+# What a process inherits it need not be told: no pickling, and strategies may be anything.
+_context = multiprocessing.get_context("fork")
+
+
+class Worker:
+    """One process, and what it takes to start it again."""
+
+    def __init__(
+        self,
+        number: int,
+        options: HostOptions,
+        wanted: Sequence[Wanted],
+        *,
+        reread: Reread,
+        report: Report,
+        others: Sequence[Worker],
+    ) -> None:
+        self._number = number
+        self._options = options
+        self._wanted = wanted
+        self._reread = reread
+        self._report = report
+        self._others = others
+        self._marks = Marks(mmap.mmap(-1, Marks.SIZE))
+        self._state: Ask | None = None  # the newest checkpoint
+        self._asked: list[Ask] = []  # since then
+        self._at = 0  # the one of these that is being answered
+        self._bytes = 0
+        self._strikes: dict[tuple[str, int, int], int] = {}  # strategy, request, line -> deaths there
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._hung = False
+        self.tick_fields: tuple[str, ...] | None = ()
+        self._start()
+
+    def ask(self, ask: Ask) -> None:
+        """Ask for something; `answer` follows."""
+        self._asked.append(ask)
+        self._at = len(self._asked) - 1
+        self._bytes += len(ask.data)
+        self._send(ask)
+
+    def answer(self) -> Answer:
+        """The answer to what was asked last, however often the process has to be started for it.
+
+        Raises `AlphaError` if a strategy ends the run, or if starting again does not help.
+        """
+        starts = 0
+        while True:
+            answer = self._received()
+            if answer is None:
+                starts += 1
+                if starts >= _STARTS:
+                    raise InvariantBroken(
+                        f"worker {self._number} died {starts} times over one batch; run fewer strategies to see why"
+                    )
+                self._start_again()
+            elif self._at < len(self._asked) - 1:  # an old one: its lines were said before
+                self._at += 1
+                self._send(self._asked[self._at])
+            else:
+                self.tick_fields = answer.tick_fields
+                return answer
+
+    def query(self, kind: str) -> Answer:
+        """The answer to something that changes nothing."""
+        self.ask(Ask(kind))
+        answer = self.answer()
+        self._asked.pop()
+        return answer
+
+    def keep(self) -> None:
+        """Take a checkpoint if it is time to."""
+        if len(self._asked) < _CHECKPOINT_REQUESTS and self._bytes < _CHECKPOINT_BYTES:
+            return
+        self._state = Ask("restore", self.query("checkpoint").data)
+        self._asked, self._bytes, self._strikes = [], 0, {}
+
+    @property
+    def connection(self) -> Connection | None:
+        """Our end of the line to the process."""
+        return self._connection
+
+    def close(self) -> None:
+        """End the process."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            self._process.join(0.5)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+
+    def _start(self) -> None:
+        """Start the process and, from the second time on, give it the checkpoint. Raises what its strategies raise."""
+        ours, theirs = _context.Pipe()
+        # With a copy of another's line in its hands that one would never see the end of the run.
+        not_theirs = [ours, *(other.connection for other in self._others if other.connection is not None)]
+        self._marks.clear()
+        self._process = _context.Process(
+            target=serve,
+            args=(theirs, not_theirs, self._options, self._wanted),
+            kwargs={"reread": self._reread, "marks": self._marks},
+            name=f"alpha-worker-{self._number}",
+            daemon=True,
+        )
+        self._process.start()
+        theirs.close()
+        self._connection = ours
+        first = self._received()
+        if first is not None and self._state is not None:
+            self._send(self._state)
+            first = self._received()
+        if first is None:
+            raise InvariantBroken(
+                f"worker {self._number} died at its start; run its strategies without --workers to see why"
+            )
+        self.tick_fields = first.tick_fields
+
+    def _start_again(self) -> None:
+        """Start the process anew and ask again what it was asked since the checkpoint."""
+        strategy, line = self._marks.strategy, self._marks.line
+        hung = self._hung
+        if hung:
+            self._process.kill()
+        self._process.join()
+        assert self._connection is not None
+        self._connection.close()
+        self._connection = None
+        what = "did not come back and was killed" if hung else f"died ({_ending(self._process.exitcode)})"
+        where = "" if strategy is None else f" in {strategy}"
+        self._report(f"worker {self._number} {what}{where}; it is started again")
+        if strategy is not None:
+            self._accuse(strategy, line, hung=hung)
+        self._start()
+        self._at = 0
+        self._send(self._asked[0])
+
+    def _accuse(self, strategy: str, line: int, *, hung: bool) -> None:
+        """Have a strategy stand still from where it hung, or where the process died in it twice."""
+        key = (strategy, self._at, line)
+        self._strikes[key] = self._strikes.get(key, 0) + 1
+        if hung:
+            stop = Stop(
+                strategy, line, "deadline", f"it did not come back within {self._options.deadline:g} s (--deadline)"
+            )
+        elif self._strikes[key] > 1:
+            stop = Stop(strategy, line, "process", "its process died in it, twice at the same event")
+        else:
+            return
+        ask = self._asked[self._at]
+        self._asked[self._at] = msgspec.structs.replace(ask, stops=[*ask.stops, stop])
+
+    def _send(self, ask: Ask) -> None:
+        assert self._connection is not None
+        with suppress(OSError):  # it is gone; reading will tell
+            self._connection.send_bytes(msgspec.msgpack.encode(ask))
+
+    def _received(self) -> Answer | None:
+        """What the process says; None if it died, or has been in one call for too long. Raises what it raises."""
+        assert self._connection is not None
+        calls, waited = self._marks.calls, 0.0
+        self._hung = False
+        while True:
+            try:
+                if self._connection.poll(_LOOK):
+                    answer = msgspec.msgpack.decode(self._connection.recv_bytes(), type=Answer)
+                    break
+            except (EOFError, OSError):
+                return None
+            # Looks are counted, not seconds: a process that was stopped and goes on has not overrun anything.
+            same = self._marks.strategy is not None and self._marks.calls == calls
+            waited = waited + _LOOK if same else 0.0
+            calls = self._marks.calls
+            if self._options.deadline and waited > 2 * self._options.deadline + 1:
+                self._hung = True
+                return None
+        if answer.error is not None:
+            raise _told(answer)
+        return answer
+
+
+class WorkerPool:
+    """As `Host`, with the strategies spread over at most `count` processes, one after the other."""
+
+    def __init__(
+        self, options: HostOptions, wanted: Sequence[Wanted], reread: Reread, report: Report, count: int
+    ) -> None:
+        self._wanted = list(wanted)
+        self._reread = reread
+        count = max(min(count, len(wanted)), 1)
+        self._homes = {one.config.id: place % count for place, one in enumerate(wanted)}
+        self._count = count
+        self._workers: list[Worker] = []
+        self._batch: Batch | None = None  # the one that was asked about, and how far the loop has come in it
+        self._line = 0
+        self._prepared: dict[int, list[bytes]] = {}
+        self._beside: list[bytes] = []
+        self._last: tuple[Mapping[str, int], list[StrategyStatus]] | None = None
+        try:
+            for number in range(count):
+                share = self._share(number, self._wanted)
+                reader = self._reader(number)
+                self._workers.append(Worker(number, options, share, reread=reader, report=report, others=self._workers))
+        except BaseException:
+            self._end()
+            raise
+
+    @property
+    def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
+        """Type of event -> the step for it."""
+        steps: dict[type[Event], Callable[[Any], Iterable[Event]]] = dict.fromkeys(Host.READS, self._on_event)
+        return steps | {Control: self._on_control}
+
+    @property
+    def tick_fields(self) -> tuple[str, ...] | None:
+        """What all workers decode: the loop has to find the same lines bad."""
+        fields = [worker.tick_fields for worker in self._workers]
+        if any(one is None for one in fields):
+            return None
+        return tuple(sorted({name for one in fields for name in one or ()}))
+
+    def ahead(self, batch: Batch) -> None:
+        """Have the workers handle a whole batch; the steps then say what came of each line."""
+        self._prepared = self._asked(batch.data) if batch.lines else {}
+        self._batch, self._line = batch, 0
+
+    def arrive(self, event: Any) -> None:
+        """Something from beside the stream; the workers get it before the next batch."""
+        self._beside.append(encode(event))
+
+    def restore(self, state: RunnerState) -> None:
+        """Go on from where an earlier run ended."""
+        self._all(Ask("restore", snapshot.encode(state)))
+
+    def snapshot(self) -> RunnerState:
+        """What all remember now."""
+        states = [snapshot.decode(worker.query("checkpoint").data) for worker in self._workers]
+        order = [one.config.id for one in self._wanted]
+        known = [name for state in states for name in state.strategies]
+        return snapshot.merged(states, [*order, *sorted({*known} - {*order})])
+
+    def start(self) -> None:
+        """The workers began when they were made."""
+
+    def finish(self) -> None:
+        """There are no more ticks."""
+        self._all(Ask("finish"))
+
+    def release(self) -> None:
+        """End the processes."""
+        with suppress(AlphaError):
+            self._last = self.counts(), self.statuses()
+        self._end()
+
+    def counts(self) -> Mapping[str, int]:
+        """Figures of all strategies together."""
+        if self._last is not None:
+            return self._last[0]
+        outside: dict[int, int] = {}
+        for worker in self._workers:
+            outside.update(worker.query("statuses").outside)
+        return total(self.statuses(), sum(outside.values()))
+
+    def statuses(self) -> list[StrategyStatus]:
+        """Figures of each, in order, the disabled ones last."""
+        if self._last is not None:
+            return self._last[1]
+        found = [one for worker in self._workers for one in _statuses(worker.query("statuses").data)]
+        order = {one.config.id: place for place, one in enumerate(self._wanted)}
+        return sorted(found, key=lambda one: (one.state == "disabled", order.get(one.id, len(order)), one.id))
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def _on_event(self, event: Any) -> Iterable[Event]:
+        """What the strategies add after `event`."""
+        lines = self._answer_to(event)
+        return [decode(line) for line in lines] if lines else ()
+
+    def _on_control(self, control: Control) -> Iterable[Event]:
+        """What became of a request: of a reload every worker tells, each of its own strategies."""
+        made = [decode(line) for line in dict.fromkeys(self._answer_to(control))]
+        if control.action == "reload" and control.by != RUNNER:
+            return made or nothing_changed(control)
+        return made
+
+    def _answer_to(self, event: Any) -> list[bytes]:
+        batch = self._batch
+        if batch is not None and batch.events is not None:
+            for index in range(self._line, len(batch.lines)):
+                if batch.events[index] is event:
+                    self._line = index
+                    return self._prepared.pop(index, [])
+        # Not of the batch: made by a stage before, or come from beside the stream.
+        return self._asked(encode(event) + b"\n").get(0, [])
+
+    def _asked(self, data: bytes) -> dict[int, list[bytes]]:
+        """Line number -> what strategies added after it, in their order."""
+        answers = self._all(Ask("batch", data, self._beside))
+        self._beside = []
+        added: list[Added] = [one for answer in answers for one in answer.added]
+        added.sort(key=lambda one: (one.index, one.key))
+        made: dict[int, list[bytes]] = {}
+        for one in added:
+            made.setdefault(one.index, []).append(one.line)
+        for worker in self._workers:
+            worker.keep()
+        return made
+
+    def _all(self, ask: Ask) -> list[Answer]:
+        for worker in self._workers:
+            worker.ask(ask)
+        return [worker.answer() for worker in self._workers]
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+
+    # --- whose is whose ----------------------------------------------------------------------
+
+    def _share(self, number: int, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """The strategies of one worker. A new one's home follows from its id: every worker finds the same."""
+        return [one for one in wanted if self._home(one.config.id) == number]
+
+    def _home(self, name: str) -> int:
+        return self._homes.get(name, crc32(name.encode()) % self._count)
+
+    def _reader(self, number: int) -> Reread:
+        return lambda: self._share(number, self._reread())
+
+
+_statuses = msgspec.json.Decoder(list[StrategyStatus]).decode
+
+
+def _told(answer: Answer) -> AlphaError:
+    """The error that a worker ended with, as it would have ended this process."""
+    error = AlphaError(answer.error)
+    error.exit_code = answer.code
+    return error
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
