@@ -12,6 +12,7 @@ from hypothesis import example, given, settings, strategies as st
 
 from alpha_cli.cli import execute
 from alpha_cli.errors import ConfigurationError, UsageError
+from alpha_cli.paper.config import STARTING_CASH
 from alpha_cli.risk.config import Limits, load_limits
 from alpha_cli.settings import Settings, config_names, find_config, load_settings, packaged, read_config, read_yaml
 from alpha_cli.stage import Options
@@ -99,8 +100,8 @@ def test_a_configuration_folder_that_cannot_be_looked_into_is_said_so(
 
 def test_the_packaged_files_are_valid() -> None:
     """What everybody starts from."""
-    assert load_settings() == Settings(active_brokers=("paper",))
-    for name in ("momentum", "mean_reversion"):
+    assert load_settings() == Settings(active_brokers=("paper",), opening_cash={"paper": STARTING_CASH})
+    for name in ("momentum", "mean_reversion", "rules_rsi", "ml_momentum", "hybrid_ml_rsi"):
         assert load_by_name(name).id == name
     paper = load_limits(None).of("paper")
     assert None not in paper.model_dump().values()
@@ -145,7 +146,7 @@ def test_the_packaged_files_are_valid() -> None:
         (GOOD + "parameters: {lookbak: 1}\n", "no parameter 'lookbak', did you mean 'lookback'?"),
         (GOOD + "parameters: {lookback: 200}\n", "needs 201 ticks of history, max_history is 100; raise it"),
         (GOOD.replace("momentum", "momentm"), "no strategy type 'momentm', did you mean 'momentum'?"),
-        (GOOD.replace("momentum", "zzz"), "no strategy type 'zzz'; known: momentum, mean_reversion"),
+        (GOOD.replace("momentum", "zzz"), "no strategy type 'zzz'; known: hybrid_ml_rsi, mean_reversion, ml_momentum, momentum, rules_rsi"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_line_and_78(
@@ -193,12 +194,12 @@ def test_an_unknown_strategy_is_answered_with_a_near_one_or_with_all(capsys: pyt
     assert complaint(capsys, "run-strategy", "momentom").endswith(
         "configs or among the packaged ones, did you mean 'momentum'?"
     )
-    assert complaint(capsys, "run-strategy", "xyz").endswith("; known: mean_reversion, momentum")
+    assert complaint(capsys, "run-strategy", "xyz").endswith("; known: hybrid_ml_rsi, mean_reversion, ml_momentum, momentum, rules_rsi")
 
 
 def test_no_strategy_at_all_is_2_and_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
     """`alpha run-strategy` alone is a mistake on the command line."""
-    assert complaint(capsys, "run-strategy", code=2).endswith("known: mean_reversion, momentum")
+    assert complaint(capsys, "run-strategy", code=2).endswith("known: hybrid_ml_rsi, mean_reversion, ml_momentum, momentum, rules_rsi")
 
 
 def test_alpha_yaml_is_checked_like_the_others(

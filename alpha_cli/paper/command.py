@@ -58,6 +58,7 @@ def command(
         options,
         market=build.market,
         forward=forward,
+        opening=engine.opening,
         close=engine.close,
         commit=journal.commit,
         release=journal.release,

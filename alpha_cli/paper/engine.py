@@ -139,6 +139,10 @@ class Engine:
                 out += self._fill(working, price, tick.timestamp)
         return out
 
+    def opening(self) -> list[Event]:
+        """What the account begins with, for strategies that are told of fills."""
+        return [statement(self.account, None)]
+
     def close(self) -> list[Event]:
         """The closing `portfolio`, positions sorted by instrument and product.
 

@@ -162,6 +162,20 @@ def parameter_model(factory: Callable[..., Any]) -> Any:
     return getattr(sys.modules.get(factory.__module__), "Parameters", None)
 
 
+def changed(config: StrategyConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of `config` with `values` set, also where it has one of them under an older name."""
+    model = parameter_model(STRATEGIES.factory(config.strategy_type))
+    synonyms = [] if model is None else [_names(name, field) for name, field in model.model_fields.items()]
+    replaced = {other for name in values for names in synonyms if name in names for other in names}
+    return {name: value for name, value in config.parameters.items() if name not in replaced} | values
+
+
+def _names(name: str, field: Any) -> set[str]:
+    """All names that a parameter goes by."""
+    choices = getattr(field.validation_alias, "choices", [field.validation_alias])
+    return {name, *(choice for choice in choices if isinstance(choice, str))}
+
+
 def faults(error: ValidationError, model: Any) -> str:
     """What is wrong with parameters, on one line."""
     known: Sequence[str] = [] if model is None else list(model.model_fields)

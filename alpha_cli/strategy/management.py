@@ -17,6 +17,7 @@ from alpha_cli.events import RUNNER, Control, Event
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Cause, Disabled, Strategy
+from alpha_cli.strategy.factory import changed
 
 #: Why a strategy stands still although the stream alone does not say so.
 BY_THE_CLOCK = frozenset({"deadline", "memory", "process"})
@@ -139,7 +140,7 @@ class Manager:
         try:
             if not isinstance(control.value, dict) or not control.value:
                 raise Disabled('a set needs its parameters, as in "value":{"threshold":0.001}')
-            parameters = {**strategy.config.parameters, **control.value}
+            parameters = changed(strategy.config, control.value)
             config = strategy.config.model_copy(update={"parameters": parameters})
             runner.reconfigure(strategy, config, strategy.brokers)
         except (AlphaError, Disabled) as error:
