@@ -236,7 +236,7 @@ class Chain:
             self._push(0, event, out)
         else:  # the first stage has seen it
             self._hand_on(0, event, added, out)
-        self._return(out)
+        self._return(out, ended=type(event) is Eof)
         if not self._forward:
             return [], out
         at = next(i for i, item in enumerate(out) if item is event)
@@ -269,8 +269,11 @@ class Chain:
             self._returning.append((place, event))
         self._push(place + 1, event, out)
 
-    def _return(self, out: list[Any]) -> None:
-        """Let stages know what those after them made, and what they make of that, until nothing more comes."""
+    def _return(self, out: list[Any], *, ended: bool = False) -> None:
+        """Let stages know what those after them made, and what they make of that, until nothing more comes.
+
+        After the end of a session they are told, but what they say to it comes too late.
+        """
         returning = self._returning
         rounds = 0
         while returning:
@@ -284,7 +287,8 @@ class Chain:
             for place, stage in enumerate(self._stages[:maker]):
                 if type(event) in stage.steps:
                     for new in stage.steps[type(event)](event):
-                        self._push_new(place, new, out)
+                        if not ended:
+                            self._push_new(place, new, out)
 
     def _track_session(self, event: Any) -> None:
         self._closed = False

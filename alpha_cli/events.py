@@ -123,8 +123,8 @@ class Bar(Event, frozen=True, tag="bar", gc=False):
     high: float
     low: float
     close: float
-    volume: Volume = 0
-    ticks: int = 0
+    volume: Volume = _written(0)
+    ticks: int = _written(0)  # 0: nothing traded, the prices are the last close
 
 
 class Signal(Event, frozen=True, tag="signal"):

@@ -26,13 +26,18 @@ class Build:
         self.fused = False
 
 
+def not_nan(_: click.Context, option: click.Parameter, seconds: float | None) -> float | None:
+    """For `callback=`: not a number is no time, though no range of click excludes it."""
+    if seconds is not None and isnan(seconds):
+        raise click.BadParameter("nan is not a time", param_hint=f"'{option.opts[0]}'")
+    return seconds
+
+
 def stage_options(bad: str) -> Callable[[Command], Command]:
     """`--bad`, `--drain` and `--quiet`, given to the command as one `options`; `bad` is the default."""
 
     def decorate(command: Command) -> Command:
         def with_options(*args: Any, bad: str, drain: float, quiet: bool, **kwargs: Any) -> Any:
-            if isnan(drain):
-                raise click.BadParameter("nan is not a time", param_hint="'--drain'")
             return command(*args, options=Options(bad, drain, quiet=quiet), **kwargs)
 
         with_options.__doc__ = command.__doc__
@@ -41,7 +46,8 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
         wrapped.__click_params__ = getattr(command, "__click_params__", [])
         for option in (
             click.option("-q", "--quiet", is_flag=True, help="No line of counters at the end."),
-            click.option("--drain", type=click.FloatRange(0, 86_400), default=5.0, show_default=True, metavar="SECONDS",
+            click.option("--drain", type=click.FloatRange(0, 86_400), callback=not_nan, default=5.0, show_default=True,
+                         metavar="SECONDS",
                          help="After a signal, how long to wait for the end of the input."),
             click.option("--bad", default=bad, show_default=True, metavar="fail|skip|FILE",
                          help="A bad line: stop, skip it, or keep it in a dead-letter file."),

@@ -699,7 +699,7 @@ def test_a_bar_stands_before_the_tick_that_closed_it_and_all_else_is_as_it_came(
     lines = done.stdout.splitlines()
     bar = (
         b'{"type":"bar","instrument_token":256265,"start":"2024-06-03T09:15:00+05:30","end":"2024-06-03T09:16:00+05:30",'
-        b'"interval":"1m","open":7.0,"high":7.0,"low":7.0,"close":7.0,"ticks":1}'
+        b'"interval":"1m","open":7.0,"high":7.0,"low":7.0,"close":7.0,"volume":0,"ticks":1}'
     )
     assert lines[3:5] == [bar, raw]
     assert b"".join(line + b"\n" for line in lines if line != bar) == given_

@@ -270,10 +270,6 @@ def _yaml(config: StrategyConfig) -> str:
     from alpha_cli.strategy.config import is_file
 
     class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:  # a configuration must not have any
-            del data
-            return True
-
         def represent_str(self, data: str) -> yaml.ScalarNode:  # unless quoted, \x85 comes back as \n
             return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
 

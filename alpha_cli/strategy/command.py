@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alpha_cli.errors import UsageError, printable, tell
-from alpha_cli.events import Control, Event
-from alpha_cli.options import reads_stdin, stage_options, state_option
+from alpha_cli.options import not_nan, reads_stdin, stage_options, state_option
 from alpha_cli.stage import Options, Stage
 
 if TYPE_CHECKING:
@@ -68,6 +66,7 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
 @click.option(
     "--deadline",
     type=click.FloatRange(0, 3600),
+    callback=not_nan,
     metavar="SECONDS",
     help="A call that takes longer is broken off and its strategy paused; 0: never.  "
     f"[default: {DEADLINE:g}, with --workers {DEADLINE_OF_WORKERS:g}]",
@@ -91,6 +90,7 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
 @click.option(
     "--cool-down",
     type=click.FloatRange(0, 86_400),
+    callback=not_nan,
     default=60,
     show_default=True,
     metavar="SECONDS",
@@ -102,6 +102,7 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     metavar="FILE",
     help="Keep counts and times of each strategy in FILE, for Prometheus.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Tell of each signal on stderr.")
 @stage_options(bad="fail")
 @click.pass_context  # fmt: skip
 def command(
@@ -151,9 +152,11 @@ def build(
     failures: int = 5,
     cool_down: float = 60,
     metrics_file: Path | None = None,
+    verbose: bool = False,
 ) -> Stage:
     """The stage that hosts the strategies of `selection`."""
     from alpha_cli.settings import load_settings
+    from alpha_cli.strategy.beside import Beside
     from alpha_cli.strategy.host import HostOptions
     from alpha_cli.strategy.status import Observer, lines
 
@@ -169,6 +172,7 @@ def build(
         opening_cash=load_settings().opening_cash,
         deadline=(DEADLINE_OF_WORKERS if workers else DEADLINE) if deadline is None else deadline,
         memory=memory,
+        verbose=verbose,
     )
     wanted = selection.wanted(_report)
     release: list[Callable[[], object]] = []
@@ -189,28 +193,15 @@ def build(
             kept = store.load()
             if kept is not None:
                 host.restore(kept)
-        follower = None
-        if fills is not None:
-            from alpha_cli.strategy.fills import Follower
-
-            follower = Follower(fills, _report)
-            release.append(follower.close)
-            for event in follower.poll():
-                host.arrive(event)
+        beside = Beside(host, fills, _report)
+        release.append(beside.close)
     except BaseException:
         let_go()
         raise
     observer = Observer(host.statuses, None if state is None else state / f"{name}.status.json", metrics_file)
-    hang_up = HangUp()
-
-    def arrivals() -> Iterator[Event]:
-        if follower is not None:
-            for event in follower.poll():
-                host.arrive(event)
-        yield from hang_up.asked()
 
     def start() -> None:
-        hang_up.listen()
+        beside.listen()
         host.start()
 
     def finished() -> None:
@@ -226,7 +217,7 @@ def build(
         every_tick=True,
         tick_fields=lambda: host.tick_fields,
         ahead=getattr(host, "ahead", None),
-        arrivals=arrivals,
+        arrivals=beside.arrivals,
         start=start,
         finished=finished,
         commit=observer.look,
@@ -247,26 +238,6 @@ def _hosted(options: HostOptions, workers: int, selection: Selection, wanted: An
     from alpha_cli.strategy.host import Host
 
     return Host(options, wanted, reread, _report)
-
-
-class HangUp:
-    """SIGHUP asks to read the configurations again; that enters the stream as a `control` event."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def listen(self) -> None:
-        """From now on."""
-        signal.signal(signal.SIGHUP, self._note)
-
-    def asked(self) -> Iterable[Event]:
-        """The event, once for each time that it was asked for."""
-        if self._asked:
-            self._asked = False
-            yield Control(action="reload", by="SIGHUP")
-
-    def _note(self, *_: object) -> None:
-        self._asked = True
 
 
 def _need_prometheus() -> None:

@@ -55,6 +55,7 @@ class StrategyRunner:
     opening_cash  rupees by broker, before any fill
     failures      in a row that open a strategy's circuit
     cool_down     how long it stays open, in the time of the stream
+    detail        is told of each signal
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class StrategyRunner:
         opening_cash: Mapping[str, Decimal] | None = None,
         failures: int = 5,
         cool_down: timedelta = timedelta(seconds=60),
+        detail: Report | None = None,
     ) -> None:
         self.all_hours = all_hours
         self.strategies: dict[str, Strategy] = {}
@@ -73,6 +75,7 @@ class StrategyRunner:
         self.lanes: dict[int, Lane] = {}
         self.bars: BarBuilder | None = None  # made when somebody wants bars
         self.report = report
+        self._detail = detail
         self._hours: SessionHours = AllHours() if all_hours else SessionHours()
         self._failures = failures
         self._cool_down = cool_down
@@ -344,18 +347,27 @@ class StrategyRunner:
     def _answered(self, executor: Executor, lane: Lane | None, tick: Any, result: Any) -> list[Event]:
         """What an answer leads to. Raises `Rejected`, and what an answer that is no answer raises."""
         if type(result) is Aside:
-            return executor.answered(result.result, result.event, result.timestamp, result.cause)
+            return self._said(executor.answered(result.result, result.event, result.timestamp, result.cause))
         recovered = type(result) is Recovered
         if recovered:
             result = result.result
         assert lane is not None
         signals: list[Event] = []
         if result is not None:
-            signals = executor.answered(result, tick, tick.timestamp, tick_cause(tick, lane.ordinal))
+            signals = self._said(executor.answered(result, tick, tick.timestamp, tick_cause(tick, lane.ordinal)))
         if recovered and executor.strategy.stopped is not None:
             signals.insert(
                 0, self.resume(executor.strategy, "circuit closed: it did not fail this time", tick.timestamp)
             )
+        return signals
+
+    def _said(self, signals: list[Any]) -> list[Any]:
+        if self._detail is not None:
+            for one in signals:
+                self._detail(
+                    f"signal {one.signal_id} {one.strategy_id} {one.signal_type} {one.quantity or ''} of "
+                    f"{one.instrument_token} at {one.timestamp.isoformat()} for {one.broker}: {one.reasoning or ''}"
+                )
         return signals
 
     def _asked(self, calls: Iterable[Call], event: Any) -> list[Event]:

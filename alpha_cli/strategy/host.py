@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
-from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
 from alpha_cli.strategy.management import Manager, Wanted, nothing_changed
-from alpha_cli.strategy.snapshot import RunnerState
 from alpha_cli.strategy.status import StrategyStatus, statuses
 from alpha_cli.strategy.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from alpha_cli.strategy.snapshot import RunnerState
 
 Report = Callable[[str], None]
 MIB = 1 << 20
@@ -27,6 +28,7 @@ class HostOptions(NamedTuple):
 
     deadline  seconds that one call may take; 0: as long as it likes
     memory    MiB that the process may allocate; 0: as much as there is
+    verbose   each signal is told of
     """
 
     all_hours: bool = False
@@ -60,6 +62,7 @@ class Host:
             opening_cash=options.opening_cash,
             failures=options.failures,
             cool_down=options.cool_down,
+            detail=report if options.verbose else None,
         )
         self.manager = Manager(self.runner, reread, self._create)
         self._watchdog: Watchdog | None = None
@@ -96,10 +99,14 @@ class Host:
 
     def restore(self, state: RunnerState) -> None:
         """Go on from where an earlier run ended."""
+        from alpha_cli.strategy import snapshot
+
         snapshot.restore(self.runner, state)
 
     def snapshot(self) -> RunnerState:
         """What is remembered now."""
+        from alpha_cli.strategy import snapshot
+
         return snapshot.snapshot(self.runner)
 
     def start(self) -> None:

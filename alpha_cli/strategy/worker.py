@@ -120,7 +120,6 @@ class Marks:
 
 def serve(
     connection: Connection,
-    not_ours: Sequence[Connection],
     options: HostOptions,
     wanted: Sequence[Wanted],
     *,
@@ -128,7 +127,7 @@ def serve(
     marks: Marks,
 ) -> None:
     """Answer until the other end is closed. Whatever goes wrong at the start is told in the first answer."""
-    _settle_in(not_ours)
+    _settle_in(connection.fileno())
     try:
         host = Host(options, wanted, reread, _report, marks.guard)
         handler = _Handler(host, marks)
@@ -226,13 +225,16 @@ class _Handler:
         return "" if strategy is None else f"{strategy.place:09d}"
 
 
-def _settle_in(not_ours: Sequence[Connection]) -> None:
-    """Leave to the main process what is its own: the input, the output, signals."""
+def _settle_in(ours: int) -> None:
+    """Leave to the main process what is its own: signals, the input, the output, and every other file.
+
+    With a copy of another worker's line in its hands that one would never see the end of the run, and with a
+    copy of a lock the next run would find it held.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
-    for connection in not_ours:
-        with suppress(OSError):
-            connection.close()
+    os.closerange(3, ours)
+    os.closerange(ours + 1, 1 << 16)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

@@ -59,14 +59,12 @@ class Worker:
         *,
         reread: Reread,
         report: Report,
-        others: Sequence[Worker],
     ) -> None:
         self._number = number
         self._options = options
         self._wanted = wanted
         self._reread = reread
         self._report = report
-        self._others = others
         self._marks = Marks(mmap.mmap(-1, Marks.SIZE))
         self._state: Ask | None = None  # the newest checkpoint
         self._asked: list[Ask] = []  # since then
@@ -122,11 +120,6 @@ class Worker:
         self._state = Ask("restore", self.query("checkpoint").data)
         self._asked, self._bytes, self._strikes = [], 0, {}
 
-    @property
-    def connection(self) -> Connection | None:
-        """Our end of the line to the process."""
-        return self._connection
-
     def close(self) -> None:
         """End the process."""
         if self._connection is not None:
@@ -141,12 +134,10 @@ class Worker:
     def _start(self) -> None:
         """Start the process and, from the second time on, give it the checkpoint. Raises what its strategies raise."""
         ours, theirs = _context.Pipe()
-        # With a copy of another's line in its hands that one would never see the end of the run.
-        not_theirs = [ours, *(other.connection for other in self._others if other.connection is not None)]
         self._marks.clear()
         self._process = _context.Process(
             target=serve,
-            args=(theirs, not_theirs, self._options, self._wanted),
+            args=(theirs, self._options, self._wanted),
             kwargs={"reread": self._reread, "marks": self._marks},
             name=f"alpha-worker-{self._number}",
             daemon=True,
@@ -248,7 +239,7 @@ class WorkerPool:
             for number in range(count):
                 share = self._share(number, self._wanted)
                 reader = self._reader(number)
-                self._workers.append(Worker(number, options, share, reread=reader, report=report, others=self._workers))
+                self._workers.append(Worker(number, options, share, reread=reader, report=report))
         except BaseException:
             self._end()
             raise

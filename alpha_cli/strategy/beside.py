@@ -1,0 +1,52 @@
+"""What reaches strategies from beside the stream: fills by `--fills`, and SIGHUP, which asks for a reload."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from alpha_cli.events import Control, Event
+from alpha_cli.strategy.fills import Follower
+
+
+class Listener(Protocol):
+    """Whoever is told of what arrives."""
+
+    def arrive(self, event: Any) -> None:
+        """`event` came from beside the stream."""
+
+
+class Beside:
+    """Gives what is followed at `fills` to `host`, all that is there already at once."""
+
+    def __init__(self, host: Listener, fills: Path | None, report: Callable[[str], None]) -> None:
+        self._host = host
+        self._follower = None if fills is None else Follower(fills, report)
+        self._asked = False
+        self._follow()
+
+    def listen(self) -> None:
+        """Take SIGHUP for a request, from now on."""
+        signal.signal(signal.SIGHUP, self._note)
+
+    def arrivals(self) -> Iterator[Event]:
+        """What enters the stream at this place: the request to reload, once for each time that it was made."""
+        self._follow()
+        if self._asked:
+            self._asked = False
+            yield Control(action="reload", by="SIGHUP")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._follower is not None:
+            self._follower.close()
+
+    def _follow(self) -> None:
+        if self._follower is not None:
+            for event in self._follower.poll():
+                self._host.arrive(event)
+
+    def _note(self, *_: object) -> None:
+        self._asked = True
