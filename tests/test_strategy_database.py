@@ -1232,6 +1232,7 @@ def test_an_export_can_be_limited_and_reads_back(database_url: str, run: Run) ->
     out, _ = run(0, "export", "c", "a", "c", "--config-db", database_url)
     assert [StrategyConfig.model_validate(each) for each in yaml.safe_load_all(out)] == [configs[2], configs[0]]
     assert out.startswith("id: c\n")
+    assert "max_history" not in out  # a default stays one
     out, err = run(78, "export", "a", "x", "--config-db", database_url)
     assert out == ""
     assert "; known: a, b, c" in err

@@ -274,10 +274,9 @@ def _yaml(config: StrategyConfig) -> str:
             return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
 
     Dumper.add_representer(str, Dumper.represent_str)
-    values = {name: value for name, value in config.model_dump(mode="json").items() if value is not None}
-    values["parameters"] = config.parameters  # a null in there stays
+    values = config.model_dump(mode="json", exclude_unset=True)  # what is null in the table stays the default
     for key in ("strategy_type", "validator_type"):
-        if is_file(values[key]):  # taken relative to the folder of the YAML, if it were relative
+        if is_file(values.get(key, "")):  # taken relative to the folder of the YAML, if it were relative
             values[key] = str(Path(values[key]).absolute())
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 

@@ -75,6 +75,8 @@ class StrategyRunner:
         self.lanes: dict[int, Lane] = {}
         self.bars: BarBuilder | None = None  # made when somebody wants bars
         self.report = report
+        #: What is raised inside a call and yet is no failure of the strategy's.
+        self.passing: tuple[type[BaseException], ...] = (LeaveNow, KeyboardInterrupt)
         self._detail = detail
         self._hours: SessionHours = AllHours() if all_hours else SessionHours()
         self._failures = failures
@@ -107,13 +109,10 @@ class StrategyRunner:
             if not executor.history:
                 list.extend(executor.history, lane.longest()[-strategy.config.max_history :])
             executor.lane = lane
-            lane.executors.append(executor)
             if executor.bars:
                 self._builder().follow(token, map(interval_of, executor.bars))
                 lane.bars = True
-            lane.arrange()
-        for processor in strategy.processors:
-            executor = next(one for one in strategy.executors.values() if one.processor is processor)
+            lane.add(executor)
             try:
                 executor.warmup()
             except (Exception, SystemExit) as error:
@@ -138,9 +137,12 @@ class StrategyRunner:
         before = Strategy.__new__(Strategy)
         before.__dict__.update(strategy.__dict__)
         strategy.reconfigure(config, brokers)
+        for token, executor in strategy.executors.items():
+            if token in before.executors:
+                executor.bar_histories = before.executors[token].bar_histories
+        self.follow(strategy)  # while its former self is there, whose history it takes over
         self.unfollow(before)
         self.shut_down(before)
-        self.follow(strategy)
 
     def shut_down(self, strategy: Strategy) -> None:
         """Tell the processors of `strategy` that there are no more ticks, if they want to know."""
@@ -199,7 +201,7 @@ class StrategyRunner:
                 result = process(tick, history)
                 if result is not None:
                     added = [*added, *self._answered(executor, lane, tick, result)]
-            except (LeaveNow, KeyboardInterrupt):
+            except self.passing:
                 raise
             except BaseException as error:  # whatever a strategy raises is its own affair
                 added = [*added, *self._failed(executor, process, tick.timestamp, error)]
@@ -378,7 +380,7 @@ class StrategyRunner:
                 result = ask(event, history)
                 if result is not None:
                     added += self._answered(executor, None, event, result)
-            except (LeaveNow, KeyboardInterrupt):
+            except self.passing:
                 raise
             except BaseException as error:
                 added += self._failed(executor, ask, _time_of(event), error)
@@ -389,8 +391,10 @@ class StrategyRunner:
     def _with_bars(self, lane: Lane, tick: Tick, calls: Sequence[Call], due: list[Call]) -> Sequence[Call]:
         """`calls` with those that come before: bars that `tick` closes, and what fell due."""
         if lane.bars and self.bars is not None:
-            due = [*due, *self._closed(self.bars.on_tick(tick))]
-            self._note_due()
+            bars = self.bars.on_tick(tick)
+            if bars or self._due is None or self.bars.due < self._due:
+                self._note_due()
+                due = [*due, *self._closed(bars)]
         return in_order([*due, *calls]) if due else calls
 
     def _fallen_due(self, time: datetime) -> list[Call]:

@@ -153,7 +153,7 @@ def _created(registry: Registry, config: StrategyConfig, name: str, parameters: 
         raise ConfigurationError(f"strategy {config.id}: {error}") from None
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"strategy {config.id}: parameters: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(f"strategy {config.id}: {name} cannot be made: {told(error)}") from None
 
 
@@ -202,7 +202,7 @@ def _entry_points(group: str) -> dict[str, Any]:
 def _imported(name: str) -> ModuleType:
     try:
         return import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{name} cannot be imported: {told(error)}") from None
 
 
@@ -225,7 +225,7 @@ def _load(path: Path, full_name: str) -> ModuleType:
     sys.modules[full_name] = module  # pydantic looks annotations up there
     try:
         exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102  (a strategy is code that its user chose)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if loaded is None:
             del sys.modules[full_name]
         else:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
 from alpha_cli.strategy.management import Manager, Wanted, nothing_changed
@@ -112,6 +113,7 @@ class Host:
     def start(self) -> None:
         """The loop begins: keep what strategies print from the data, limit what they may take of time and memory."""
         sys.stdout = sys.stderr
+        self.runner.passing = (LeaveNow,)  # Ctrl-C comes as a signal here: who raises KeyboardInterrupt is a strategy
         if self._options.memory:
             limit_memory(self._options.memory)
         if self._options.deadline:

@@ -39,15 +39,30 @@ class Lane:
         self.time = self.close = NEVER
         self.ordinal = 0
 
+    def add(self, executor: Executor) -> None:
+        """Have `executor` follow the instrument, after those of strategies that come before its own."""
+        last = self.executors[-1].strategy.place if self.executors else 0
+        self.executors.append(executor)
+        if executor.strategy.place >= last:  # a new list: the old one may be in use, one tick long
+            call = self._call(executor)
+            self.calls, self.timed = [*self.calls, call], [*self.timed, _timed(call)]
+        else:
+            self.arrange()
+
     def arrange(self) -> None:
         """Look up anew whom to ask, after a change."""
         self.executors.sort(key=lambda executor: executor.strategy.place)
-        self.calls = [_call(executor, self._process_of(executor)) for executor in self.executors]
-        self.timed = [(one[0], one[0].timed(one[1]), *one[2:]) for one in self.calls]
+        self.calls = [self._call(executor) for executor in self.executors]
+        self.timed = [_timed(call) for call in self.calls]
 
     def longest(self) -> History:
         """The longest history kept of this instrument; every other one is the end of it."""
         return max((executor.history for executor in self.executors), key=len, default=_NOTHING)
+
+    def _call(self, executor: Executor) -> Call:
+        history = executor.history
+        remember, forget = list.append.__get__(history), list.pop.__get__(history)  # History itself refuses
+        return executor, self._process_of(executor), history, remember, forget, executor.strategy.config.max_history
 
     def _process_of(self, executor: Executor) -> Process:
         stopped = executor.strategy.stopped
@@ -58,10 +73,9 @@ class Lane:
         return _idle if stopped.until is None else executor.waiting(stopped.until)
 
 
-def _call(executor: Executor, process: Process) -> Call:
-    history = executor.history
-    remember, forget = list.append.__get__(history), list.pop.__get__(history)  # History itself refuses
-    return executor, process, history, remember, forget, executor.strategy.config.max_history
+def _timed(call: Call) -> Call:
+    executor, process, *rest = call
+    return executor, executor.timed(process), *rest  # type: ignore[return-value]  # as they came
 
 
 def aside(executor: Executor, event: Bar | Fill) -> Call:
