@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "--help": CLICK,
     "--version": CLICK,
     "feed --ticks 3": WIRE,
+    "bars": WIRE,
     "paper": WIRE,
     "show": WIRE,
     "show --color always": WIRE,

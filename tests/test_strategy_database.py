@@ -60,7 +60,7 @@ def _nobodys_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(name: str = "mine", **fields: Any) -> StrategyConfig:
-    return StrategyConfig.model_validate({**CONFIG.model_dump(), "id": name, **fields})
+    return StrategyConfig.model_validate({**CONFIG.model_dump(exclude_unset=True), "id": name, **fields})
 
 
 def sql(url: str, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

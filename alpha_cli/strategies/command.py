@@ -64,7 +64,7 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     return sorted(name for name in known if name.startswith(incomplete))
 
 
-@command.command("list")
+@command.command("list", short_help="List the types there are, and what is configured.")
 @click.option(
     "--config-db",
     "database",
@@ -88,7 +88,7 @@ def list_(database: str | None, *, as_json: bool) -> None:
         click.echo(line)
 
 
-@command.command()
+@command.command(short_help="Say what a strategy does and what can be set of it.")
 @click.argument("name", shell_complete=_complete_name)
 def describe(name: str) -> None:
     """Say what a strategy does, what can be set of it and within which bounds.
@@ -106,7 +106,7 @@ def describe(name: str) -> None:
         click.echo(line)
 
 
-@command.command()
+@command.command(short_help="Begin a strategy: code, configuration and a test.")
 @click.argument("name")
 @click.option(
     "--into",
@@ -147,10 +147,10 @@ def _parameters(_: click.Context, __: click.Parameter, text: str | None) -> dict
     return given
 
 
-@command.command()
+@command.command(short_help="Check that a strategy keeps its contract.")
 @click.argument("name", shell_complete=_complete_name)
 @click.option("--parameters", callback=_parameters, metavar="JSON", help="Parameters instead of those it would have.")
-@click.option("--timeout", type=click.FloatRange(0.1, 3600), default=60, show_default=True, metavar="SECONDS",
+@click.option("--timeout", type=click.FloatRange(1, 3600), default=60, show_default=True, metavar="SECONDS",
               help="A check that takes longer has failed.")  # fmt: skip
 def check(name: str, parameters: dict[str, Any], timeout: float) -> None:
     """Check that a strategy keeps its contract: pure, repeatable, bounded, and the same after a restart.

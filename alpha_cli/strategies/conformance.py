@@ -10,6 +10,7 @@ strategy declares and no others. Its orders are filled at once, so that it has p
 
 from __future__ import annotations
 
+import datetime as datetime_module
 import gc
 import inspect
 import json
@@ -22,10 +23,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cached_property, partial
+from importlib import import_module
 from math import ceil
 from pathlib import Path
 from time import perf_counter_ns
-from types import FunctionType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
 import msgspec
@@ -35,10 +38,10 @@ from alpha_cli.errors import AlphaError, printable
 from alpha_cli.events import IST, Fill, Signal, Tick, encode
 from alpha_cli.library import pipe
 from alpha_cli.stage import Stage
-from alpha_cli.strategies.listing import target
+from alpha_cli.strategies.listing import INSTRUMENTS, target
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.capabilities import CAPABILITIES, adapted, capability
-from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig
+from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Disabled, Executor, Strategy
 from alpha_cli.strategy.factory import STRATEGIES, create_processor, told
@@ -49,12 +52,12 @@ from alpha_cli.wire import rupees
 OK, FAIL, WARNING, SKIPPED = "ok", "FAIL", "warning", "skipped"
 
 BROKER = "paper"
+MOST_HISTORY = 20_000  # ticks that a configuration may ask for
 MEMORY = 2048  # MiB that the process may allocate, as with run-strategy
-OTHER_INSTRUMENT = 260105  # beside the one that a configuration follows
-MARKET = 3_000  # ticks of the synthetic market, where a check does not say otherwise
+MARKET = 6_000  # ticks of the synthetic market; more for a strategy that needs a long history
 LONG = 10_000  # ticks before the memory is looked at for the first time; then come twice as many
 GROWTH = 64 << 10, 0.1  # bytes and share by which what a strategy holds may grow over these
-CUTS = (1, 400, 1_501, 2_900)  # ticks after which it is stopped and started again
+CUTS = (0.001, 0.15, 0.501, 0.97)  # of the ticks, after which it is stopped and started again
 SLOW = 1_000  # µs a tick
 HOSTS = ({"PYTHONHASHSEED": "1", "TZ": "Asia/Kolkata"}, {"PYTHONHASHSEED": "2", "TZ": "America/New_York"})
 _PATIENT = 1 << 60  # failures in a row that open no circuit
@@ -111,7 +114,7 @@ def _process(
     job: str, name: str, parameters: dict[str, Any], timeout: float, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does `job`, killed at the end if it still runs."""
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603  (this very interpreter)
         [sys.executable, "-P", "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         bufsize=0, env=None if env is None else os.environ | env,
     )  # fmt: skip
@@ -122,6 +125,7 @@ def _process(
     try:
         with suppress(BrokenPipeError), process.stdin:
             process.stdin.write(json.dumps(task).encode())
+        process.stdin = None  # else `communicate` would look at it
         yield process
     finally:
         process.kill()
@@ -188,41 +192,77 @@ def _checked(subject: Subject) -> Iterator[bytes]:
 
 def _signals(subject: Subject) -> Iterator[bytes]:
     signals_of_os.alarm(ceil(subject.timeout) + _GRACE)
-    return iter(subject.trial().run(subject.market()))
+    subject.prepare()
+    yield from subject.trial().run(subject.market())
 
 
 class Subject:
-    """What is checked, and how it sees the market."""
+    """What is checked, and how it sees the market.
+
+    several  whether one processor sees all instruments
+    needed   ticks of history that it needs
+    modules  those that the strategy is made of
+    """
 
     def __init__(self, name: str, parameters: dict[str, Any], timeout: float) -> None:
-        config = target(name).config
+        config, self._path = target(name)
         self.config = config.model_copy(update={"parameters": config.parameters | parameters})
         self.name = name
         self.parameters = parameters
         self.timeout = timeout
-        self.fields: tuple[str, ...] | None = None  # of a tick, as far as the strategy asks for them
-        self.several = False  # whether one processor sees all instruments
-        self.modules: list[ModuleType] = []  # those that the strategy is made of
+        self.several = False
+        self.needed = 0
+        self.modules: list[ModuleType] = []
+        self._synthetic: list[Tick] = []
+
+    def prepare(self) -> Any:
+        """Look at a processor, and see to it that there are two instruments. Raises `ConfigurationError`."""
+        config = self.config
+        if self._path is None:  # nobody said how much history there is to be
+            config = config.model_copy(update={"max_history": MOST_HISTORY})
+        processor = create_processor(config)
+        self.needed = getattr(processor, "min_history", 0)
+        self.several = bool(getattr(processor, "multi_instrument", False))
+        if self._path is None:
+            config = config.model_copy(update={"max_history": max(100, self.needed)})
+        if not self.several:
+            tokens = tuple(dict.fromkeys((*config.instruments, *INSTRUMENTS)))[:2]
+            config = config.model_copy(update={"instruments": tokens})
+        self.config = config
+        self.modules = _own_modules(STRATEGIES.factory(config.strategy_type), processor)
+        return processor
+
+    @cached_property
+    def view(self) -> Any:
+        """The type of the ticks that it is given."""
+        return tick_view([Stage("run-strategy", {}, tick_fields=self.trial().runner.tick_fields)])
 
     def trial(self, config: StrategyConfig | None = None, **options: Any) -> Trial:
         """A new `Trial` of the strategy."""
         return Trial(config or self.config, **options)
 
-    def market(self, count: int = MARKET) -> list[Any]:
-        """Ticks of the synthetic market, the instruments of the strategy in turn."""
-        tokens = ",".join(map(str, self.config.instruments))
-        return self.seen(pipe(f"feed --ticks {count} --mode full --instruments {tokens}"))
+    def synthetic(self, count: int = 0) -> list[Tick]:
+        """At least `MARKET` ticks of the synthetic market, the instruments of the strategy in turn."""
+        tokens = self.config.instruments
+        count = count or max(MARKET, 2 * self.needed * len(tokens))
+        if len(self._synthetic) != count:
+            text = f"feed --ticks {count} --mode full --instruments {','.join(map(str, tokens))}"
+            self._synthetic = [event for event in pipe(text) if isinstance(event, Tick)]
+        return self._synthetic
 
-    def seen(self, events: Iterable[Any]) -> list[Any]:
-        """The ticks among `events`, with the fields that the strategy is given of them."""
-        view = tick_view([Stage("run-strategy", {}, tick_fields=self.fields)])
-        names = view.__struct_fields__
-        return [view(*(getattr(one, name) for name in names)) for one in events if isinstance(one, Tick)]
+    def market(self, count: int = 0) -> list[Any]:
+        """The same with the fields that the strategy is given."""
+        return self.seen(self.synthetic(count))
 
-    def where(self, files: Iterable[tuple[str, int]]) -> str:
-        """` (mine.py:12)`: the first of these places that is in the strategy's own code."""
+    def seen(self, ticks: Iterable[Tick]) -> list[Any]:
+        """`ticks` with the fields that the strategy is given."""
+        names = self.view.__struct_fields__
+        return [self.view(*(getattr(one, name) for name in names)) for one in ticks]
+
+    def where(self, frames: Iterable[tuple[str, int]]) -> str:
+        """` (mine.py:12)`: the first of these places, file and line, that is in the strategy's own code."""
         own = {module.__file__ for module in self.modules}
-        return next((f" ({Path(file).name}:{line})" for file, line in files if file in own), "")
+        return next((f" ({Path(file).name}:{line})" for file, line in frames if file in own), "")
 
 
 class Trial:
@@ -303,21 +343,9 @@ _GIVEN = {
 
 def check_factory(subject: Subject) -> str:
     """It makes processors, each a new one, that can be called as the runner calls them."""
-    config = subject.config
-    factory = STRATEGIES.factory(config.strategy_type)
-    strategy_type = OLDER_TYPES.get(config.strategy_type, config.strategy_type)
-    roomy = config.model_copy(update={"max_history": 20_000, "strategy_type": strategy_type})
-    processor = create_processor(roomy)
-    if processor is create_processor(roomy):
+    processor = subject.prepare()
+    if processor is create_processor(subject.config):
         raise Verdict(FAIL, "it makes the same object twice; each instrument needs one of its own")
-    if target(subject.name).path is None:  # nobody said how much history there is to be
-        config = config.model_copy(update={"max_history": max(100, getattr(processor, "min_history", 0))})
-    subject.several = bool(getattr(processor, "multi_instrument", False))
-    if not subject.several:
-        tokens = tuple(dict.fromkeys((*config.instruments, OTHER_INSTRUMENT, *_SPARE)))[:2]
-        config = config.model_copy(update={"instruments": tokens})
-    subject.config = config
-    subject.modules = _own_modules(factory, processor)
     _check_fields(processor)
     for name, count in _GIVEN.items():
         method = capability(processor, name)
@@ -327,11 +355,8 @@ def check_factory(subject: Subject) -> str:
         method = capability(processor, name)
         if method is not None:
             _check_call(name, method, given)
-    Strategy(config, (BROKER,))
+    Strategy(subject.config, (BROKER,))
     return ", ".join(name for name in CAPABILITIES if capability(processor, name))
-
-
-_SPARE = (256265,)
 
 
 def _check_fields(processor: object) -> None:
@@ -364,7 +389,6 @@ def check_model(subject: Subject) -> str:
 
 def check_answers(subject: Subject) -> str:
     """It answers a `SignalResult` or None and never raises, also where the market is strange."""
-    subject.fields = subject.trial().runner.tick_fields
     answers = Answers(subject)
     for answers.series, ticks in _series(subject):
         answers.count = 0
@@ -383,7 +407,10 @@ def check_answers(subject: Subject) -> str:
     if answers.faults:
         raise Verdict(FAIL, f"{answers.faults[0]}; {len(answers.faults)} such in all")
     refused = f", {answers.refused:,} refused by its validator" if answers.refused else ""
-    return f"{answers.total:,} calls, {answers.signals:,} signals{refused}"
+    said = f"{answers.total:,} calls, {answers.signals:,} signals{refused}"
+    if not answers.signals:
+        raise Verdict(WARNING, f"{said}: where checks compare signals, they have little to compare")
+    return said
 
 
 class Answers:
@@ -431,7 +458,7 @@ def _frames_of(error: BaseException) -> list[tuple[str, int]]:
 
 def _series(subject: Subject) -> Iterator[tuple[str, list[Tick]]]:
     """What every strategy has to live through, with its name."""
-    yield "the synthetic market", subject.market()
+    yield "the synthetic market", subject.synthetic()
     walk = [1_000 + (7 * step % 83) / 20 - (11 * step % 37) / 10 for step in range(600)]
     yield "ticks with nothing but a price", _ticks(subject, walk)
     yield "a single tick", _ticks(subject, [100.0] * len(subject.config.instruments))
@@ -523,10 +550,10 @@ class Guard:
             return
         self._inside = False  # looking around is heard, too
         frames = []
-        frame = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             frames.append((frame.f_code.co_filename, frame.f_lineno))
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         if not any(file.startswith("<frozen importlib") for file, _ in frames):
             self.found.setdefault(what, self._subject.where(frames))
         self._inside = True
@@ -554,16 +581,9 @@ class Guard:
 
     def _stand_ins(self) -> Iterator[tuple[ModuleType, str, Any, Any]]:
         """Module, name, what is there and what is to be there."""
-        import datetime as calendar
-
-        import random
-        import time
-        import uuid
-
-        del random, time, uuid  # they are there now
         for table, only_without in ((_FUNCTIONS, False), (_WITHOUT_ARGUMENTS, True)):
             for module_name, names in table.items():
-                module = sys.modules[module_name]
+                module = import_module(module_name)
                 for name in names:
                     original = getattr(module, name, None)
                     if original is not None:
@@ -571,19 +591,21 @@ class Guard:
                         yield module, name, original, self._function(original, said, only_without=only_without)
         for module_name in _GENERATORS:
             generators = sys.modules.get(module_name)
-            for name, original in list(vars(generators).items()) if generators else ():
+            if generators is None:
+                continue
+            for name, original in list(vars(generators).items()):
                 hidden = getattr(original, "__self__", None)
-                if callable(original) and hidden is not None and not isinstance(hidden, (ModuleType, type)):
+                if callable(original) and hidden is not None and not isinstance(hidden, ModuleType | type):
                     yield generators, name, original, self._function(original, f"calls {module_name}.{name}()")
         for name, methods in (("datetime", ("now", "today", "utcnow")), ("date", ("today",))):
-            original = getattr(calendar, name)
-            yield calendar, name, original, self._calendar(original, methods)
+            original = getattr(datetime_module, name)
+            yield datetime_module, name, original, self._calendar(original, methods)
         for name in ("stdin", "stdout", "stderr"):
-            yield sys, name, getattr(sys, name), _Stream(lambda name=name: self.note(f"uses sys.{name}"))
+            yield sys, name, getattr(sys, name), _Stream(partial(self.note, f"uses sys.{name}"))
 
     def _function(self, original: Callable[..., Any], said: str, *, only_without: bool = False) -> Callable[..., Any]:
         def stand_in(*args: Any, **kwargs: Any) -> Any:
-            if not (only_without and args):
+            if not (args and only_without):
                 self.note(said)
             return original(*args, **kwargs)
 
@@ -634,8 +656,11 @@ def check_determinism(subject: Subject) -> str:
         _process("signals", subject.name, subject.parameters, subject.timeout, HOSTS[0]) as one,
         _process("signals", subject.name, subject.parameters, subject.timeout, HOSTS[1]) as other,
     ):
-        outputs = [process.communicate(timeout=subject.timeout)[0].splitlines() for process in (one, other)]
-    # What the three have in common is the strategy.
+        outputs = []
+        for process in (one, other):
+            outputs.append(process.communicate()[0].splitlines())  # it ends by itself, if need be by its alarm
+            if process.returncode:
+                raise Verdict(FAIL, f"in a process of its own: {_end_of(process, subject.timeout)}")
     _compare(first, outputs[0], "another process")
     _compare(outputs[0], outputs[1], "a process with another hash seed and time zone")
     return f"{len(first):,} signals, the same in 3 processes with different hash seeds and time zones"
@@ -657,17 +682,17 @@ def check_separation(subject: Subject) -> str:
 def check_memory(subject: Subject) -> str:
     """What it holds does not grow with the number of ticks."""
     trial = subject.trial(fills=False)
-    count = max(LONG, 2 * max(getattr(one, "min_history", 0) for one in trial.strategy.processors))
+    count = max(LONG, 2 * subject.needed * len(subject.config.instruments))
     ticks = subject.market(3 * count)
     trial.run(ticks[:count])
     before = _footprint(trial, subject)
     trial.run(ticks[count:])
-    after = _footprint(trial, subject)
+    growth = _footprint(trial, subject) - before
+    if growth > GROWTH[0] + GROWTH[1] * before:
+        raise Verdict(FAIL, f"it holds {growth / 1024:,.0f} KiB more after {3 * count:,} ticks than after {count:,}")
     kept = sum(len(msgspec.json.encode(one)) for one in _snapshots(trial).values())
-    said = f"{before / 1024:,.1f} KiB after {count:,} ticks, {after / 1024:,.1f} KiB after {3 * count:,}"
-    if after - before > GROWTH[0] + GROWTH[1] * before:
-        raise Verdict(FAIL, f"it holds {said}")
-    return said + (f"; snapshot {kept / 1024:,.1f} KiB" if kept else "")
+    snapshots = f"; snapshots of {kept:,} bytes" if kept else ""
+    return f"{max(growth, 0):,} bytes more after {3 * count:,} ticks than after {count:,}{snapshots}"
 
 
 def _footprint(trial: Trial, subject: Subject) -> int:
@@ -714,7 +739,7 @@ def check_state(subject: Subject) -> str:
     whole = subject.trial().run(ticks)
     try:
         for cut in CUTS:
-            _compare(whole, _cut(subject, ticks, cut), f"a restart after {cut:,} ticks")
+            _compare(whole, _cut(subject, ticks, ceil(cut * len(ticks))), "a restart")
     except Verdict as verdict:
         if takes:
             raise
@@ -750,8 +775,7 @@ def _remembers(subject: Subject, ticks: Iterable[Any]) -> bool:
 def _portrait(trial: Trial) -> list[str]:
     """Everything in the processors that can be told."""
     return [
-        type(one).__name__ if type(one).__repr__ is object.__repr__ or gc.is_tracked(one) else repr(one)
-        for one in _reachable(trial.strategy.processors, ())
+        type(one).__name__ if gc.is_tracked(one) else repr(one) for one in _reachable(trial.strategy.processors, ())
     ]
 
 

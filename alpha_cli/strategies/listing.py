@@ -208,7 +208,8 @@ def description(name: str) -> Iterator[str]:
     yield ""
     parameters = list(_parameters(factory, config))
     if parameters:
-        yield from table(("parameter", "type", "default", "bounds", "description", "older names", "here"), parameters)
+        header = ("parameter", "type", "default", "bounds", "description", "older names", "here")
+        yield from table(header if path else header[:-1], parameters)
     else:
         yield "It has no parameters."
 
