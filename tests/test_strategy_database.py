@@ -15,7 +15,6 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
@@ -25,7 +24,7 @@ import yaml
 from conftest import DEADLINE, NIFTY, ROOT, environment, run_alpha
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from alpha_cli.cli import COMMANDS, execute
+from alpha_cli.cli import execute
 from alpha_cli.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -962,9 +961,8 @@ def test_sqlite_needs_no_psycopg(sqlite_url: str) -> None:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """`run(0, "list", "--config-db", url)` is stdout and stderr of `alpha strategies db list`, that ends with 0."""
-    stand_in(monkeypatch.setitem)
 
     def run(code: int, *args: str) -> tuple[str, str]:
         assert execute(["strategies", "db", *args]) == code, capsys.readouterr()
@@ -980,30 +978,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 Run = Callable[..., tuple[str, str]]
 
 
-WIRED = "strategies" in COMMANDS
-
-
-def stand_in(setitem: Callable[[Any, str, Any], object]) -> None:
-    """The group `strategies`, as long as alpha has none of its own."""
-    if not WIRED:
-        module = ModuleType("stand_in")
-        module.command = click.Group("strategies", commands=[db])  # type: ignore[attr-defined]
-        setitem(sys.modules, "stand_in", module)
-        setitem(COMMANDS, "strategies", ("stand_in", ""))
-
-
 def process(*args: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     """The same in a process of its own."""
-    if WIRED:
-        return run_alpha(["strategies", "db", *args], env=env)
-    program = (
-        "import operator, sys; sys.path.insert(0, 'tests'); from test_strategy_database import execute, stand_in; "
-        "stand_in(operator.setitem); sys.exit(execute(['strategies', 'db', *sys.argv[1:]]))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program, *args], env=environment(env), capture_output=True, timeout=DEADLINE, cwd=ROOT,
-        check=False,
-    )  # fmt: skip
+    return run_alpha(["strategies", "db", *args], env=env)
 
 
 def write(path: Path, text: str = GOOD) -> Path:
@@ -1106,7 +1083,9 @@ def test_every_command_has_help_with_an_example(run: Run) -> None:
         assert re.search(rf"\n  Example:\n      alpha strategies db {name} [^\n]+\n", out), out
         assert "--config-db URL" in out
         assert all(option.help for option in command.params if isinstance(option, click.Option))
-    assert "  import " in run(0, "--help")[0]
+    listed = run(0, "--help")[0].partition("Commands:")[2]
+    assert "  import " in listed
+    assert "..." not in listed  # each in a line
     done = process()
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"ALPHA_CONFIG_DB" in done.stderr

@@ -57,7 +57,7 @@ MEMORY = 2048  # MiB that the process may allocate, as with run-strategy
 MARKET = 6_000  # ticks of the synthetic market; more for a strategy that needs a long history
 LONG = 10_000  # ticks before the memory is looked at for the first time; then come twice as many
 GROWTH = 64 << 10, 0.1  # bytes and share by which what a strategy holds may grow over these
-CUTS = (0.001, 0.15, 0.501, 0.97)  # of the ticks, after which it is stopped and started again
+CUTS = (0.0002, 0.1531, 0.5003, 0.9717)  # of the ticks, after which it is stopped and started again; not round
 SLOW = 1_000  # µs a tick
 HOSTS = ({"PYTHONHASHSEED": "1", "TZ": "Asia/Kolkata"}, {"PYTHONHASHSEED": "2", "TZ": "America/New_York"})
 _PATIENT = 1 << 60  # failures in a row that open no circuit
@@ -218,13 +218,14 @@ class Subject:
     def prepare(self) -> Any:
         """Look at a processor, and see to it that there are two instruments. Raises `ConfigurationError`."""
         config = self.config
-        if self._path is None:  # nobody said how much history there is to be
+        free = self._path is None or bool(self.parameters)  # nobody said how much history there is to be
+        if free:
             config = config.model_copy(update={"max_history": MOST_HISTORY})
         processor = create_processor(config)
         self.needed = getattr(processor, "min_history", 0)
         self.several = bool(getattr(processor, "multi_instrument", False))
-        if self._path is None:
-            config = config.model_copy(update={"max_history": max(100, self.needed)})
+        if free:
+            config = config.model_copy(update={"max_history": max(self.config.max_history, self.needed)})
         if not self.several:
             tokens = tuple(dict.fromkeys((*config.instruments, *INSTRUMENTS)))[:2]
             config = config.model_copy(update={"instruments": tokens})
@@ -261,8 +262,8 @@ class Subject:
 
     def where(self, frames: Iterable[tuple[str, int]]) -> str:
         """` (mine.py:12)`: the first of these places, file and line, that is in the strategy's own code."""
-        own = {module.__file__ for module in self.modules}
-        return next((f" ({Path(file).name}:{line})" for file, line in frames if file in own), "")
+        own = {Path(module.__file__ or "").absolute() for module in self.modules}
+        return next((f" ({Path(file).name}:{line})" for file, line in frames if Path(file).absolute() in own), "")
 
 
 class Trial:
@@ -494,10 +495,10 @@ def check_purity(subject: Subject) -> str:
 #: Audit events of input and output.
 _HEARD = (
     "open", "socket.", "subprocess.", "os.", "shutil.", "tempfile.", "sqlite3.", "urllib.", "http.", "ftplib.",
-    "smtplib.", "builtins.input", "_thread.start_new_thread", "fcntl.", "mmap.", "pty.", "webbrowser.",
+    "smtplib.", "builtins.input", "fcntl.", "mmap.", "pty.", "webbrowser.",
 )  # fmt: skip
 
-#: module -> its functions that read a clock or make chance, or read and write past Python's audit.
+#: module -> its functions that read a clock or make chance, or that Python's audit does not tell of.
 _FUNCTIONS = {
     "time": (
         "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
@@ -506,6 +507,7 @@ _FUNCTIONS = {
     "os": ("urandom", "getrandom", "read", "write"),
     "uuid": ("uuid1", "uuid4"),
     "random": ("_urandom",),  # behind SystemRandom and secrets
+    "threading": ("_start_new_thread",),
 }  # fmt: skip
 #: Those that read the clock only if they are given nothing.
 _WITHOUT_ARGUMENTS = {"time": ("localtime", "gmtime", "ctime", "asctime")}

@@ -49,7 +49,9 @@ def config_db(command: Command) -> Command:
 @db.command()
 @config_db
 def init(url: str | None) -> None:
-    """Make the table, or add the columns that an older one lacks; rows and other columns stay.
+    """Make the table, or bring an older one up to date.
+
+    Columns that it lacks are added, and named; rows and columns of its own stay as they are.
 
     \b
     Example:
@@ -70,10 +72,10 @@ def init(url: str | None) -> None:
 @click.option("--packaged", is_flag=True, help="Also what run-strategy finds by name; the default without FILE.")
 @config_db
 def import_(paths: tuple[Path, ...], url: str | None, *, packaged: bool) -> None:
-    """Write strategies' YAML files, or folders of them, to the table: all of them or, if one is wrong, none.
+    """Write strategies' YAML files to the table, all or none.
 
-    A row that has the id of a file is replaced. Without FILE it is every strategies/NAME.yaml in
-    $ALPHA_CONFIG_DIR, ./configs and the packaged configs.
+    A folder stands for the files in it. A row that has the id of a file is replaced. Without FILE it is every
+    strategies/NAME.yaml in $ALPHA_CONFIG_DIR, ./configs and the packaged configs.
 
     \b
     Example:
@@ -99,7 +101,9 @@ def import_(paths: tuple[Path, ...], url: str | None, *, packaged: bool) -> None
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @config_db
 def export(ids: tuple[str, ...], folder: Path | None, url: str | None, *, force: bool) -> None:
-    """Print strategies as YAML that can be imported again; without ID all of them.
+    """Print strategies as YAML, or write a file for each.
+
+    It can be imported again. Without ID it is all of them.
 
     \b
     Example:
@@ -140,7 +144,7 @@ def enable(ids: tuple[str, ...], url: str | None) -> None:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @config_db
 def disable(ids: tuple[str, ...], url: str | None) -> None:
-    """Keep strategies in the table, but have run-strategy leave them out.
+    """Have run-strategy leave strategies out; their rows stay.
 
     \b
     Example:
@@ -154,7 +158,9 @@ def disable(ids: tuple[str, ...], url: str | None) -> None:
 @click.argument("changes", metavar="NAME=VALUE...", nargs=-1, required=True)
 @config_db
 def set_(strategy_id: str, changes: tuple[str, ...], url: str | None) -> None:
-    """Change parameters of a strategy and leave its others; VALUE is JSON or a YAML scalar.
+    """Change parameters of a strategy and leave its others.
+
+    VALUE is JSON or a YAML scalar. What the strategy would refuse is not written.
 
     \b
     Example:
@@ -172,7 +178,9 @@ def set_(strategy_id: str, changes: tuple[str, ...], url: str | None) -> None:
 @db.command("list")
 @config_db
 def list_(url: str | None) -> None:
-    """Print a table of the strategies for people; `export` is for programs.
+    """Print the strategies as a table for people.
+
+    For programs there is export.
 
     \b
     Example:

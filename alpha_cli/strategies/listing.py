@@ -220,7 +220,7 @@ def _facts(config: StrategyConfig, path: Path | None, processor: Any) -> Iterato
     fields = getattr(processor, "tick_fields", None)
     facts = {
         "type": strategy_type + (f" (older names: {', '.join(older)})" if older else ""),
-        "package": _package(STRATEGIES, strategy_type, PROCESSORS),
+        "from": _package(STRATEGIES, strategy_type, PROCESSORS),
         "capabilities": ", ".join(_capabilities(processor)) or "unknown",
         "model": "yes" if capability(processor, "load_model") else "no",
         "tick_fields": "all" if fields is None else ", ".join(fields) or "token, time and price only",
@@ -371,7 +371,7 @@ def _shape(factory: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     for given in (parameters, {}):
         try:
             return factory(**given)
-        except Exception:  # noqa: S112  (a parameter is wrong, or one has no default)
+        except (Exception, SystemExit):  # noqa: S112  (a parameter is wrong, or one has no default)
             continue
     if isinstance(factory, type):
         return factory

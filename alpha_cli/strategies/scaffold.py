@@ -105,6 +105,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from alpha_cli import Signal, Tick, pipe, replay
 from alpha_cli.strategy.config import load_file
 from alpha_cli.strategy.factory import create_processor
@@ -114,6 +116,12 @@ RUN = f"run-strategy --config {shlex.quote(str(CONFIG))}"
 OPENING = datetime.fromisoformat("2026-01-05T09:15:00+05:30")  # a Monday
 
 RISE = [100 + 0.05 * step for step in range(80)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of a pipeline that trades is none of a test's business."""
+    monkeypatch.delenv("ALPHA_STATE", raising=False)
 
 
 def ticks(prices: Sequence[float]) -> list[Tick]:
