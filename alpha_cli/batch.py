@@ -98,6 +98,13 @@ class LineDecoder:
             # In the order of the lines, whatever is wrong with them: the first is the one to name.
             return [self.verified(index, line, self.event(index, line)) for index, line in enumerate(lines, first)]
 
+    def again(self, batch: Batch, first: int = 0) -> None:
+        """Decode the lines of `batch` from `first` on once more, after `look`. What was dropped stays so."""
+        assert batch.events is not None
+        for index in range(first, len(batch.lines)):
+            if not isinstance(batch.events[index], _Dropped):
+                batch.events[index] = self.event(index, batch.lines[index])
+
     def event(self, index: int, line: bytes) -> Any:
         """The event on the batch's line `index`, or `BLANK` or `BAD`."""
         try:
@@ -171,7 +178,9 @@ def tick_view(stages: Sequence[Stage]) -> type:
     used: set[str] = set()
     for stage in stages:
         if stage.tick_fields is None:  # all, and without refusing what a newer version may add
-            return msgspec.defstruct("AnyTick", [], bases=(Tick,), tag="tick", gc=False, forbid_unknown_fields=False)
+            return msgspec.defstruct(
+                "AnyTick", [], bases=(Tick,), tag="tick", gc=False, frozen=True, forbid_unknown_fields=False
+            )
         used.update(stage.tick_fields)
     hints = get_type_hints(Tick, vars(wire), include_extras=True)
     fields: list[Any] = [(name, hints[name]) for name in _REQUIRED_OF_TICK]
@@ -180,7 +189,7 @@ def tick_view(stages: Sequence[Stage]) -> type:
         for field in msgspec.structs.fields(Tick)
         if field.name in used and field.name not in _REQUIRED_OF_TICK
     ]
-    return msgspec.defstruct("TickView", fields, tag="tick", gc=False)
+    return msgspec.defstruct("TickView", fields, tag="tick", gc=False, frozen=True)
 
 
 def _skipped(tag: str) -> type:

@@ -62,6 +62,7 @@ class Chain:
         self._begun = False
         self._closed = False
         self.session_open = False
+        self.settled = True  # whether all that was read has been written; the loop sees to it
         self.failure: BadData | None = None  # why to stop after what was handled so far
         self.code = 0
         self.lines_out = 0
@@ -70,8 +71,8 @@ class Chain:
                 self._returning.extend((place, event) for event in stage.opening())
             self._return([])
 
-    def arrived(self) -> bytes:
-        """What comes of events from beside the stream; none enter it before its first line."""
+    def arrived(self, batch: Batch) -> bytes:
+        """What comes of events from beside the stream, before `batch`; none enter it before its first line."""
         if not self._arrivals or not self._begun:
             return b""
         events: list[Any] = []
@@ -81,7 +82,8 @@ class Chain:
         if not events:
             return b""
         self._return(events)
-        self._look_again()
+        if self._look_again() and self._decoder is not None and batch.events is not None:
+            self._decoder.again(batch)
         self.lines_out += len(events)
         return _lines(events)
 
@@ -89,7 +91,7 @@ class Chain:
         """What leaves the chain after `batch`; up to the first bad line, if that is to stop us."""
         self._begun = self._begun or bool(batch.lines)
         if self._ahead is not None:
-            self._ahead(batch)
+            self._ahead(self._readable(batch))
         out = _Splice(batch, forward=self._forward)
         absorbed = blank = 0
         for index, event, added in self._noteworthy(batch):
@@ -132,6 +134,17 @@ class Chain:
         self.lines_out += len(events)
         return _lines(events)
 
+    def _readable(self, batch: Batch) -> Batch:
+        """`batch` with nothing in the place of bad lines, and nothing after the one that is to stop us."""
+        if batch.events is None or not any(event is BAD for event in batch.events):
+            return batch
+        first_bad = next(index for index, event in enumerate(batch.events) if event is BAD)
+        end = first_bad if self._decoder is not None and self._decoder.failed else len(batch.lines)
+        lines = [
+            b"" if event is BAD else line for line, event in zip(batch.lines[:end], batch.events[:end], strict=True)
+        ]
+        return Batch(b"".join(line + b"\n" for line in lines), lines, batch.events)
+
     # --- which lines need attention ----------------------------------------------------------
 
     def _noteworthy(self, batch: Batch) -> Iterator[tuple[int, Any, Iterable[Event] | None]]:
@@ -149,7 +162,7 @@ class Chain:
                 yield index, self._verified(batch, index, event), None
                 if type(event) is Control and self._look_again():
                     assert self._decoder is not None
-                    batch.events[index + 1 :] = self._decoder.events(batch.lines[index + 1 :], index + 1)
+                    self._decoder.again(batch, index + 1)
                     tick_type = self._tick_type
 
     def _look_again(self) -> bool:
@@ -206,8 +219,6 @@ class Chain:
         """What comes out before and after the line of `event`, once markets and session know of it."""
         if isinstance(event, self._tick_types):
             self._closed = False
-            for market in self._markets:
-                market.put(event)
         else:
             self._track_session(event)
             if self.failure is not None or not self._price_is_readable(event):
@@ -248,10 +259,13 @@ class Chain:
             out.append(event)
             return
         stage = self._stages[place]
+        is_tick = isinstance(event, self._tick_types)
+        if is_tick and stage.market is not None:  # not before: to what leads a tick, that tick is not known
+            stage.market.put(event)
         if type(event) is Eof:
             for last in stage.close():
                 self._push_new(place, last, out)
-        self._hand_on(place, event, stage.step_for(event, is_tick=isinstance(event, self._tick_types))(event), out)
+        self._hand_on(place, event, stage.step_for(event, is_tick=is_tick)(event), out)
 
     def _hand_on(self, place: int, event: Any, added: Iterable[Event], out: list[Any]) -> None:
         """Give the stages after `place` what it lets pass and what it added, in the order of its choice."""

@@ -17,9 +17,10 @@ from types import FrameType
 class LeaveNow(BaseException):
     """Draining took too long, or a person insisted: leave without another line."""
 
-    def __init__(self, code: int, why: str) -> None:
+    def __init__(self, code: int, why: str, *, late: bool = False) -> None:
         super().__init__(why)
         self.code = code
+        self.late = late
 
 
 class Shutdown:
@@ -72,4 +73,6 @@ class Shutdown:
     def _too_late(self, number: int, _: FrameType | None) -> None:
         del number
         code = 128 + (self.requested or signal.SIGTERM)
-        raise LeaveNow(code, f"input did not end within {self._drain:g} s; the rest of it was not read (--drain)")
+        raise LeaveNow(
+            code, f"input did not end within {self._drain:g} s; the rest of it was not read (--drain)", late=True
+        )

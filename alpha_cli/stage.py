@@ -195,6 +195,8 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
         code = _pump(arriving, chain, stages, bad, pipe)
     except LeaveNow as leave:
         _say(source, stages, str(leave))
+        if leave.late and chain.settled:  # all that came was handled and said: no reason to forget it
+            _finished(stages)
         return leave.code
     except ReaderGone as gone:
         return gone.exit_code
@@ -234,14 +236,16 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
     """Move every batch through the chain; the exit code of a run that came to its end."""
     try:
         for batch in arriving:
-            data = chain.arrived() + chain.process(batch)
+            chain.settled = False
+            data = chain.arrived(batch) + chain.process(batch)
             _commit(stages)
             out.write(data)
+            chain.settled = True
             if problem := bad.failure or chain.failure:
                 raise problem
+        chain.settled = False
         data = chain.finish()
-        for stage in stages:
-            stage.finished()
+        _finished(stages)
         _commit(stages)
         out.write(data)
         if bad.failure is not None:  # a kept tick that only the end asked for
@@ -262,6 +266,11 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
     for name, verdict in verdicts:
         tell(f"alpha {name}: {printable(str(verdict), 500)}")
     return max([chain.code, *(verdict.exit_code for _, verdict in verdicts)])
+
+
+def _finished(stages: Sequence[Stage]) -> None:
+    for stage in stages:
+        stage.finished()
 
 
 def _commit(stages: Sequence[Stage]) -> None:

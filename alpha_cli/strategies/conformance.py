@@ -42,6 +42,7 @@ from alpha_cli.strategies.listing import INSTRUMENTS, target
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.capabilities import CAPABILITIES, adapted, capability
 from alpha_cli.strategy.config import StrategyConfig
+from alpha_cli.strategy.context import Context
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Disabled, Executor, Strategy
 from alpha_cli.strategy.factory import STRATEGIES, create_processor, told
@@ -148,7 +149,11 @@ def _end_of(process: subprocess.Popen[bytes], timeout: float) -> str:
     except subprocess.TimeoutExpired:
         return f"it took longer than {timeout:g} s (--timeout)"
     assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace").strip().splitlines()
+    return _ended(code, process.stderr.read())
+
+
+def _ended(code: int, errors: bytes) -> str:
+    said = errors.decode(errors="replace").strip().splitlines()
     ended = f"of signal {-code}" if code < 0 else f"with code {code}"
     return f"its process ended {ended}" + (f": {said[-1]}" if said else "")
 
@@ -162,7 +167,8 @@ def serve(job: str, name: str, parameters: dict[str, Any], timeout: float) -> No
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):  # what a strategy prints is not for us
         os.dup2(nowhere, fd)
-    signals_of_os.signal(signals_of_os.SIGINT, signals_of_os.SIG_DFL)
+    for number in (signals_of_os.SIGINT, signals_of_os.SIGALRM):
+        signals_of_os.signal(number, signals_of_os.SIG_DFL)
     limit_memory(MEMORY)
     try:
         subject = Subject(name, parameters, timeout)
@@ -391,8 +397,8 @@ def check_model(subject: Subject) -> str:
 def check_answers(subject: Subject) -> str:
     """It answers a `SignalResult` or None and never raises, also where the market is strange."""
     answers = Answers(subject)
-    for answers.series, ticks in _series(subject):
-        answers.count = 0
+    for series, ticks in _series(subject):
+        answers.begin(series)
         trial = subject.trial(watch=answers.watch)
         trial.run(subject.seen(ticks))
         answers.signals += trial.strategy.signals
@@ -406,7 +412,7 @@ def check_answers(subject: Subject) -> str:
             if shutdown is not None:
                 answers.attempt("shutdown", adapted(shutdown, 0, None))
     if answers.faults:
-        raise Verdict(FAIL, f"{answers.faults[0]}; {len(answers.faults)} such in all")
+        raise Verdict(FAIL, f"{answers.faults[0]}; {len(answers.faults):,} such in all")
     refused = f", {answers.refused:,} refused by its validator" if answers.refused else ""
     said = f"{answers.total:,} calls, {answers.signals:,} signals{refused}"
     if not answers.signals:
@@ -419,19 +425,24 @@ class Answers:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self.series = ""
-        self.count = self.total = self.signals = self.refused = 0
+        self._series = ""
+        self._count = 0  # calls on it
+        self.total = self.signals = self.refused = 0
         self.faults: list[str] = []
+
+    def begin(self, series: str) -> None:
+        """What comes now is the series of that name."""
+        self._series, self._count = series, 0
 
     def watch(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """`method`, looked at."""
 
         def watched(*given: Any) -> Any:
-            self.count += 1
+            self._count += 1
             self.total += 1
-            answer = self.attempt(f"call {self.count:,}", method, *given)
+            answer = self.attempt(f"call {self._count:,}", method, *given)
             if answer is not None and not isinstance(answer, SignalResult):
-                self._fault(f"answers {type(answer).__name__}, not SignalResult or None, in call {self.count:,}")
+                self._fault(f"answers {type(answer).__name__}, not SignalResult or None, in call {self._count:,}")
             return answer
 
         return watched
@@ -445,7 +456,7 @@ class Answers:
             return None
 
     def _fault(self, text: str) -> None:
-        self.faults.append(f"on {self.series}: {text}")
+        self.faults.append(f"on {self._series}: {text}")
 
 
 def _frames_of(error: BaseException) -> list[tuple[str, int]]:
@@ -660,9 +671,10 @@ def check_determinism(subject: Subject) -> str:
     ):
         outputs = []
         for process in (one, other):
-            outputs.append(process.communicate()[0].splitlines())  # it ends by itself, if need be by its alarm
+            output, errors = process.communicate()  # it ends by itself, if need be by its alarm
+            outputs.append(output.splitlines())
             if process.returncode:
-                raise Verdict(FAIL, f"in a process of its own: {_end_of(process, subject.timeout)}")
+                raise Verdict(FAIL, f"another process: {_ended(process.returncode, errors)}")
     _compare(first, outputs[0], "another process")
     _compare(outputs[0], outputs[1], "a process with another hash seed and time zone")
     return f"{len(first):,} signals, the same in 3 processes with different hash seeds and time zones"
@@ -713,7 +725,7 @@ def _reachable(roots: Iterable[Any], modules: Iterable[ModuleType]) -> Iterator[
         if not gc.is_tracked(one) and not isinstance(one, (tuple, dict)):
             yield one  # it holds no others
             continue
-        if id(one) in seen or isinstance(one, ModuleType):
+        if id(one) in seen or isinstance(one, ModuleType | Context):  # a context is the runner's, however it is kept
             continue
         seen.add(id(one))
         if isinstance(one, type):
@@ -741,7 +753,9 @@ def check_state(subject: Subject) -> str:
     whole = subject.trial().run(ticks)
     try:
         for cut in CUTS:
-            _compare(whole, _cut(subject, ticks, ceil(cut * len(ticks))), "a restart")
+            stayed, restarted = _cut(subject, ticks, ceil(cut * len(ticks)))
+            _compare(whole, restarted, "a restart")
+            _compare(whole, stayed, "going on after snapshot()")  # as with --workers, where it is taken now and then
     except Verdict as verdict:
         if takes:
             raise
@@ -753,8 +767,8 @@ def check_state(subject: Subject) -> str:
     return "no snapshot(), and none needed: the history says it all"
 
 
-def _cut(subject: Subject, ticks: Sequence[Any], cut: int) -> list[bytes]:
-    """The signals on `ticks` of a strategy that is stopped after `cut` of them, and of one that goes on from there."""
+def _cut(subject: Subject, ticks: Sequence[Any], cut: int) -> tuple[list[bytes], list[bytes]]:
+    """The signals of a strategy of which a snapshot is taken after `cut` ticks; and of one that goes on from that."""
     first, second = subject.trial(), subject.trial()
     lines = first.run(ticks[:cut])
     said = len(first.said)
@@ -763,12 +777,12 @@ def _cut(subject: Subject, ticks: Sequence[Any], cut: int) -> list[bytes]:
     trouble = [*first.said[said:], *second.said]
     if trouble:
         raise Verdict(FAIL, f"at a restart after {cut:,} ticks: {trouble[0]}")
-    return lines + second.run(ticks[cut:])
+    return lines + first.run(ticks[cut:]), lines + second.run(ticks[cut:])
 
 
 def _remembers(subject: Subject, ticks: Iterable[Any]) -> bool:
     """Whether anything in its processors changes from tick to tick."""
-    trial = subject.trial(fills=False)
+    trial = subject.trial()
     before = _portrait(trial)
     trial.run(ticks)
     return before != _portrait(trial)

@@ -275,7 +275,7 @@ def _yaml(config: StrategyConfig) -> str:
     """A document that `load_file` reads as an equal configuration."""
     import yaml
 
-    from alpha_cli.strategy.config import is_file
+    from alpha_cli.strategy.config import file_of
 
     class Dumper(yaml.SafeDumper):
         def represent_str(self, data: str) -> yaml.ScalarNode:  # unless quoted, \x85 comes back as \n
@@ -284,7 +284,7 @@ def _yaml(config: StrategyConfig) -> str:
     Dumper.add_representer(str, Dumper.represent_str)
     values = config.model_dump(mode="json", exclude_unset=True)  # what is null in the table stays the default
     for key in ("strategy_type", "validator_type"):
-        if is_file(values.get(key, "")):  # taken relative to the folder of the YAML, if it were relative
+        if file_of(values.get(key, "")):  # taken relative to the folder of the YAML, if it were relative
             values[key] = str(Path(values[key]).absolute())
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 

@@ -16,7 +16,7 @@ from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import AlphaError, ConfigurationError, printable
 from alpha_cli.settings import config_names, find_config
 from alpha_cli.strategy.capabilities import CAPABILITIES, capability
-from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, is_file, load_file
+from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of, load_file
 from alpha_cli.strategy.factory import (
     PROCESSORS,
     STRATEGIES,
@@ -167,7 +167,8 @@ def target(name: str) -> Target:
     """
     if name.endswith((".yaml", ".yml")):
         return Target(load_file(Path(name)), Path(name))
-    if not is_file(name):
+    file = file_of(name)
+    if file is None:
         configured = config_names("strategies")
         if name in configured:
             path = find_config(f"strategies/{name}.yaml")
@@ -179,14 +180,15 @@ def target(name: str) -> Target:
                 raise ConfigurationError(
                     f"no strategy {printable(repr(name))}{did_you_mean(name, known)} (or a file: ./mine.py)"
                 )
-    elif not (path := Path(name.partition(":")[0])).is_file():
-        raise ConfigurationError(f"{path}: no such file")
+    elif not Path(file[0]).is_file():
+        raise ConfigurationError(f"{file[0]}: no such file")
     return Target(StrategyConfig(id=_id_of(name), strategy_type=name, instruments=INSTRUMENTS), None)
 
 
 def _id_of(strategy_type: str) -> str:
     """An id for a strategy of a type that may be a path."""
-    stem = Path(strategy_type.partition(":")[0]).stem
+    file = file_of(strategy_type)
+    stem = Path(strategy_type.partition(":")[0] if file is None else file[0]).stem
     allowed = "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "_" for char in stem)
     return allowed.lstrip("-_")[:64] or "strategy"
 
@@ -389,8 +391,9 @@ def _package(registry: Registry, name: str, own: Mapping[str, str]) -> str:
     """The package that the type comes with; of a file or dotted path, where it is."""
     if name in own:
         return "alpha"
-    if ":" in name or is_file(name):
-        return name.partition(":")[0]
+    file = file_of(name)
+    if file is not None or ":" in name:
+        return file[0] if file is not None else name.partition(":")[0]
     from importlib.metadata import entry_points
 
     points = sorted(entry_points(group=registry.group, name=name), key=lambda point: point.value)

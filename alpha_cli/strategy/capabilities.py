@@ -8,10 +8,14 @@ are all right.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
+from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import ConfigurationError
+from alpha_cli.events import Tick
 
 #: method -> what it is for, in the order of a processor's life.
 CAPABILITIES: dict[str, str] = {
@@ -28,10 +32,33 @@ CAPABILITIES: dict[str, str] = {
 }
 
 
+def declared(processor: object, name: str, default: Any = None) -> Any:
+    """What `processor` says under `name`. Raises `ConfigurationError` if saying it fails."""
+    try:
+        return getattr(processor, name, default)
+    except Exception as error:
+        raise ConfigurationError(f"{type(processor).__name__}.{name}: {type(error).__name__}: {error}") from None
+
+
 def capability(processor: object, name: str) -> Callable[..., Any] | None:
-    """The method called `name`, or None if `processor` has none."""
-    method = getattr(processor, name, None)
+    """The method called `name`, or None if `processor` has none. Raises `ConfigurationError`."""
+    method = declared(processor, name)
     return method if callable(method) else None
+
+
+def tick_fields_of(processor: object) -> frozenset[str] | None:
+    """The fields of a tick that `processor` says it uses; None: all. Raises `ConfigurationError`."""
+    fields = declared(processor, "tick_fields")
+    if fields is None:
+        return None
+    names = [field.name for field in msgspec.structs.fields(Tick)]
+    if isinstance(fields, str) or not isinstance(fields, Iterable):
+        raise ConfigurationError(f"tick_fields = {fields!r} is not a tuple of names, as ('ohlc', 'volume_traded')")
+    given = list(fields)
+    for name in given:
+        if name not in names:
+            raise ConfigurationError(f"tick_fields: a tick has no {name!r}{did_you_mean(str(name), names)}")
+    return frozenset(given)
 
 
 def adapted(method: Callable[..., Any], offered: int, context: object) -> Callable[..., Any]:
@@ -43,20 +70,24 @@ def adapted(method: Callable[..., Any], offered: int, context: object) -> Callab
         parameters = list(inspect.signature(method).parameters.values())
     except (TypeError, ValueError):  # written in C: it must take what is offered
         return method
-    named = any(one.name == "context" for one in parameters)
-    places = [one for one in parameters if one.kind in _POSITIONAL and one.name != "context"]
-    rest = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
+    places = [one for one in parameters if one.kind in _POSITIONAL]
+    names = [one.name for one in places]
+    at = names.index("context") if "context" in names else None
+    if at is not None:
+        del places[at]
     if sum(one.default is inspect.Parameter.empty for one in places) > offered:
         raise ConfigurationError(
             f"{getattr(method, '__name__', 'a method')}{inspect.signature(method)} asks for more than it is given; see "
             "alpha strategies new"
         )
+    rest = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
     taken = offered if rest else min(len(places), offered)
-    if taken == offered:
-        return (lambda *given: method(*given, context=context)) if named else method
-    if named:
+    if at is not None:
+        before = min(at, taken)
+        return lambda *given: method(*given[:before], context, *given[before:taken])
+    if any(one.name == "context" and one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters):
         return lambda *given: method(*given[:taken], context=context)
-    return lambda *given: method(*given[:taken])
+    return method if taken == offered else lambda *given: method(*given[:taken])
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +137,8 @@ def command(
     reads_stdin(ctx)
     from alpha_cli.strategy.selection import Selection
 
-    return build(Selection(names, files, every, database, fallback), options, **rest)
+    with redirect_stdout(sys.stderr):  # what strategies print while they are made is no data
+        return build(Selection(names, files, every, database, fallback), options, **rest)
 
 
 def build(
@@ -192,7 +195,8 @@ def build(
             release.append(store.close)
             kept = store.load()
             if kept is not None:
-                host.restore(kept)
+                with store.errors():
+                    host.restore(kept)
         beside = Beside(host, fills, _report)
         release.append(beside.close)
     except BaseException:
@@ -205,9 +209,9 @@ def build(
         host.start()
 
     def finished() -> None:
-        host.finish()
-        if store is not None:
+        if store is not None:  # before they are shut down
             store.save(host.snapshot())
+        host.finish()
         observer.look(ended=True)
 
     return Stage(

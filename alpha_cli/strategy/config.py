@@ -71,13 +71,19 @@ class StrategyConfig(Strict):
 
     def fingerprint(self) -> str:
         """Changes with whatever a processor is made from, so that state is not given to another one."""
-        made_from = [self.strategy_type, sorted(self.parameters.items()), _content(self.strategy_type)]
+        file = file_of(self.strategy_type)
+        # A file is what it says, whatever the way to it.
+        made_from: list[object] = [self.strategy_type] if file is None else [file[1], _content(file[0])]
+        made_from.append(sorted(self.parameters.items()))
         return blake2b(repr(made_from).encode(), digest_size=12).hexdigest()
 
 
-def is_file(target: str) -> bool:
-    """Whether a type names a factory in a file, as in `./mine.py:create_processor`, and not a registered one."""
-    return target.partition(":")[0].endswith(".py")
+def file_of(target: str) -> tuple[str, str] | None:
+    """Path and factory of a type that is a file, as in `./mine.py:create_processor`; None if it is not one."""
+    path, _, factory = target.rpartition(":")
+    if path.endswith(".py"):
+        return path, factory
+    return (target, "") if target.endswith(".py") else None
 
 
 def load_by_name(name: str) -> StrategyConfig:
@@ -93,7 +99,7 @@ def load_file(path: Path) -> StrategyConfig:
     A type that is a file is taken relative to the folder of `path`.
     """
     config = validate(read_yaml(path), StrategyConfig, str(path))
-    changes = {key: str(path.parent / getattr(config, key)) for key in _TYPES if is_file(getattr(config, key))}
+    changes = {key: str(path.parent / getattr(config, key)) for key in _TYPES if file_of(getattr(config, key))}
     return config.model_copy(update=changes) if changes else config
 
 
@@ -110,11 +116,9 @@ def unique(configs: list[StrategyConfig]) -> list[StrategyConfig]:
     return configs
 
 
-def _content(strategy_type: str) -> bytes:
-    """What the file of a strategy of one's own says now; a registered type changes with its package only."""
-    if not is_file(strategy_type):
-        return b""
+def _content(path: str) -> bytes:
+    """What the file of a strategy of one's own says now."""
     try:
-        return Path(strategy_type.partition(":")[0]).read_bytes()
+        return Path(path).read_bytes()
     except OSError:  # the factory will say what is wrong with it
         return b""

@@ -19,7 +19,6 @@ from alpha_cli.calendar import AllHours, SessionHours
 from alpha_cli.errors import worth_telling
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
 from alpha_cli.shutdown import LeaveNow
-from alpha_cli.strategy.capabilities import adapted, capability
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.executor import (
     Aside,
@@ -33,7 +32,7 @@ from alpha_cli.strategy.executor import (
     tick_cause,
 )  # fmt: skip
 from alpha_cli.strategy.factory import told
-from alpha_cli.strategy.lane import NEVER, Call, Lane, aside, in_order
+from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, aside, in_order
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.timing import EVERY
 from alpha_cli.strategy.watchdog import Overtime
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
+_RESERVE = 8 << 20
 _TIMED = EVERY // 2
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -78,10 +78,13 @@ class StrategyRunner:
         #: What is raised inside a call and yet is no failure of the strategy's.
         self.passing: tuple[type[BaseException], ...] = (LeaveNow, KeyboardInterrupt)
         self._detail = detail
+        self.turns = 0  # events other than ticks that strategies were asked about
+        #: Let go of when memory runs out: without any even that cannot be dealt with.
+        self.reserve: bytearray | None = bytearray(_RESERVE)
         self._hours: SessionHours = AllHours() if all_hours else SessionHours()
         self._failures = failures
         self._cool_down = cool_down
-        self._arrived: deque[Any] = deque()  # from beside the stream, until its time has come
+        self.arrived: deque[Any] = deque()  # from beside the stream, until its time has come
         self._due: datetime | None = None  # the first moment at which more than a tick is to be looked at
 
     # --- who runs ----------------------------------------------------------------------------
@@ -91,16 +94,16 @@ class StrategyRunner:
         try:
             strategy.load_model()
         except Disabled as why:
-            self.disable(strategy, str(why))
+            self.disable(strategy.id, str(why))
             return
         self.disabled.pop(strategy.id, None)
         self.strategies[strategy.id] = strategy
         self.follow(strategy)
 
-    def disable(self, strategy: Strategy, why: str) -> None:
+    def disable(self, name: str, why: str) -> None:
         """Do without a strategy that cannot run."""
-        self.disabled[strategy.id] = why
-        self.report(f"{strategy.id} is disabled: {why} (other strategies go on)")
+        self.disabled[name] = why
+        self.report(f"{name} is disabled: {why} (other strategies go on)")
 
     def follow(self, strategy: Strategy) -> None:
         """Put the executors of `strategy` where the ticks come by, with the history there is."""
@@ -115,7 +118,9 @@ class StrategyRunner:
             lane.add(executor)
             try:
                 executor.warmup()
-            except (Exception, SystemExit) as error:
+            except self.passing:
+                raise
+            except BaseException as error:
                 self.report(f"{strategy.id}: its warmup failed: {told(error)} (it runs all the same)")
 
     def unfollow(self, strategy: Strategy) -> None:
@@ -139,7 +144,7 @@ class StrategyRunner:
         strategy.reconfigure(config, brokers)
         for token, executor in strategy.executors.items():
             if token in before.executors:
-                executor.bar_histories = before.executors[token].bar_histories
+                executor.take_over(before.executors[token])
         self.follow(strategy)  # while its former self is there, whose history it takes over
         self.unfollow(before)
         self.shut_down(before)
@@ -147,11 +152,13 @@ class StrategyRunner:
     def shut_down(self, strategy: Strategy) -> None:
         """Tell the processors of `strategy` that there are no more ticks, if they want to know."""
         for processor in strategy.processors:
-            method = capability(processor, "shutdown")
-            if method is not None:
+            shutdown = strategy.method(processor, "shutdown", 0)
+            if shutdown is not None:
                 try:
-                    adapted(method, 0, None)()
-                except (Exception, SystemExit) as error:
+                    shutdown()
+                except self.passing:
+                    raise
+                except BaseException as error:
                     self.report(f"{strategy.id}: its shutdown failed: {told(error)}")
 
     @property
@@ -170,7 +177,7 @@ class StrategyRunner:
 
     # --- the steps ---------------------------------------------------------------------------
 
-    def on_tick(self, tick: Tick) -> Iterable[Event]:
+    def on_tick(self, tick: Tick) -> Iterable[Event]:  # noqa: PLR0912  (the hot loop: parts would cost calls)
         """The signals that `tick` causes, strategy by strategy."""
         time = tick.timestamp
         due: list[Call] | None = None
@@ -196,15 +203,20 @@ class StrategyRunner:
         if lane.bars or due:
             calls = self._with_bars(lane, tick, calls, due or [])
         added: Iterable[Event] = ()
+        stopped: Strategy | None = None  # at this very tick
         for executor, process, history, remember, forget, most in calls:
             try:
-                result = process(tick, history)
-                if result is not None:
-                    added = [*added, *self._answered(executor, lane, tick, result)]
+                if stopped is None or executor.strategy is not stopped:
+                    result = process(tick, history)
+                    if result is not None:
+                        added = [*added, *self._answered(executor, lane, tick, result)]
             except self.passing:
                 raise
             except BaseException as error:  # whatever a strategy raises is its own affair
-                added = [*added, *self._failed(executor, process, tick.timestamp, error)]
+                self.reserve = None
+                controls = self._failed(executor, tick.timestamp, error, aside=history is NOTHING)
+                if controls:
+                    added, stopped = [*added, *controls], executor.strategy
             remember(tick)
             if len(history) > most:
                 forget(0)
@@ -241,7 +253,7 @@ class StrategyRunner:
         """Something from beside the stream: it counts before the first tick that is later than it."""
         if not isinstance(event, Fill | Order | OrderUpdate | Statement):
             return
-        self._arrived.append(event)
+        self.arrived.append(event)
         self._note_due()
 
     def finish(self) -> None:
@@ -287,7 +299,7 @@ class StrategyRunner:
         newest = max(times, default=NEVER)
         return None if newest == NEVER else newest
 
-    def _failed(self, executor: Executor, process: Any, now: datetime, error: BaseException) -> list[Event]:
+    def _failed(self, executor: Executor, now: datetime, error: BaseException, *, aside: bool) -> list[Event]:
         """Count a failure; the line that pauses the strategy, if it was one too many."""
         strategy = executor.strategy
         if isinstance(error, Rejected):
@@ -302,43 +314,52 @@ class StrategyRunner:
             return [self._out_of_memory(strategy, now)]
         if strategy.stopped is not None:  # the trial failed
             if strategy.stopped.until is not None:
-                strategy.stopped = strategy.stopped._replace(until=now + self._cool_down)
+                strategy.stopped = strategy.stopped._replace(until=_later(now, self._cool_down))
                 self.rearrange(strategy)
             return []
-        if max(self._streak(executor, process), strategy.streak) < self._failures:
+        if self._streak(executor, aside=aside) < self._failures:
             return []
         reason = (
             f"circuit open after {self._failures} failures in a row, the last {type(error).__name__}; "
             f"tried again after {self._cool_down.total_seconds():g} s"
         )
-        return [self.stop(strategy, Cause("circuit", reason, now + self._cool_down), now)]
+        return [self.stop(strategy, Cause("circuit", reason, _later(now, self._cool_down)), now)]
 
-    def _streak(self, executor: Executor, process: Any) -> int:
-        """How often `executor` failed in a row, this time included. Calls that went well are not counted anywhere:
-        that there were some shows in the lane's count of ticks."""
+    def _streak(self, executor: Executor, *, aside: bool) -> int:
+        """How often in a row `executor`, or its strategy on all instruments, failed, this time included.
+
+        Calls that go well are not counted anywhere: that there were some shows in the number of ticks.
+        """
         strategy = executor.strategy
-        if executor.lane is None or process.__name__ == "ask":  # of bars and fills there are few
+        if aside or executor.lane is None:  # of bars and fills there are few
             executor.streak_aside += 1
             return executor.streak_aside
-        at = executor.lane.ticks
+        at, calls = executor.lane.ticks, strategy.calls
         if at > executor.failed_at + 1:
-            executor.streak = strategy.streak = 0
-        executor.failed_at = at
+            executor.streak = 0
+        if calls > strategy.failed_at + 1:
+            strategy.streak = 0
+        executor.failed_at, strategy.failed_at = at, calls
         executor.streak += 1
         strategy.streak += 1
-        return executor.streak
+        return max(executor.streak, strategy.streak)
 
     def _out_of_memory(self, strategy: Strategy, now: datetime) -> Control:
         """Pause the strategy and let go of all that its processors hold."""
+        self.forget(strategy)
+        return self.stop(strategy, Cause("memory", "it used up the memory (--memory); what it remembered is gone"), now)
+
+    def forget(self, strategy: Strategy) -> None:
+        """Let go of all that the processors of `strategy` hold."""
         with suppress(Exception):
             self.reconfigure(strategy, strategy.config, strategy.brokers)
-        return self.stop(strategy, Cause("memory", "it used up the memory (--memory); what it remembered is gone"), now)
+        self.reserve = bytearray(_RESERVE)
 
     def _tell(self, executor: Executor, now: datetime, error: BaseException) -> None:
         strategy = executor.strategy
         strategy.told += 1
         if worth_telling(strategy.told):
-            what = f"rejected: {error}" if isinstance(error, Rejected) else told(error)
+            what = f"rejected: {error}" if isinstance(error, Rejected) else strategy.guard(strategy, told)(error)
             self.report(
                 f"{strategy.id} on {executor.token} at {now.isoformat()}: {what} "
                 f"(failure {strategy.told}; other strategies go on)"
@@ -349,7 +370,9 @@ class StrategyRunner:
     def _answered(self, executor: Executor, lane: Lane | None, tick: Any, result: Any) -> list[Event]:
         """What an answer leads to. Raises `Rejected`, and what an answer that is no answer raises."""
         if type(result) is Aside:
-            return self._said(executor.answered(result.result, result.event, result.timestamp, result.cause))
+            said = self._said(executor.answered(result.result, result.event, result.timestamp, result.cause))
+            executor.streak_aside = 0
+            return said
         recovered = type(result) is Recovered
         if recovered:
             result = result.result
@@ -375,15 +398,22 @@ class StrategyRunner:
     def _asked(self, calls: Iterable[Call], event: Any) -> list[Event]:
         """What comes of calls that have nothing to do with the tick at hand."""
         added: list[Event] = []
-        for executor, ask, history, *_ in calls:
+        stopped: Strategy | None = None
+        self.turns += 1
+        for executor, process, history, *_ in calls:
+            if executor.strategy is stopped:
+                continue
             try:
-                result = ask(event, history)
+                result = process(event, history)
                 if result is not None:
                     added += self._answered(executor, None, event, result)
             except self.passing:
                 raise
             except BaseException as error:
-                added += self._failed(executor, ask, _time_of(event), error)
+                self.reserve = None
+                controls = self._failed(executor, _time_of(event), error, aside=True)
+                if controls:
+                    added, stopped = [*added, *controls], executor.strategy
         return added
 
     # --- bars, and what arrives beside the stream ---------------------------------------------
@@ -400,8 +430,8 @@ class StrategyRunner:
     def _fallen_due(self, time: datetime) -> list[Call]:
         """What the time of the stream brings about: fills that arrived, bars that end."""
         calls: list[Call] = []
-        while self._arrived and _arrived_at(self._arrived[0]) < time:
-            event = self._arrived.popleft()
+        while self.arrived and _arrived_at(self.arrived[0]) < time:
+            event = self.arrived.popleft()
             if isinstance(event, Fill):
                 calls += self._entered(event)
             elif isinstance(event, Order):
@@ -456,10 +486,17 @@ class StrategyRunner:
         return self.bars
 
     def _note_due(self) -> None:
-        dues = [_arrived_at(self._arrived[0]) + _MICROSECOND] if self._arrived else []
+        dues = [_arrived_at(self.arrived[0]) + _MICROSECOND] if self.arrived else []
         if self.bars is not None and self.bars.due.year < MAXYEAR:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)
+
+
+def _later(now: datetime, by: timedelta) -> datetime:
+    try:
+        return now + by
+    except OverflowError:  # at the end of what a date can be
+        return datetime.max.replace(tzinfo=now.tzinfo)
 
 
 def _arrived_at(event: Any) -> datetime:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,8 @@ import msgspec
 from alpha_cli.errors import AlphaError, ConfigurationError
 from alpha_cli.events import Bar, Fill, Signal, Tick, as_received
 from alpha_cli.ids import derive_id, microseconds
-from alpha_cli.strategy.capabilities import adapted, capability
+from alpha_cli.shutdown import LeaveNow
+from alpha_cli.strategy.capabilities import adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.context import Context
 from alpha_cli.strategy.factory import create_processor, create_validator, told
@@ -78,12 +80,14 @@ class Strategy:
         self.place = place
         self.stopped: Cause | None = None
         self.streak = 0
+        self.failed_at = 0  # its calls so far when it failed last
         self.signals = self.held = self.rejected = self.errors = 0
         self.by_broker: Counter[str] = Counter()
         self.last_signal: datetime | None = None
         self.timing = Timing()
         self.told = 0  # failures, for rate-limiting what is said of them
         self.has_model = False
+        self.is_mute = False  # asking for its snapshot does not come to an end
         # As it was read, whatever was set in the stream since.
         self.origin = config
         self.origin_fingerprint = config.fingerprint()
@@ -106,7 +110,7 @@ class Strategy:
     @property
     def tick_fields(self) -> frozenset[str] | None:
         """The fields of a tick that it uses besides token, time and price; None: all of them."""
-        fields = [getattr(executor.processor, "tick_fields", None) for executor in self.executors.values()]
+        fields = [tick_fields_of(processor) for processor in self.processors]
         if any(one is None for one in fields):
             return None
         return frozenset(name for one in fields for name in one or ())
@@ -118,12 +122,12 @@ class Strategy:
 
     def build(self) -> None:
         """Make its processors, one for each instrument or one for all. Raises `ConfigurationError`."""
-        shared = self._create(self.config)
-        several = bool(getattr(shared, "multi_instrument", False))
+        shared = self._create(self.config.model_copy(deep=True))
+        several = bool(declared(shared, "multi_instrument"))
         tokens = list(dict.fromkeys(self.config.instruments))
         executors: dict[int, Executor] = {}
         for token in tokens:
-            processor = shared if several or token == tokens[0] else self._create(self.config)
+            processor = shared if several or token == tokens[0] else self._create(self.config.model_copy(deep=True))
             context = Context(
                 self.config, self.brokers, self._portfolio, None if several else token, all_hours=self._all_hours
             )
@@ -152,15 +156,19 @@ class Strategy:
         """Load its model, once for all instruments. Raises `Disabled`."""
         loaded: StrategyProcessor | None = None
         for processor in self.processors:
-            load = capability(processor, "load_model")
+            load = self.method(processor, "load_model", 0)
             if load is None:
                 return
-            if loaded is not None and getattr(loaded, "model", None) is not None:
-                processor.model = loaded.model  # type: ignore[attr-defined]  # models are shared
-                continue
+            model = None if loaded is None else getattr(loaded, "model", None)
+            if model is not None:
+                with suppress(AttributeError):  # it can only be read: each loads its own
+                    processor.model = model  # type: ignore[attr-defined]
+                    continue
             try:
-                answer = adapted(load, 0, self._context_of(processor))()
-            except (Exception, SystemExit) as error:
+                answer = load()
+            except (LeaveNow, KeyboardInterrupt):
+                raise
+            except BaseException as error:
                 raise Disabled(f"its model cannot be loaded: {told(error)}") from None
             if answer is False:
                 raise Disabled("its model cannot be loaded: load_model() said False")
@@ -169,10 +177,16 @@ class Strategy:
 
     def refusal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
         """Why its validator will not have `result`, or None."""
-        answer: Any = self._validator.validate_signal(result, event, context)  # others may answer True or False
+        validate: Any = self.guard(self, self._validator.validate_signal)
+        answer = validate(result, event, context)  # others may answer True or False
         if answer is None or answer is True:
             return None
         return "its validator refused it" if answer is False else str(answer)
+
+    def method(self, processor: StrategyProcessor, name: str, offered: int) -> Callable[..., Any] | None:
+        """A method of `processor` as a guarded function of `offered` arguments; None if it has none."""
+        found = capability(processor, name)
+        return None if found is None else self.guard(self, adapted(found, offered, self._context_of(processor)))
 
     def _context_of(self, processor: StrategyProcessor) -> Context:
         return next(one.context for one in self.executors.values() if one.processor is processor)
@@ -191,12 +205,10 @@ class Executor:
         self.token = token
         self.processor = processor
         self.context = context
-        guard = strategy.guard
-        self.now = guard(strategy, self._process())
-        on_bar, on_fill = capability(processor, "on_bar"), capability(processor, "on_fill")
-        self.on_bar = None if on_bar is None else guard(strategy, adapted(on_bar, 2, context))
-        self.on_fill = None if on_fill is None else guard(strategy, adapted(on_fill, 1, context))
-        self.bars: tuple[str, ...] = () if on_bar is None else _intervals(processor)
+        self.now = strategy.guard(strategy, self._process())
+        self.on_bar = self.method("on_bar", 2)
+        self.on_fill = self.method("on_fill", 1)
+        self.bars: tuple[str, ...] = () if self.on_bar is None else _intervals(processor)
         self.history = History()
         self.bar_histories: dict[str, History] = {}
         self.streak = 0  # failures in a row at ticks, and at bars and fills
@@ -246,9 +258,22 @@ class Executor:
 
     def warmup(self) -> None:
         """Let the processor see the history, if it wants to. Raises what it raises."""
-        method = capability(self.processor, "warmup")
-        if method is not None:
-            adapted(method, 1, self.context)(self.history)
+        warmup = self.method("warmup", 1)
+        if warmup is not None:
+            warmup(self.history)
+
+    def method(self, name: str, offered: int) -> Callable[..., Any] | None:
+        """A method of the processor as a guarded function of `offered` arguments; None if it has none."""
+        found = capability(self.processor, name)
+        return None if found is None else self.strategy.guard(self.strategy, adapted(found, offered, self.context))
+
+    def take_over(self, former: Executor) -> None:
+        """Go on with what the runner kept for the one whose place it takes."""
+        self.history, self.bar_histories = former.history, former.bar_histories
+        most = self.strategy.config.max_history
+        for history in (self.history, *self.bar_histories.values()):
+            if len(history) > most:
+                list.__delitem__(history, slice(0, len(history) - most))
 
     def answered(
         self, result: Any, event: Tick | Bar | Fill, timestamp: datetime, cause: Sequence[object]
@@ -306,6 +331,8 @@ class Executor:
         multiplier = self.strategy.config.risk_multiplier
         if multiplier == 1 or not isinstance(result, SignalResult) or result.quantity is None:
             return result
+        if result.signal_type == "HOLD":
+            return result
         quantity = int(result.quantity * multiplier)
         if quantity < 1:
             raise Rejected(f"quantity {result.quantity} times risk_multiplier {multiplier} is less than one unit")
@@ -352,12 +379,12 @@ def interval_of(text: str) -> Interval:
 
 def _intervals(processor: StrategyProcessor) -> tuple[str, ...]:
     """The bars that a processor declares, each length written the one way that a bar has it."""
-    declared = getattr(processor, "bars", ())
-    declared = declared.split(",") if isinstance(declared, str) else declared
+    wanted = declared(processor, "bars", ())
     try:
-        return tuple(dict.fromkeys(interval_of(str(text)).text for text in declared))
-    except (AlphaError, TypeError) as error:
-        raise ConfigurationError(f"bars = {declared!r}: {error}") from None
+        texts = wanted.split(",") if isinstance(wanted, str) else tuple(wanted)
+        return tuple(dict.fromkeys(interval_of(text).text for text in texts))
+    except (AlphaError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"bars = {wanted!r}: {error}") from None
 
 
 def tick_cause(tick: Tick, ordinal: int) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from hashlib import blake2b
 from importlib import import_module, util
 from pathlib import Path
@@ -20,8 +21,8 @@ from pydantic import ValidationError
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import AlphaError, ConfigurationError
 from alpha_cli.settings import packaged
-from alpha_cli.strategy.capabilities import capability
-from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, is_file
+from alpha_cli.strategy.capabilities import CAPABILITIES, capability, declared, tick_fields_of
+from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of
 from alpha_cli.strategy.protocols import StrategyProcessor, StrategyValidator
 
 #: type -> the file in `strategies/` that has its `create_processor`.
@@ -56,16 +57,17 @@ class Registry(NamedTuple):
         """What makes things of type `name`. Raises `ConfigurationError` naming the nearest known ones."""
         name = OLDER_TYPES.get(name, name)
         if self.kind == "strategy" and name in PROCESSORS:
-            file, _, attribute = PROCESSORS[name].partition(":")
-            return self._attribute(
-                _load(packaged("strategies") / file, f"alpha_strategies.{Path(file).stem}"), attribute
-            )
+            own, _, attribute = PROCESSORS[name].partition(":")
+            module = _load(packaged("strategies") / own, f"alpha_strategies.{Path(own).stem}")
+            return self._attribute(module, attribute)
         if self.kind == "validator" and name in VALIDATORS:
             name = VALIDATORS[name]
+        file = file_of(name)
+        if file is not None:
+            path = Path(file[0])
+            key = blake2b(str(path.absolute()).encode(), digest_size=8).hexdigest()
+            return self._attribute(_load(path, f"alpha_strategies.file_{key}"), file[1] or self.default)
         target, _, attribute = name.partition(":")
-        if is_file(name):
-            key = blake2b(str(Path(target).absolute()).encode(), digest_size=8).hexdigest()
-            return self._attribute(_load(Path(target), f"alpha_strategies.file_{key}"), attribute or self.default)
         if attribute:
             return self._attribute(_imported(target), attribute)
         points = _entry_points(self.group)
@@ -98,19 +100,29 @@ VALIDATION = Registry("validator", "alpha.validators", "create_validator")
 def create_processor(config: StrategyConfig) -> StrategyProcessor:
     """A new processor. Raises `ConfigurationError` for a type or parameters that will not do."""
     processor = _created(STRATEGIES, config, config.strategy_type, config.parameters)
+    try:
+        _check_declarations(processor, config)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"strategy {config.id}: {error}") from None
+    made: StrategyProcessor = processor
+    return made
+
+
+def _check_declarations(processor: object, config: StrategyConfig) -> None:
+    """What a processor says of itself has to make sense. Raises `ConfigurationError`."""
     if capability(processor, "process_tick") is None and not (
         capability(processor, "extract_features") and capability(processor, "predict_signal")
     ):
-        raise ConfigurationError(
-            f"strategy {config.id}: {config.strategy_type} has no process_tick(tick, history); see alpha strategies new"
-        )
-    needed = getattr(processor, "min_history", 0)
+        raise ConfigurationError(f"{config.strategy_type} has no process_tick(tick, history); see alpha strategies new")
+    for name in CAPABILITIES:
+        capability(processor, name)
+    tick_fields_of(processor)
+    needed = declared(processor, "min_history", 0)
+    if type(needed) is not int:
+        raise ConfigurationError(f"min_history = {needed!r} is not a number of ticks")
     if needed > config.max_history:
-        raise ConfigurationError(
-            f"strategy {config.id}: needs {needed} ticks of history, max_history is {config.max_history}; raise it"
-        )
-    made: StrategyProcessor = processor
-    return made
+        raise ConfigurationError(f"needs {needed} ticks of history, max_history is {config.max_history}; raise it")
+    declared(processor, "multi_instrument")
 
 
 def create_validator(config: StrategyConfig) -> StrategyValidator:
@@ -134,7 +146,7 @@ def told(error: BaseException) -> str:
     """`error` in a line, whatever it does to prevent that."""
     try:
         text = " ".join(str(error).split())
-    except Exception:  # its own __str__ fails
+    except (Exception, SystemExit):  # its own __str__ fails
         text = "(no message)"
     where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
     return f"{type(error).__name__}: {text or '(no message)'}{where}"
@@ -146,7 +158,7 @@ def _created(registry: Registry, config: StrategyConfig, name: str, parameters: 
     except AlphaError as error:
         raise ConfigurationError(f"strategy {config.id}: {error}") from None
     try:
-        return factory(**parameters)
+        return factory(**deepcopy(parameters))  # nobody shares the lists among them
     except ValidationError as error:
         raise ConfigurationError(f"strategy {config.id}: {faults(error, parameter_model(factory))}") from None
     except AlphaError as error:

@@ -42,7 +42,11 @@ class HostOptions(NamedTuple):
 
 
 class Host:
-    """Runs the strategies that are `wanted`; `reread` says which are wanted after a reload."""
+    """Runs the strategies that are `wanted`; `reread` says which are wanted after a reload.
+
+    guard   put around what is called of a strategy
+    making  told which strategy is being made
+    """
 
     #: The types of event that it reads.
     READS: ClassVar[tuple[type[Event], ...]] = (Tick, Bar, Order, OrderUpdate, Fill, Portfolio, Control)
@@ -53,7 +57,9 @@ class Host:
         wanted: Sequence[Wanted],
         reread: Callable[[], Sequence[Wanted]],
         report: Report,
+        *,
         guard: Callable[[Strategy, Process], Process] = lambda _, process: process,
+        making: Callable[[str | None], object] = lambda _: None,
     ) -> None:
         self._options = options
         self._guard = guard
@@ -68,7 +74,10 @@ class Host:
         self.manager = Manager(self.runner, reread, self._create)
         self._watchdog: Watchdog | None = None
         for one in wanted:
+            making(one.config.id)
             self.runner.add(self._create(one))
+        making(None)
+        self.manager.wanted = list(wanted)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -118,7 +127,7 @@ class Host:
             limit_memory(self._options.memory)
         if self._options.deadline:
             loops = (StrategyRunner.on_tick.__code__, StrategyRunner._asked.__code__)
-            self._watchdog = Watchdog(self._options.deadline, loops)
+            self._watchdog = Watchdog(self.runner, self._options.deadline, loops)
             self._watchdog.start()
 
     def finish(self) -> None:

@@ -13,7 +13,8 @@ from alpha_cli.strategy.protocols import History
 
 NEVER = datetime.min.replace(tzinfo=IST)
 _NO_LIMIT = 1 << 62
-_NOTHING: History = History()
+#: The history of a call that has none.
+NOTHING: History = History()
 
 #: executor, what to ask, its history, how to remember a tick, how to forget one, how many to keep
 Call = tuple[Executor, Process, History, Callable[[Tick], object], Callable[[int], object], int]
@@ -57,7 +58,7 @@ class Lane:
 
     def longest(self) -> History:
         """The longest history kept of this instrument; every other one is the end of it."""
-        return max((executor.history for executor in self.executors), key=len, default=_NOTHING)
+        return max((executor.history for executor in self.executors), key=len, default=NOTHING)
 
     def _call(self, executor: Executor) -> Call:
         history = executor.history
@@ -100,7 +101,7 @@ def aside(executor: Executor, event: Bar | Fill) -> Call:
             return None
         return Aside(result, event, timestamp, cause)
 
-    return executor, ask, _NOTHING, _ignored, _ignored, _NO_LIMIT
+    return executor, ask, NOTHING, _ignored, _ignored, _NO_LIMIT
 
 
 def in_order(calls: Iterable[Call]) -> list[Call]:

@@ -47,6 +47,10 @@ class Manager:
         self._runner = runner
         self._reread = reread
         self._create = create
+        #: The strategies that are to run, as they were read last.
+        self.wanted: Sequence[Wanted] = ()
+        #: Told of a request for a strategy that does not run here; it may well be for risk: a broker, say.
+        self.unknown: Callable[[Control], object] = self._unknown
 
     def on_control(self, control: Control) -> Iterable[Event]:
         """What became of a request; nothing if it was for somebody else."""
@@ -77,6 +81,7 @@ class Manager:
         """Make the running strategies those that are `wanted`. One whose configuration is as it was keeps its state."""
         runner = self._runner
         said: list[Event] = []
+        self.wanted = list(wanted)
         ids = {one.config.id for one in wanted}
         for strategy in list(runner.strategies.values()):
             if strategy.id not in ids:
@@ -157,6 +162,8 @@ class Manager:
             return []
         strategy = self._runner.strategies.get(control.target or "")
         if strategy is not None and strategy.stopped is None:
+            if kind == "memory":
+                self._runner.forget(strategy)
             self._runner.stop(strategy, Cause(str(kind), control.reason or str(kind)), control.timestamp)
         return []
 
@@ -165,12 +172,11 @@ class Manager:
             return list(self._runner.strategies.values())
         strategy = self._runner.strategies.get(control.target)
         if strategy is None:
-            self._unknown(control)
+            self.unknown(control)
             return []
         return [strategy]
 
     def _unknown(self, control: Control) -> None:
-        """It may well be for risk: a broker, say."""
         self._runner.report(f"control {control.action}: no strategy {control.target!r} runs here")
 
     def _at(self, strategy: Strategy) -> datetime | None:

@@ -7,15 +7,16 @@ kept for another configuration is left aside.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from alpha_cli.errors import AlphaError
+from alpha_cli import events as wire
+from alpha_cli.errors import AlphaError, ConfigurationError, InvariantBroken
 from alpha_cli.events import Bar, Tick
-from alpha_cli.strategy.capabilities import capability
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Cause, Disabled, Executor, Strategy
 from alpha_cli.strategy.factory import told
@@ -65,6 +66,7 @@ class RunnerState(msgspec.Struct):
     lanes: dict[str, LaneState]
     strategies: dict[str, StrategyState]
     portfolio: Any = None
+    arrived: list[str] = []  # lines from beside the stream whose time has not come
     bars: Any = None
     version: int = VERSION
 
@@ -83,13 +85,30 @@ def snapshot(runner: StrategyRunner) -> RunnerState:
         },
         strategies={name: _strategy(runner, strategy) for name, strategy in runner.strategies.items()},
         portfolio=runner.portfolio.snapshot(),
+        arrived=[wire.encode(event).decode() for event in runner.arrived],
         bars=None if runner.bars is None else runner.bars.snapshot(),
     )
 
 
 def restore(runner: StrategyRunner, state: RunnerState) -> None:
-    """Let `runner`, whose strategies were added and have seen nothing yet, go on from `state`."""
+    """Let `runner`, whose strategies were added and have seen nothing yet, go on from `state`.
+
+    Raises `ConfigurationError` for what a newer alpha kept, `InvariantBroken` for what contradicts itself.
+    """
+    if state.version > VERSION:
+        raise ConfigurationError(f"the state was kept by a newer alpha (version {state.version}); use that one")
+    try:
+        _restore_all(runner, state)
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InvariantBroken(
+            f"what was kept cannot be read: {told(error)}; restore a backup or name another --state folder"
+        ) from None
+
+
+def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
     runner.portfolio.restore(state.portfolio)
+    for line in state.arrived:
+        runner.arrive(wire.decode(line))
     for token, kept in state.lanes.items():
         lane = runner.lanes.setdefault(int(token), Lane())
         lane.ticks, lane.ordinal, lane.time, lane.outside = kept.ticks, kept.ordinal, kept.time, kept.outside
@@ -128,19 +147,23 @@ def merged(states: Sequence[RunnerState], order: Sequence[str]) -> RunnerState:
     if bars is not None:
         bars = {**bars, "series": [series[key] for key in sorted(series)]}
     ordered = {name: strategies[name] for name in order if name in strategies}
-    return RunnerState(lanes=lanes, strategies=ordered, portfolio=states[0].portfolio, bars=bars)
+    return RunnerState(
+        lanes=lanes, strategies=ordered, portfolio=states[0].portfolio, arrived=states[0].arrived, bars=bars
+    )
 
 
 def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
     processors: dict[str, Any] = {}
     for token, executor in strategy.executors.items():
         key = "" if executor.context.instrument_token is None else str(token)
-        take = capability(executor.processor, "snapshot")
-        if take is None or key in processors:
+        take = executor.method("snapshot", 0)
+        if take is None or key in processors or strategy.is_mute:
             continue
-        try:
-            processors[key] = msgspec.json.decode(msgspec.json.encode(take()))
-        except Exception as error:
+        try:  # what comes back is what JSON can say, or an error
+            processors[key] = json.loads(json.dumps(take(), allow_nan=False))
+        except runner.passing:
+            raise
+        except BaseException as error:
             runner.report(f"{strategy.id} on {token}: what it remembers cannot be kept: {told(error)}")
     return StrategyState(
         fingerprint=strategy.origin_fingerprint,
@@ -195,17 +218,17 @@ def _restore(runner: StrategyRunner, strategy: Strategy, saved: StrategyState) -
             executor.failed_at = executor.lane.ticks - kept.failed_ago
             for interval, bars in kept.bars.items():
                 list.extend(executor.bar_history(interval), bars)
-        if id(executor.processor) in given:
-            continue
-        given.add(id(executor.processor))
         key = "" if executor.context.instrument_token is None else str(token)
-        back = capability(executor.processor, "restore")
+        back = executor.method("restore", 1)
         try:
             if back is None or key not in saved.processors:
                 executor.warmup()
-            else:
+            elif id(executor.processor) not in given:
+                given.add(id(executor.processor))
                 back(saved.processors[key])
-        except Exception as error:
+        except runner.passing:
+            raise
+        except BaseException as error:
             runner.report(f"{strategy.id} on {token}: cannot go on from what was kept: {told(error)}")
 
 
@@ -228,5 +251,7 @@ def _warm(runner: StrategyRunner, strategy: Strategy) -> None:
     for executor in strategy.executors.values():
         try:
             executor.warmup()
-        except Exception as error:
+        except runner.passing:
+            raise
+        except BaseException as error:
             runner.report(f"{strategy.id}: its warmup failed: {told(error)} (it runs all the same)")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from alpha_cli.errors import InvariantBroken
+from alpha_cli.errors import ConfigurationError, InvariantBroken
 from alpha_cli.state import State, sqlite_errors, transaction
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.snapshot import RunnerState
@@ -61,6 +63,14 @@ class Store:
             self._db.execute("DELETE FROM strategies")
             self._db.execute("INSERT INTO runner (state) VALUES (?)", [snapshot.encode(state).decode()])
             self._db.conn.executemany("INSERT INTO strategies VALUES (?, ?, ?, ?, ?)", rows)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Say of what cannot be restored where it was kept."""
+        try:
+            yield
+        except (ConfigurationError, InvariantBroken) as error:
+            raise type(error)(f"{self.path}: {error}") from None
 
     def close(self) -> None:
         """Let go of database and lock."""

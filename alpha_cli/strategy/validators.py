@@ -28,7 +28,6 @@ class StandardValidator:
 
     def validate_signal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
         """A `SignalResult`, a price where the order needs one, and no position beyond `max_position_size`."""
-        del event
         if not isinstance(result, SignalResult):
             return f"{type(result).__name__} is not a SignalResult or None"
         if result.signal_type == "HOLD":
@@ -36,8 +35,8 @@ class StandardValidator:
         if result.order_type == "LIMIT" and result.price is None:
             return "a LIMIT order needs a price"
         most = context.max_position_size
-        if most is not None and context.instrument_token is not None:
-            held = context.position()
+        if most is not None:
+            held = context.position(event.instrument_token)
             after = held + (result.quantity or 0) * (1 if result.signal_type == "BUY" else -1)
             if abs(after) > most and abs(after) > abs(held):
                 return f"the position would be {after} units, max_position_size is {most}"
@@ -61,7 +60,7 @@ class StrictValidator(StandardValidator):
             if getattr(result, name) in (None, ""):
                 return f"no {name}; the strict validator wants one"
         reference = reference_price(event)
-        if result.price is not None and abs(float(result.price) / reference - 1) > STRICT_PRICE_BAND:
+        if result.price is not None and abs(float(result.price) - reference) > STRICT_PRICE_BAND * reference:
             return f"price {result.price} is more than {STRICT_PRICE_BAND:.0%} from {reference}"
         return None
 

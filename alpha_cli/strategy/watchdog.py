@@ -28,31 +28,38 @@ class Overtime(BaseException):
 
 
 class Watchdog:
-    """Watches the calls that the functions with the codes `loops` make; `deadline` is in seconds.
+    """Watches the calls that `runner` makes in the functions with the codes `loops`; `deadline` is in seconds.
 
-    Those have local variables `executor`, whose call it is, and `lane` or `event`, which tell one event from
-    the next. A call may take up to one look more than its deadline.
+    Those have local variables `self`, `executor` and `process`, whose call it is. A call may take up to one
+    look more than its deadline.
     """
 
-    def __init__(self, deadline: float, loops: tuple[CodeType, ...]) -> None:
+    def __init__(self, runner: Any, deadline: float, loops: tuple[CodeType, ...]) -> None:
         self.deadline = deadline
+        self._runner = runner
         self._loops = loops
         self._main = threading.main_thread().ident
         self._done = threading.Event()
         self._suspect: tuple[int, ...] | None = None
-        self._before: Any = None
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
         """From now on."""
-        self._before = signal.signal(_SIGNAL, self._interrupt)
+        _watching.append(self)
+        signal.signal(_SIGNAL, _interrupt)
         self._thread.start()
 
     def stop(self) -> None:
         """No more interruptions."""
         self._done.set()
         self._thread.join()
-        signal.signal(_SIGNAL, self._before)
+        _watching.remove(self)
+
+    def interrupt(self, frame: FrameType | None) -> None:
+        """Raise `Overtime` if `frame` is still in the call that was found to take too long."""
+        if self._suspect is not None and self._call(frame) == self._suspect:
+            self._suspect = None
+            raise Overtime(f"it took longer than {self.deadline:g} s (--deadline)")
 
     def _watch(self) -> None:
         seen: tuple[int, ...] | None = None
@@ -68,20 +75,24 @@ class Watchdog:
                 signal.pthread_kill(self._main, _SIGNAL)
 
     def _call(self, frame: FrameType | None) -> tuple[int, ...] | None:
-        """What identifies the call of a strategy that `frame` is in: event and executor. None: it is in none."""
+        """What identifies the call of a strategy that `frame` is in: event and method. None: it is in none."""
         called: FrameType | None = None
         while frame is not None:
             if frame.f_code in self._loops:
                 if called is None or called.f_code.co_filename == frame.f_code.co_filename:
                     return None  # between two calls, or in what the loop itself does
                 own = frame.f_locals
+                if own["self"] is not self._runner or "executor" not in own:
+                    return None
                 lane = own.get("lane")
-                return id(own.get("event")), id(lane), 0 if lane is None else lane.ticks, id(own.get("executor"))
+                return self._runner.turns, 0 if lane is None else lane.ticks, id(own["executor"]), id(own["process"])
             called, frame = frame, frame.f_back
         return None
 
-    def _interrupt(self, _: int, frame: FrameType | None) -> None:
-        found = self._call(frame)
-        if found is not None and found == self._suspect:
-            self._suspect = None
-            raise Overtime(f"it took longer than {self.deadline:g} s (--deadline)")
+
+_watching: list[Watchdog] = []
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    for watchdog in _watching:
+        watchdog.interrupt(frame)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from mmap import mmap
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -20,6 +21,7 @@ from alpha_cli.events import Control, Signal, Tick, decode, encode
 from alpha_cli.stage import Options, Stage
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.executor import Cause, Process, Strategy
+from alpha_cli.strategy.factory import told
 from alpha_cli.strategy.host import Host, HostOptions
 from alpha_cli.strategy.management import Wanted
 
@@ -60,6 +62,7 @@ class Answer(msgspec.Struct):
 
     added: list[Added] = []
     data: bytes = b""  # a state or statuses, as JSON: it keeps the offsets of times
+    wanted: bytes = b""  # with a state: the strategies that it is of
     outside: dict[int, int] = {}  # token -> ticks outside the session
     tick_fields: tuple[str, ...] | None = ()
     error: str | None = None  # that ends the run, and its exit code
@@ -91,15 +94,23 @@ class Marks:
         length, last = len(name), first + len(name)
 
         def marked(*given: Any) -> Any:
+            before = numbers[2]  # of the strategy itself, or of nobody
             memory[first:last] = name
             numbers[0] += 1
             numbers[2] = length
             try:
                 return call(*given)
             finally:
-                numbers[2] = 0
+                numbers[2] = before
 
         return marked
+
+    def making(self, name: str | None) -> None:
+        """A strategy is being made, or none any more."""
+        if name is not None:
+            data = name.encode()
+            self._memory[self._NAME : self._NAME + len(data)] = data
+        self._numbers[2] = 0 if name is None else len(name)
 
     @property
     def strategy(self) -> str | None:
@@ -118,18 +129,42 @@ class Marks:
         return self._numbers[0]
 
 
-def serve(
+def work(
     connection: Connection,
     options: HostOptions,
     wanted: Sequence[Wanted],
     *,
     reread: Callable[[], Sequence[Wanted]],
     marks: Marks,
+    broken: Mapping[str, str],
+) -> NoReturn:
+    """All that the process does, up to its end. `broken` are strategies that cannot be made, and why."""
+    code = 1
+    try:
+        _settle_in(connection.fileno())
+        _serve(connection, options, wanted, reread=reread, marks=marks, broken=broken)
+        code = 0
+    except BaseException as error:
+        _report(f"a worker ends: {told(error)}")
+    finally:
+        os._exit(code)  # nothing of what the main process would do at its end is to be done here
+
+
+def _serve(
+    connection: Connection,
+    options: HostOptions,
+    wanted: Sequence[Wanted],
+    *,
+    reread: Callable[[], Sequence[Wanted]],
+    marks: Marks,
+    broken: Mapping[str, str],
 ) -> None:
     """Answer until the other end is closed. Whatever goes wrong at the start is told in the first answer."""
-    _settle_in(connection.fileno())
     try:
-        host = Host(options, wanted, reread, _report, marks.guard)
+        host = Host(options, wanted, reread, _report, guard=marks.guard, making=marks.making)
+        for name, why in broken.items():
+            host.runner.disable(name, why)
+        host.manager.unknown = lambda _: None  # it may run in another worker
         handler = _Handler(host, marks)
         host.start()
         first = Answer(tick_fields=host.tick_fields)
@@ -166,16 +201,21 @@ class _Handler:
     def answer(self, ask: Ask) -> Answer:
         host = self._host
         answer = Answer()
+        if ask.kind != "batch":
+            for stop in ask.stops:  # it did not come back from its snapshot, or from its shutdown
+                if (strategy := host.runner.strategies.get(stop.strategy)) is not None:
+                    strategy.is_mute = True
         if ask.kind == "batch":
             answer.added = self._batch(ask)
         elif ask.kind == "restore":
             host.restore(snapshot.decode(ask.data))
         elif ask.kind == "checkpoint":
             answer.data = snapshot.encode(host.snapshot())
+            answer.wanted = pickle.dumps(host.manager.wanted)
         elif ask.kind == "statuses":
             answer.data = msgspec.json.encode(host.statuses())
             answer.outside = {token: lane.outside for token, lane in host.runner.lanes.items() if lane.outside}
-        elif ask.kind == "finish":
+        elif ask.kind == "finish" and not ask.stops:  # else one did not come back from it; the rest was told
             host.finish()
         answer.tick_fields = host.tick_fields
         return answer
@@ -193,9 +233,9 @@ class _Handler:
         steps = {**steps, self._decoder.tick_type: steps[Tick]}
         added: list[Added] = []
         for index in range(len(lines)):
-            for stop in stops.get(index, ()):
-                added += self._stopped(stop)
             event = self._decoder.verified(index, lines[index], events[index])
+            for stop in stops.get(index, ()):
+                added += self._stopped(stop, event)
             step = steps.get(type(event))
             if step is None:
                 continue
@@ -209,11 +249,13 @@ class _Handler:
                 events[index + 1 :] = self._decoder.events(lines[index + 1 :], index + 1)
         return added
 
-    def _stopped(self, stop: Stop) -> Iterable[Added]:
+    def _stopped(self, stop: Stop, event: Any) -> Iterable[Added]:
+        """Have a strategy stand still at `event`, and say so at its time."""
         runner = self._host.runner
         strategy = runner.strategies.get(stop.strategy)
         if strategy is not None and strategy.stopped is None:
-            control = runner.stop(strategy, Cause(stop.kind, stop.reason), runner.now(strategy))
+            now = getattr(event, "timestamp", None) or runner.now(strategy)
+            control = runner.stop(strategy, Cause(stop.kind, stop.reason), now)
             yield Added(stop.line, self._key(control, None), encode(control))
 
     def _key(self, event: Any, cause: Any) -> str:
@@ -223,6 +265,9 @@ class _Handler:
             return name or ""
         strategy = self._host.runner.strategies.get(name or "")
         return "" if strategy is None else f"{strategy.place:09d}"
+
+
+_SET_PARENT_DEATH_SIGNAL = 1
 
 
 def _settle_in(ours: int) -> None:
@@ -235,6 +280,11 @@ def _settle_in(ours: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     os.closerange(3, ours)
     os.closerange(ours + 1, 1 << 16)
+    if sys.platform == "linux":  # one that is stuck in a call would not see that the run is over
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

@@ -18,9 +18,13 @@ once, because after that it stands still until a person resumes it.
 from __future__ import annotations
 
 import mmap
-import multiprocessing
+import os
+import pickle
+import signal
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 from zlib import crc32
@@ -32,10 +36,10 @@ from alpha_cli.errors import AlphaError, InvariantBroken
 from alpha_cli.events import RUNNER, Control, Event, decode, encode
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.host import Host, HostOptions, total
-from alpha_cli.strategy.management import Wanted, nothing_changed
+from alpha_cli.strategy.management import BY_THE_CLOCK, Wanted, nothing_changed
 from alpha_cli.strategy.snapshot import RunnerState
 from alpha_cli.strategy.status import StrategyStatus
-from alpha_cli.strategy.worker import Added, Answer, Ask, Marks, Stop, serve
+from alpha_cli.strategy.worker import Added, Answer, Ask, Marks, Stop, work
 
 Report = Callable[[str], None]
 Reread = Callable[[], Sequence[Wanted]]
@@ -43,9 +47,8 @@ Reread = Callable[[], Sequence[Wanted]]
 #: After so many bytes or requests a worker is asked for a checkpoint: what it takes to start it again stays little.
 _CHECKPOINT_BYTES, _CHECKPOINT_REQUESTS = 8 << 20, 2_000
 _LOOK = 0.05  # seconds between two looks at a worker that does not answer
-_STARTS = 6  # of one worker for one request
-# What a process inherits it need not be told: no pickling, and strategies may be anything.
-_context = multiprocessing.get_context("fork")
+_STARTS = 12  # of one worker for one request
+_CONTROL = b'{"type":"control"'
 
 
 class Worker:
@@ -70,8 +73,9 @@ class Worker:
         self._asked: list[Ask] = []  # since then
         self._at = 0  # the one of these that is being answered
         self._bytes = 0
-        self._strikes: dict[tuple[str, int, int], int] = {}  # strategy, request, line -> deaths there
-        self._process: Any = None
+        self._strikes: dict[tuple[str, int], int] = {}  # strategy, request -> deaths there
+        self._broken: dict[str, str] = {}  # strategies that cannot even be made -> why
+        self._pid: int | None = None
         self._connection: Connection | None = None
         self._hung = False
         self.tick_fields: tuple[str, ...] | None = ()
@@ -90,6 +94,7 @@ class Worker:
         Raises `AlphaError` if a strategy ends the run, or if starting again does not help.
         """
         starts = 0
+        late: list[Added] = []  # what stopped a strategy only now, while the process catches up
         while True:
             answer = self._received()
             if answer is None:
@@ -100,10 +105,13 @@ class Worker:
                     )
                 self._start_again()
             elif self._at < len(self._asked) - 1:  # an old one: its lines were said before
+                late += self._note_stops(answer)
                 self._at += 1
                 self._send(self._asked[self._at])
             else:
                 self.tick_fields = answer.tick_fields
+                self._note_stops(answer)
+                answer.added[:0] = [Added(0, one.key, one.line) for one in late]
                 return answer
 
     def query(self, kind: str) -> Answer:
@@ -113,59 +121,62 @@ class Worker:
         self._asked.pop()
         return answer
 
-    def keep(self) -> None:
-        """Take a checkpoint if it is time to."""
-        if len(self._asked) < _CHECKPOINT_REQUESTS and self._bytes < _CHECKPOINT_BYTES:
+    def keep(self, *, now: bool = False) -> None:
+        """Take a checkpoint if it is time to, or `now`."""
+        if not now and len(self._asked) < _CHECKPOINT_REQUESTS and self._bytes < _CHECKPOINT_BYTES:
             return
-        self._state = Ask("restore", self.query("checkpoint").data)
+        answer = self.query("checkpoint")
+        self._state = Ask("restore", answer.data)
+        self._wanted = pickle.loads(answer.wanted)  # noqa: S301  (our own process wrote it)
         self._asked, self._bytes, self._strikes = [], 0, {}
 
-    def close(self) -> None:
-        """End the process."""
+    def close(self, *, patient: bool) -> None:
+        """End the process; if `patient`, give it a moment to end by itself."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if self._process is not None:
-            self._process.join(0.5)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
+        self._reap(0.5 if patient else 0)
 
     def _start(self) -> None:
         """Start the process and, from the second time on, give it the checkpoint. Raises what its strategies raise."""
-        ours, theirs = _context.Pipe()
-        self._marks.clear()
-        self._process = _context.Process(
-            target=serve,
-            args=(theirs, self._options, self._wanted),
-            kwargs={"reread": self._reread, "marks": self._marks},
-            name=f"alpha-worker-{self._number}",
-            daemon=True,
+        for _ in range(1 + len(self._wanted)):
+            first = self._started()
+            if first is not None:
+                self.tick_fields = first.tick_fields
+                return
+            culprit = self._marks.strategy
+            ending = self._reap(0)
+            if culprit is None:
+                break
+            self._broken[culprit] = f"its process died ({ending}) while it was made"
+        raise InvariantBroken(
+            f"worker {self._number} died at its start; run its strategies without --workers to see why"
         )
-        self._process.start()
+
+    def _started(self) -> Answer | None:
+        """The first answer of a new process; None if it died before."""
+        ours, theirs = Pipe()
+        self._marks.clear()
+        wanted = [one for one in self._wanted if one.config.id not in self._broken]
+        self._pid = os.fork()
+        if self._pid == 0:  # what it inherits it need not be told: strategies may be anything
+            work(theirs, self._options, wanted, reread=self._reread, marks=self._marks, broken=self._broken)
         theirs.close()
         self._connection = ours
-        first = self._received()
+        first = self._received(patient=True)
         if first is not None and self._state is not None:
             self._send(self._state)
-            first = self._received()
-        if first is None:
-            raise InvariantBroken(
-                f"worker {self._number} died at its start; run its strategies without --workers to see why"
-            )
-        self.tick_fields = first.tick_fields
+            first = self._received(patient=True)
+        return first
 
     def _start_again(self) -> None:
         """Start the process anew and ask again what it was asked since the checkpoint."""
-        strategy, line = self._marks.strategy, self._marks.line
-        hung = self._hung
-        if hung:
-            self._process.kill()
-        self._process.join()
+        strategy, line, hung = self._marks.strategy, self._marks.line, self._hung
+        ending = self._reap(0 if hung else 1)
         assert self._connection is not None
         self._connection.close()
         self._connection = None
-        what = "did not come back and was killed" if hung else f"died ({_ending(self._process.exitcode)})"
+        what = "did not come back and was killed" if hung else f"died ({ending})"
         where = "" if strategy is None else f" in {strategy}"
         self._report(f"worker {self._number} {what}{where}; it is started again")
         if strategy is not None:
@@ -175,26 +186,61 @@ class Worker:
         self._send(self._asked[0])
 
     def _accuse(self, strategy: str, line: int, *, hung: bool) -> None:
-        """Have a strategy stand still from where it hung, or where the process died in it twice."""
-        key = (strategy, self._at, line)
+        """Have a strategy stand still from where it hung, or where the process died in it for the second time."""
+        key = (strategy, self._at)
         self._strikes[key] = self._strikes.get(key, 0) + 1
         if hung:
-            stop = Stop(
+            why = Stop(
                 strategy, line, "deadline", f"it did not come back within {self._options.deadline:g} s (--deadline)"
             )
         elif self._strikes[key] > 1:
-            stop = Stop(strategy, line, "process", "its process died in it, twice at the same event")
+            why = Stop(strategy, line, "process", "its process died in it, twice over one batch")
         else:
             return
+        self._stop(why)
+
+    def _note_stops(self, answer: Answer) -> list[Added]:
+        """What the clock decided must not be decided anew when the process is started again. What was new."""
+        new = []
+        for added in answer.added:
+            if added.line.startswith(_CONTROL):
+                control = decode(added.line)
+                kind = control.value.get("cause") if isinstance(control.value, dict) else None
+                if control.by == RUNNER and control.action == "pause" and kind in BY_THE_CLOCK:
+                    new += [added] * self._stop(Stop(control.target, added.index, kind, control.reason))
+        return new
+
+    def _stop(self, stop: Stop) -> bool:
+        """Note a stop; whether it was not known."""
         ask = self._asked[self._at]
+        if any((one.strategy, one.line) == (stop.strategy, stop.line) for one in ask.stops):
+            return False
         self._asked[self._at] = msgspec.structs.replace(ask, stops=[*ask.stops, stop])
+        return True
+
+    def _reap(self, patience: float) -> str:
+        """Wait for the end of the process, for so many seconds; then kill it. How it ended."""
+        if self._pid is None:
+            return "not started"
+        deadline = time.monotonic() + patience
+        while True:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() >= deadline:
+                os.kill(self._pid, signal.SIGKILL)
+                _, status = os.waitpid(self._pid, 0)
+                break
+            time.sleep(0.002)
+        self._pid = None
+        return _ending(os.waitstatus_to_exitcode(status))
 
     def _send(self, ask: Ask) -> None:
         assert self._connection is not None
         with suppress(OSError):  # it is gone; reading will tell
             self._connection.send_bytes(msgspec.msgpack.encode(ask))
 
-    def _received(self) -> Answer | None:
+    def _received(self, *, patient: bool = False) -> Answer | None:
         """What the process says; None if it died, or has been in one call for too long. Raises what it raises."""
         assert self._connection is not None
         calls, waited = self._marks.calls, 0.0
@@ -210,7 +256,7 @@ class Worker:
             same = self._marks.strategy is not None and self._marks.calls == calls
             waited = waited + _LOOK if same else 0.0
             calls = self._marks.calls
-            if self._options.deadline and waited > 2 * self._options.deadline + 1:
+            if self._options.deadline and not patient and waited > 2 * self._options.deadline + 1:
                 self._hung = True
                 return None
         if answer.error is not None:
@@ -235,13 +281,15 @@ class WorkerPool:
         self._prepared: dict[int, list[bytes]] = {}
         self._beside: list[bytes] = []
         self._last: tuple[Mapping[str, int], list[StrategyStatus]] | None = None
+        self._report = report
+        self._busy = False  # with a request that has no answer yet
         try:
             for number in range(count):
                 share = self._share(number, self._wanted)
                 reader = self._reader(number)
                 self._workers.append(Worker(number, options, share, reread=reader, report=report))
         except BaseException:
-            self._end()
+            self._end(patient=False)
             raise
 
     @property
@@ -284,12 +332,13 @@ class WorkerPool:
     def finish(self) -> None:
         """There are no more ticks."""
         self._all(Ask("finish"))
+        self._last = self.counts(), self.statuses()
 
     def release(self) -> None:
-        """End the processes."""
-        with suppress(AlphaError):
-            self._last = self.counts(), self.statuses()
-        self._end()
+        """End the processes. Of one that is in the middle of something there are no figures."""
+        patient = not self._busy
+        self._last = self._last or ({}, [])
+        self._end(patient=patient)
 
     def counts(self) -> Mapping[str, int]:
         """Figures of all strategies together."""
@@ -318,8 +367,15 @@ class WorkerPool:
     def _on_control(self, control: Control) -> Iterable[Event]:
         """What became of a request: of a reload every worker tells, each of its own strategies."""
         made = [decode(line) for line in dict.fromkeys(self._answer_to(control))]
-        if control.action == "reload" and control.by != RUNNER:
+        if control.by == RUNNER:
+            return made
+        if control.action == "reload":
+            for worker in self._workers:
+                worker.keep(now=True)  # so that it is never started again from before this
             return made or nothing_changed(control)
+        asked_of_one = control.target is not None and control.action in {"pause", "resume", "set"}
+        if asked_of_one and not made and control.target not in {one.id for one in self.statuses()}:
+            self._report(f"control {control.action}: no strategy {control.target!r} runs here")
         return made
 
     def _answer_to(self, event: Any) -> list[bytes]:
@@ -346,13 +402,16 @@ class WorkerPool:
         return made
 
     def _all(self, ask: Ask) -> list[Answer]:
+        self._busy = True
         for worker in self._workers:
             worker.ask(ask)
-        return [worker.answer() for worker in self._workers]
+        answers = [worker.answer() for worker in self._workers]
+        self._busy = False
+        return answers
 
-    def _end(self) -> None:
+    def _end(self, *, patient: bool) -> None:
         for worker in self._workers:
-            worker.close()
+            worker.close(patient=patient)
         self._workers = []
 
     # --- whose is whose ----------------------------------------------------------------------
