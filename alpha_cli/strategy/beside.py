@@ -25,7 +25,7 @@ class Beside:
         self._host = host
         self._follower = None if fills is None else Follower(fills, report)
         self._asked = False
-        self._follow()
+        self._follow(None)  # a file that is complete counts whole, from the first tick on
 
     def listen(self) -> None:
         """Take SIGHUP for a request, from now on."""
@@ -33,7 +33,7 @@ class Beside:
 
     def arrivals(self) -> Iterator[Event]:
         """What enters the stream at this place: the request to reload, once for each time that it was made."""
-        self._follow()
+        self._follow(100_000)
         if self._asked:
             self._asked = False
             yield Control(action="reload", by="SIGHUP")
@@ -43,9 +43,9 @@ class Beside:
         if self._follower is not None:
             self._follower.close()
 
-    def _follow(self) -> None:
+    def _follow(self, most: int | None) -> None:
         if self._follower is not None:
-            for event in self._follower.poll():
+            for event in self._follower.poll(most):
                 self._host.arrive(event)
 
     def _note(self, *_: object) -> None:

@@ -32,6 +32,13 @@ CAPABILITIES: dict[str, str] = {
 }
 
 
+#: method -> how many arguments it is offered, `context` aside.
+OFFERED = {
+    "load_model": 0, "warmup": 1, "process_tick": 2, "extract_features": 2, "predict_signal": 1, "on_bar": 2,
+    "on_fill": 1, "snapshot": 0, "restore": 1, "shutdown": 0,
+}  # fmt: skip
+
+
 def declared(processor: object, name: str, default: Any = None) -> Any:
     """What `processor` says under `name`. Raises `ConfigurationError` if saying it fails."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import time
 from decimal import Decimal
 from types import MappingProxyType
@@ -45,7 +46,7 @@ class Context:
             "instrument_token": instrument_token,
             "instruments": tuple(dict.fromkeys(config.instruments)),
             "brokers": brokers,
-            "parameters": MappingProxyType(dict(config.parameters)),
+            "parameters": MappingProxyType(deepcopy(config.parameters)),
             "max_position_size": config.max_position_size,
             "risk_multiplier": config.risk_multiplier,
             "session": None if all_hours else (OPEN, CLOSE),
@@ -56,6 +57,9 @@ class Context:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"context is read-only: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"context is read-only: {name} cannot be deleted")
 
     # What the slots hold, for the type checker.
     strategy_id: str

@@ -8,11 +8,11 @@ Time is that of the stream.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import MAXYEAR, datetime, timedelta
 from decimal import Decimal
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.calendar import AllHours, SessionHours
@@ -25,6 +25,7 @@ from alpha_cli.strategy.executor import (
     Cause,
     Disabled,
     Executor,
+    Garbage,
     Recovered,
     Rejected,
     Strategy,
@@ -71,6 +72,7 @@ class StrategyRunner:
         self.all_hours = all_hours
         self.strategies: dict[str, Strategy] = {}
         self.disabled: dict[str, str] = {}  # id -> why it does not run at all
+        self.resting: dict[str, Any] = {}  # id -> what an earlier run kept of one that does not run in this one
         self.portfolio = Portfolio(opening_cash)
         self.lanes: dict[int, Lane] = {}
         self.bars: BarBuilder | None = None  # made when somebody wants bars
@@ -84,7 +86,8 @@ class StrategyRunner:
         self._hours: SessionHours = AllHours() if all_hours else SessionHours()
         self._failures = failures
         self._cool_down = cool_down
-        self.arrived: deque[Any] = deque()  # from beside the stream, until its time has come
+        self.arrived: list[tuple[datetime, int, Any]] = []  # a heap: from beside the stream, until its time has come
+        self._arrivals = 0
         self._due: datetime | None = None  # the first moment at which more than a tick is to be looked at
 
     # --- who runs ----------------------------------------------------------------------------
@@ -253,7 +256,8 @@ class StrategyRunner:
         """Something from beside the stream: it counts before the first tick that is later than it."""
         if not isinstance(event, Fill | Order | OrderUpdate | Statement):
             return
-        self.arrived.append(event)
+        self._arrivals += 1  # of one time, the first to arrive counts first
+        heappush(self.arrived, (_arrived_at(event), self._arrivals, event))
         self._note_due()
 
     def finish(self) -> None:
@@ -307,6 +311,8 @@ class StrategyRunner:
         else:
             strategy.errors += 1
         self._tell(executor, now, error)
+        if isinstance(error, Rejected) and not isinstance(error, Garbage):
+            return []  # it may be at a limit that it does not know of: no reason to stop it from going back
         if isinstance(error, Overtime):
             return [self.stop(strategy, Cause("deadline", str(error)), now)]
         if isinstance(error, MemoryError):
@@ -430,8 +436,8 @@ class StrategyRunner:
     def _fallen_due(self, time: datetime) -> list[Call]:
         """What the time of the stream brings about: fills that arrived, bars that end."""
         calls: list[Call] = []
-        while self.arrived and _arrived_at(self.arrived[0]) < time:
-            event = self.arrived.popleft()
+        while self.arrived and self.arrived[0][0] < time:
+            event = heappop(self.arrived)[2]
             if isinstance(event, Fill):
                 calls += self._entered(event)
             elif isinstance(event, Order):
@@ -486,7 +492,7 @@ class StrategyRunner:
         return self.bars
 
     def _note_due(self) -> None:
-        dues = [_arrived_at(self.arrived[0]) + _MICROSECOND] if self.arrived else []
+        dues = [_later(self.arrived[0][0], _MICROSECOND)] if self.arrived else []
         if self.bars is not None and self.bars.due.year < MAXYEAR:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)

@@ -38,6 +38,10 @@ class Rejected(Exception):
     """The validator refused what a strategy answered; the message is its reason."""
 
 
+class Garbage(Rejected):
+    """What a strategy answered is no answer at all. That is a failure of its own, like an exception."""
+
+
 class Disabled(Exception):
     """A strategy that cannot run at all; the message says why. The others go on."""
 
@@ -283,6 +287,8 @@ class Executor:
         What comes back from the codec is what another process would see.
         """
         strategy = self.strategy
+        if not isinstance(result, SignalResult):
+            raise Garbage(f"{type(result).__name__} is not a SignalResult or None")
         result = self._scaled(result)
         reason = strategy.refusal(result, event, self.context)
         if reason is not None:
@@ -326,12 +332,10 @@ class Executor:
         if len(history) > self.strategy.config.max_history:
             list.pop(history, 0)
 
-    def _scaled(self, result: Any) -> Any:
+    def _scaled(self, result: SignalResult) -> SignalResult:
         """`result` with its quantity times `risk_multiplier`, whole units, rounded down."""
         multiplier = self.strategy.config.risk_multiplier
-        if multiplier == 1 or not isinstance(result, SignalResult) or result.quantity is None:
-            return result
-        if result.signal_type == "HOLD":
+        if multiplier == 1 or result.quantity is None or result.signal_type == "HOLD":
             return result
         quantity = int(result.quantity * multiplier)
         if quantity < 1:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import AlphaError, ConfigurationError
 from alpha_cli.settings import packaged
-from alpha_cli.strategy.capabilities import CAPABILITIES, capability, declared, tick_fields_of
+from alpha_cli.strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of
 from alpha_cli.strategy.protocols import StrategyProcessor, StrategyValidator
 
@@ -114,8 +114,10 @@ def _check_declarations(processor: object, config: StrategyConfig) -> None:
         capability(processor, "extract_features") and capability(processor, "predict_signal")
     ):
         raise ConfigurationError(f"{config.strategy_type} has no process_tick(tick, history); see alpha strategies new")
-    for name in CAPABILITIES:
-        capability(processor, name)
+    for name, offered in OFFERED.items():
+        method = capability(processor, name)
+        if method is not None:
+            adapted(method, offered, None)
     tick_fields_of(processor)
     needed = declared(processor, "min_history", 0)
     if type(needed) is not int:

@@ -13,7 +13,6 @@ from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio, decode
 from alpha_cli.wire import MAX_LINE
 
 _READ = 1 << 20
-_LOOK_EVERY = 64  # polls, before looking whether the file was replaced
 
 
 class Follower:
@@ -30,25 +29,15 @@ class Follower:
         self._identity: tuple[int, int] | None = None
         self._read = 0
         self._tail = b""
-        self._polls = 0
-        self._open()
+        self._opened()
 
-    def poll(self, most: int = 100_000) -> Iterator[Any]:
-        """The fills, orders, updates and portfolios that came since; about `most` at a time."""
-        self._polls += 1
-        if self._fd is None or self._polls % _LOOK_EVERY == 0:
-            self._open()
+    def poll(self, most: int | None = 100_000) -> Iterator[Any]:
+        """The fills, orders, updates and portfolios that came since; about `most` at a time, None: all."""
         given = 0
-        while self._fd is not None and given < most:
-            try:
-                data = os.read(self._fd, _READ)
-            except BlockingIOError:  # a FIFO whose writer says nothing now
-                return
-            except OSError as error:
-                raise NoInput(f"--fills {self.path}: {error.strerror}") from None
+        while most is None or given < most:
+            data = self._more()
             if not data:
                 return
-            self._read += len(data)
             *lines, self._tail = (self._tail + data).split(b"\n")
             for line in lines:
                 event = self._event(line)
@@ -81,19 +70,34 @@ class Follower:
             shown = printable(line[:200].decode("utf-8", "replace"), 80)
             self._report(f"--fills {self.path}: bad line {self.rejected}: {printable(why, 200)}: {shown}")
 
-    def _open(self) -> None:
-        """Open the file if it is there, and anew if another one took its place or it was cut."""
+    def _more(self) -> bytes:
+        """What can be read now: of the file that is open, then of one that took its place."""
+        data = b"" if self._fd is None else self._from(self._fd)
+        return data or (self._from(self._fd) if self._opened() and self._fd is not None else b"")
+
+    def _from(self, fd: int) -> bytes:
+        try:
+            data = os.read(fd, _READ)
+        except BlockingIOError:  # a FIFO whose writer says nothing now
+            return b""
+        except OSError as error:
+            raise NoInput(f"--fills {self.path}: {error.strerror}") from None
+        self._read += len(data)
+        return data
+
+    def _opened(self) -> bool:
+        """Open the file if it is there now, or if another one took its place or it was cut. Whether it did."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             raise NoInput(f"--fills {self.path}: {error.strerror}") from None
         if stat.S_ISDIR(found.st_mode):
             raise NoInput(f"--fills {self.path}: is a folder; name the file that paper writes")
         cut = stat.S_ISREG(found.st_mode) and found.st_size < self._read
         if self._fd is not None and (found.st_dev, found.st_ino) == self._identity and not cut:
-            return
+            return False
         self.close()
         try:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -101,3 +105,4 @@ class Follower:
             raise NoInput(f"--fills {self.path}: {error.strerror}") from None
         self._identity = (found.st_dev, found.st_ino)
         self._read, self._tail = 0, b""
+        return True

@@ -15,8 +15,8 @@ import msgspec
 from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio as Statement, Product, Side
 from alpha_cli.paper.ledger import ZERO, Account, Holding, Unbookable
 
-#: Fills remembered so as to know one that comes again: more than a day's, of bounded size.
-_REMEMBERED = 50_000
+#: Fills, and finished orders, remembered so as to know one that comes again: a busy month's.
+_REMEMBERED = 200_000
 _PRODUCTS: tuple[Product, ...] = get_args(Product)
 _FINISHED = frozenset({"COMPLETE", "CANCELLED", "REJECTED"})
 
@@ -41,6 +41,7 @@ class Books(msgspec.Struct):
     accounts: dict[str, dict[str, Account]] = {}  # strategy id -> broker -> its share of that account
     orders: dict[str, OpenOrder] = {}
     fills: dict[str, None] = {}
+    finished: dict[str, None] = {}  # orders
 
 
 class Portfolio:
@@ -61,15 +62,15 @@ class Portfolio:
             account.apply((fill.instrument_token, fill.product), fill.side, fill.quantity, fill.price, charges)
         except Unbookable:
             return False
-        books.fills[fill.fill_id] = None
-        if len(books.fills) > _REMEMBERED:
-            del books.fills[next(iter(books.fills))]
+        _remember(books.fills, fill.fill_id)
         if fill.broker in books.cash:
             books.cash[fill.broker] += account.cash - before
         return True
 
     def on_order(self, order: Order) -> None:
-        """Enter an order that risk let pass."""
+        """Enter an order that risk let pass, unless it was entered before."""
+        if order.order_id in self.books.orders or order.order_id in self.books.finished:
+            return
         self.books.orders[order.order_id] = OpenOrder(
             order.order_id, order.strategy_id, order.broker, order.instrument_token, order.side, order.quantity,
             price=order.price,
@@ -78,8 +79,11 @@ class Portfolio:
     def on_order_update(self, update: OrderUpdate) -> None:
         """Note what became of an order; of one never seen, if the update says enough."""
         orders = self.books.orders
+        if update.order_id in self.books.finished:
+            return
         if update.status in _FINISHED:
             orders.pop(update.order_id, None)
+            _remember(self.books.finished, update.order_id)
             return
         known = orders.get(update.order_id)
         quantity = update.filled_quantity + update.pending_quantity
@@ -145,6 +149,7 @@ class Portfolio:
                 "accounts": accounts,
                 "orders": list(books.orders.values()),
                 "fills": list(books.fills),
+                "finished": list(books.finished),
             }
         )
 
@@ -155,6 +160,7 @@ class Portfolio:
             cash={**self.books.cash, **saved.cash},
             orders={order.order_id: order for order in saved.orders},
             fills=dict.fromkeys(saved.fills),
+            finished=dict.fromkeys(saved.finished),
         )
         for strategy, own in saved.accounts.items():
             for broker, kept in own.items():
@@ -187,3 +193,11 @@ class _Saved(msgspec.Struct):
     accounts: dict[str, dict[str, _SavedAccount]]
     orders: list[OpenOrder]
     fills: list[str]
+    finished: list[str] = []
+
+
+def _remember(ids: dict[str, None], name: str) -> None:
+    """Note an id, and forget the oldest where there are too many."""
+    ids[name] = None
+    if len(ids) > _REMEMBERED:
+        del ids[next(iter(ids))]

@@ -12,7 +12,6 @@ from typing import Any
 from alpha_cli.events import Bar, Fill, Tick
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.context import Context
-from alpha_cli.strategy.protocols import SignalResult
 
 #: How far from the price that caused it a strict signal's own price may lie.
 STRICT_PRICE_BAND = 0.05
@@ -27,19 +26,18 @@ class StandardValidator:
         return ()
 
     def validate_signal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
-        """A `SignalResult`, a price where the order needs one, and no position beyond `max_position_size`."""
-        if not isinstance(result, SignalResult):
-            return f"{type(result).__name__} is not a SignalResult or None"
+        """A price where the order needs one, and no position beyond `max_position_size`."""
         if result.signal_type == "HOLD":
             return None
         if result.order_type == "LIMIT" and result.price is None:
             return "a LIMIT order needs a price"
         most = context.max_position_size
         if most is not None:
-            held = context.position(event.instrument_token)
-            after = held + (result.quantity or 0) * (1 if result.signal_type == "BUY" else -1)
-            if abs(after) > most and abs(after) > abs(held):
-                return f"the position would be {after} units, max_position_size is {most}"
+            for broker in context.brokers or (None,):
+                held = context.position(event.instrument_token, broker)
+                after = held + (result.quantity or 0) * (1 if result.signal_type == "BUY" else -1)
+                if abs(after) > most and abs(after) > abs(held):
+                    return f"the position would be {after} units, max_position_size is {most}"
         return None
 
 
