@@ -72,7 +72,6 @@ class StrategyRunner:
         self.all_hours = all_hours
         self.strategies: dict[str, Strategy] = {}
         self.disabled: dict[str, str] = {}  # id -> why it does not run at all
-        self.resting: dict[str, Any] = {}  # id -> what an earlier run kept of one that does not run in this one
         self.portfolio = Portfolio(opening_cash)
         self.lanes: dict[int, Lane] = {}
         self.bars: BarBuilder | None = None  # made when somebody wants bars

@@ -65,7 +65,6 @@ class RunnerState(msgspec.Struct):
 
     lanes: dict[str, LaneState]
     strategies: dict[str, StrategyState]
-    resting: dict[str, StrategyState] = {}  # of those that do not run this time
     portfolio: Any = None
     arrived: list[str] = []  # lines from beside the stream whose time has not come
     bars: Any = None
@@ -85,7 +84,6 @@ def snapshot(runner: StrategyRunner) -> RunnerState:
             for token, lane in runner.lanes.items()
         },
         strategies={name: _strategy(runner, strategy) for name, strategy in runner.strategies.items()},
-        resting=runner.resting,
         portfolio=runner.portfolio.snapshot(),
         arrived=[wire.encode(event).decode() for _, _, event in sorted(runner.arrived, key=lambda one: one[:2])],
         bars=None if runner.bars is None else runner.bars.snapshot(),
@@ -116,11 +114,8 @@ def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
         lane.ticks, lane.ordinal, lane.time, lane.outside = kept.ticks, kept.ordinal, kept.time, kept.outside
     if state.bars is not None and runner.bars is not None:
         runner.restore_bars(state.bars)
-    # What was kept of those that do not run this time is kept on.
-    known = state.resting | state.strategies
-    runner.resting = {name: kept for name, kept in known.items() if name not in runner.strategies}
     for strategy in runner.strategies.values():
-        saved = known.get(strategy.id)
+        saved = state.strategies.get(strategy.id)
         fits = saved is not None and saved.fingerprint == strategy.origin_fingerprint
         if saved is not None and fits and _json(saved.parameters) != _json(strategy.config.parameters):
             fits = _set_again(runner, strategy, saved.parameters)
@@ -152,7 +147,6 @@ def merged(states: Sequence[RunnerState], order: Sequence[str]) -> RunnerState:
     if bars is not None:
         bars = {**bars, "series": [series[key] for key in sorted(series)]}
     ordered = {name: strategies[name] for name in order if name in strategies}
-    resting = {name: kept for state in states for name, kept in state.resting.items() if name not in strategies}
     return RunnerState(
         lanes=lanes, strategies=ordered, portfolio=states[0].portfolio, arrived=states[0].arrived, bars=bars
     )

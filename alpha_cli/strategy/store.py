@@ -56,7 +56,7 @@ class Store:
                 None if kept.last_signal is None else kept.last_signal.isoformat(),
                 None if kept.stopped is None else kept.stopped.reason,
             )
-            for name, kept in (state.resting | state.strategies).items()
+            for name, kept in state.strategies.items()
         ]
         with sqlite_errors(self.path), transaction(self._db):
             self._db.execute("DELETE FROM runner")
