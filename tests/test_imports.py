@@ -29,6 +29,9 @@ ALLOWED: dict[str, set[str]] = {
     "completion zsh": WIRE,
     "run-strategy momentum": CONFIGURED,
     "risk": CONFIGURED,
+    "strategies list": CONFIGURED,
+    "strategies describe ml_momentum": CONFIGURED,
+    "status --state configs": CONFIGURED,
     "pipe 'feed --ticks 3 | run-strategy momentum | risk | paper | show'": CONFIGURED,
 }
 

@@ -138,7 +138,6 @@ OUTCOMES: dict[str, Answer] = {
     "hold": lambda *_: SignalResult("HOLD"),
     "raise": fail,
     "garbage": lambda *_: {"signal_type": "BUY"},
-    "no price": lambda *_: SignalResult("BUY", quantity=1, order_type="LIMIT"),
 }
 GOOD = {"nothing", "buy", "hold"}
 
@@ -266,12 +265,30 @@ def test_while_it_stands_still_it_is_told_of_no_bar_and_no_fill() -> None:
     assert mine.runner.portfolio.position("mine", "paper", NIFTY) == 2
 
 
-@pytest.mark.parametrize("outcome", ["garbage", "no price"])
-def test_answers_that_are_refused_count_as_failures(outcome: str) -> None:
-    """Neither a wrong type nor a LIMIT without a price gets anywhere, time after time."""
-    added = Runner(OUTCOMES[outcome], failures=4).feed(*ticks(10))
+def test_an_answer_that_is_none_is_a_failure() -> None:
+    """A dict is not a SignalResult, time after time."""
+    added = Runner(OUTCOMES["garbage"], failures=4).feed(*ticks(10))
     assert said(added) == [(3, "pause")]
-    assert "the last Rejected" in added[3][0].reason
+    assert "the last Garbage" in added[3][0].reason
+
+
+def refused(*_: Any) -> SignalResult:
+    """What the standard validator will not have."""
+    return SignalResult("BUY", quantity=1, order_type="LIMIT")
+
+
+def test_a_refusal_by_the_validator_is_no_failure() -> None:
+    """The strategy may be at a limit that it does not know of; the failure after it is the first again."""
+    mine = Runner(lambda _, history: refused() if len(history) % 3 < 2 else fail(), failures=2)
+    assert said(mine.feed(*ticks(30))) == []
+    assert (mine.runner.strategies["mine"].rejected, mine.runner.strategies["mine"].errors) == (20, 10)
+
+
+@defect("a trial whose answer is refused neither closes the circuit nor prolongs it: it is tried at every tick")
+def test_a_trial_whose_answer_is_refused_closes_the_circuit() -> None:
+    """It did not fail this time."""
+    mine = Runner(lambda _, history: refused() if history else fail(), failures=1, cool_down=10)
+    assert said(mine.feed(*ticks(20))) == [(0, "pause"), (10, "resume")]
 
 
 def test_failing_on_one_instrument_alone_opens_the_circuit_of_all() -> None:
@@ -561,7 +578,7 @@ class Validator:
     run = ["run-strategy", *configured(tmp_path, "mine:Tedious", **own), "--deadline", "0.2"]
     done = run_alpha(run, stream(ticks(1)))
     assert done.returncode == 0
-    assert [one.value for one in about(done.stdout, "mine")] == [{"cause": "deadline"}]
+    assert [getattr(one, "value", None) for one in about(done.stdout, "mine")] == [{"cause": "deadline"}]
 
 
 def test_an_error_that_exits_when_it_is_told_ends_nothing(tmp_path: Path) -> None:
@@ -607,8 +624,18 @@ class Prints:
     assert b"look at me" in done.stderr
 
 
-@pytest.mark.parametrize("raised", ["SystemExit(3)", "Odd", "KeyboardInterrupt"])
-@pytest.mark.parametrize("method", ["load_model", "warmup", "shutdown", "snapshot", "restore"])
+@pytest.mark.parametrize(
+    ("method", "raised"),
+    [
+        pytest.param(
+            method, raised,
+            marks=[defect("before the loop begins a KeyboardInterrupt is let through: 130, and in silence")]
+            if raised == "KeyboardInterrupt" and method not in {"shutdown", "snapshot"} else [],
+        )
+        for method in ("load_model", "warmup", "shutdown", "snapshot", "restore")
+        for raised in ("SystemExit(3)", "Odd", "KeyboardInterrupt")
+    ],
+)  # fmt: skip
 def test_whatever_another_method_raises_stays_with_its_strategy(method: str, raised: str, tmp_path: Path) -> None:
     """As in process_tick: the others go on, now and in the next run with the same state."""
     more = f"""
@@ -663,7 +690,7 @@ class Forgets:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="--memory limits on Linux only")
 @defect(
-    "with the last bytes gone CPython loops in the handler of the MemoryError: nothing is left to catch it with",
+    "the reserve cannot be had again while on_tick still holds the processor that hoarded (engine.forget)",
     strict=False,  # how it ends depends on these bytes
 )
 def test_a_strategy_that_hoards_small_things_stops_nothing(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_bad_lines_are_what_they_are_without_workers(policy: str, tmp_path: Path
     assert found[0][0] == (65 if policy == "fail" else 0)
 
 
-@defect("the workers have handled the whole batch when the bad line ends the run, and their figures say so")
+@defect("figures are taken when the workers finish, and a run that a bad line ends does not: it has none")
 def test_a_run_that_a_bad_line_ends_counts_what_it_said(tmp_path: Path) -> None:
     """And nothing after that line."""
     written(tmp_path)
@@ -613,6 +613,7 @@ def test_a_strategy_that_dies_now_and_then_does_not_end_the_run(tmp_path: Path) 
     assert done.stdout.count(b'"last"') == 60
 
 
+@defect("deaths are counted for each request, and live each tick is one: it is never paused")
 def test_a_strategy_that_dies_once_at_every_tick_is_paused_in_the_end(tmp_path: Path) -> None:
     """Live, when each tick is a request of its own: the others do not wait for a new process time and again."""
     deed = 'mark = Path(__file__).with_name(f"seen-{len(history)}")'
@@ -625,6 +626,7 @@ def test_a_strategy_that_dies_once_at_every_tick_is_paused_in_the_end(tmp_path: 
         assert pipeline.stderr().count("is started again") < 15
 
 
+@defect("twelve deaths over one batch end the run, also where each of them led to a strategy that is paused")
 def test_many_strategies_that_die_in_one_worker_are_all_paused(tmp_path: Path) -> None:
     """They share a library that crashes, say: however many they are, the run goes on."""
     written(tmp_path, FATAL["exits"])
@@ -681,7 +683,7 @@ class Validator:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="--memory limits on Linux only")
 @defect(
-    "with the last bytes gone the worker dies outside the marked call, or loops there: nobody is accused",
+    "the worker dies outside the marked call, twelve times, and nobody is accused (engine.forget, workers.answer)",
     strict=False,  # how it ends depends on these bytes
 )
 def test_a_strategy_that_hoards_small_things_stops_nothing(tmp_path: Path) -> None:
@@ -757,6 +759,7 @@ def test_a_worker_that_is_started_again_has_the_configurations_of_the_last_reloa
     assert killed[0] == plain[0]
 
 
+@defect("a process that is started again reads the files of its strategies as they are now")
 def test_a_worker_that_is_started_again_runs_what_it_ran(tmp_path: Path) -> None:
     """Not what its author wrote since: that waits for a reload."""
     written(tmp_path)
@@ -772,6 +775,7 @@ def test_a_worker_that_is_started_again_runs_what_it_ran(tmp_path: Path) -> None
         assert said == [f"after {number}" for number in range(8)]
 
 
+@defect("started again, it is stopped where it was, but what it remembers is not gone as it was then")
 def test_a_strategy_that_lost_its_memory_has_lost_it_when_its_worker_is_started_again(tmp_path: Path) -> None:
     """What it remembers begins where it ran out of memory, and not where the worker began."""
     more = """

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 
 _RESERVE = 8 << 20
+_RECOVERED = "circuit closed: it did not fail this time"
 _TIMED = EVERY // 2
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -311,7 +312,9 @@ class StrategyRunner:
             strategy.errors += 1
         self._tell(executor, now, error)
         if isinstance(error, Rejected) and not isinstance(error, Garbage):
-            return []  # it may be at a limit that it does not know of: no reason to stop it from going back
+            # It answered; it may be at a limit that it does not know of, which is no reason to stop it from going back.
+            on_trial = strategy.stopped is not None and strategy.stopped.until is not None
+            return [self.resume(strategy, _RECOVERED, now)] if on_trial else []
         if isinstance(error, Overtime):
             return [self.stop(strategy, Cause("deadline", str(error)), now)]
         if isinstance(error, MemoryError):
@@ -358,7 +361,8 @@ class StrategyRunner:
         """Let go of all that the processors of `strategy` hold."""
         with suppress(Exception):
             self.reconfigure(strategy, strategy.config, strategy.brokers)
-        self.reserve = bytearray(_RESERVE)
+        with suppress(MemoryError):  # the call that used it up may still hold it
+            self.reserve = bytearray(_RESERVE)
 
     def _tell(self, executor: Executor, now: datetime, error: BaseException) -> None:
         strategy = executor.strategy
@@ -386,9 +390,7 @@ class StrategyRunner:
         if result is not None:
             signals = self._said(executor.answered(result, tick, tick.timestamp, tick_cause(tick, lane.ordinal)))
         if recovered and executor.strategy.stopped is not None:
-            signals.insert(
-                0, self.resume(executor.strategy, "circuit closed: it did not fail this time", tick.timestamp)
-            )
+            signals.insert(0, self.resume(executor.strategy, _RECOVERED, tick.timestamp))
         return signals
 
     def _said(self, signals: list[Any]) -> list[Any]:

@@ -255,6 +255,8 @@ class _Handler:
         strategy = runner.strategies.get(stop.strategy)
         if strategy is not None and strategy.stopped is None:
             now = getattr(event, "timestamp", None) or runner.now(strategy)
+            if stop.kind == "memory":
+                runner.forget(strategy)
             control = runner.stop(strategy, Cause(stop.kind, stop.reason), now)
             yield Added(stop.line, self._key(control, None), encode(control))
 

@@ -47,7 +47,8 @@ Reread = Callable[[], Sequence[Wanted]]
 #: After so many bytes or requests a worker is asked for a checkpoint: what it takes to start it again stays little.
 _CHECKPOINT_BYTES, _CHECKPOINT_REQUESTS = 8 << 20, 2_000
 _LOOK = 0.05  # seconds between two looks at a worker that does not answer
-_STARTS = 12  # of one worker for one request
+_STARTS = 12  # of one worker for one request that nobody can be blamed for
+_DEATHS = 5  # in one strategy, between two checkpoints
 _CONTROL = b'{"type":"control"'
 
 
@@ -99,11 +100,12 @@ class Worker:
             answer = self._received()
             if answer is None:
                 starts += 1
+                if self._start_again():
+                    starts = 0  # it was somebody, who stands still now
                 if starts >= _STARTS:
                     raise InvariantBroken(
                         f"worker {self._number} died {starts} times over one batch; run fewer strategies to see why"
                     )
-                self._start_again()
             elif self._at < len(self._asked) - 1:  # an old one: its lines were said before
                 late += self._note_stops(answer)
                 self._at += 1
@@ -169,8 +171,11 @@ class Worker:
             first = self._received(patient=True)
         return first
 
-    def _start_again(self) -> None:
-        """Start the process anew and ask again what it was asked since the checkpoint."""
+    def _start_again(self) -> bool:
+        """Start the process anew and ask again what it was asked since the checkpoint.
+
+        Whether a strategy has to stand still for it.
+        """
         strategy, line, hung = self._marks.strategy, self._marks.line, self._hung
         ending = self._reap(0 if hung else 1)
         assert self._connection is not None
@@ -179,25 +184,28 @@ class Worker:
         what = "did not come back and was killed" if hung else f"died ({ending})"
         where = "" if strategy is None else f" in {strategy}"
         self._report(f"worker {self._number} {what}{where}; it is started again")
-        if strategy is not None:
-            self._accuse(strategy, line, hung=hung)
+        accused = strategy is not None and self._accuse(strategy, line, hung=hung)
         self._start()
         self._at = 0
         self._send(self._asked[0])
+        return accused
 
-    def _accuse(self, strategy: str, line: int, *, hung: bool) -> None:
-        """Have a strategy stand still from where it hung, or where the process died in it for the second time."""
+    def _accuse(self, strategy: str, line: int, *, hung: bool) -> bool:
+        """Have a strategy stand still from where it hung, or where the process died in it once too often."""
         key = (strategy, self._at)
         self._strikes[key] = self._strikes.get(key, 0) + 1
+        deaths = sum(count for (name, _), count in self._strikes.items() if name == strategy)
         if hung:
             why = Stop(
                 strategy, line, "deadline", f"it did not come back within {self._options.deadline:g} s (--deadline)"
             )
         elif self._strikes[key] > 1:
             why = Stop(strategy, line, "process", "its process died in it, twice over one batch")
+        elif deaths >= _DEATHS:
+            why = Stop(strategy, line, "process", f"its process died in it {_DEATHS} times")
         else:
-            return
-        self._stop(why)
+            return False
+        return self._stop(why)
 
     def _note_stops(self, answer: Answer) -> list[Added]:
         """What the clock decided must not be decided anew when the process is started again. What was new."""
@@ -337,6 +345,9 @@ class WorkerPool:
     def release(self) -> None:
         """End the processes. Of one that is in the middle of something there are no figures."""
         patient = not self._busy
+        if self._last is None and patient:
+            with suppress(AlphaError):
+                self._last = self.counts(), self.statuses()
         self._last = self._last or ({}, [])
         self._end(patient=patient)
 
