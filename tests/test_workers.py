@@ -276,7 +276,6 @@ def test_bad_lines_are_what_they_are_without_workers(policy: str, tmp_path: Path
     assert found[0][0] == (65 if policy == "fail" else 0)
 
 
-@defect("figures are taken when the workers finish, and a run that a bad line ends does not: it has none")
 def test_a_run_that_a_bad_line_ends_counts_what_it_said(tmp_path: Path) -> None:
     """And nothing after that line."""
     written(tmp_path)
@@ -613,7 +612,6 @@ def test_a_strategy_that_dies_now_and_then_does_not_end_the_run(tmp_path: Path) 
     assert done.stdout.count(b'"last"') == 60
 
 
-@defect("deaths are counted for each request, and live each tick is one: it is never paused")
 def test_a_strategy_that_dies_once_at_every_tick_is_paused_in_the_end(tmp_path: Path) -> None:
     """Live, when each tick is a request of its own: the others do not wait for a new process time and again."""
     deed = 'mark = Path(__file__).with_name(f"seen-{len(history)}")'
@@ -626,7 +624,6 @@ def test_a_strategy_that_dies_once_at_every_tick_is_paused_in_the_end(tmp_path: 
         assert pipeline.stderr().count("is started again") < 15
 
 
-@defect("twelve deaths over one batch end the run, also where each of them led to a strategy that is paused")
 def test_many_strategies_that_die_in_one_worker_are_all_paused(tmp_path: Path) -> None:
     """They share a library that crashes, say: however many they are, the run goes on."""
     written(tmp_path, FATAL["exits"])
@@ -678,14 +675,10 @@ class Validator:
     with Pipeline([*frugal(tmp_path, 2), "run-strategy", *options, "--deadline", "0.2", "--workers", "2"]) as pipeline:
         for number in range(4):
             pipeline.write(encode(tick(number)) + b"\n")
-            assert until(lambda: pipeline.output.count(b'"last"') > number, 5)  # noqa: B023
+            assert until(lambda: pipeline.output.count(b'"last"') > number, 10)  # noqa: B023
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="--memory limits on Linux only")
-@defect(
-    "the worker dies outside the marked call, twelve times, and nobody is accused (engine.forget, workers.answer)",
-    strict=False,  # how it ends depends on these bytes
-)
 def test_a_strategy_that_hoards_small_things_stops_nothing(tmp_path: Path) -> None:
     """A pair in a pair in a pair, until there is no room for another."""
     written(tmp_path, "while True: self.kept = (self.kept, 1)")
@@ -693,7 +686,7 @@ def test_a_strategy_that_hoards_small_things_stops_nothing(tmp_path: Path) -> No
     with Pipeline(alpha(*run, "--workers", "2")) as pipeline:
         pipeline.write(DATA)
         pipeline.close_input()
-        ended = until(lambda: pipeline.processes[0].poll() is not None, 5)
+        ended = until(lambda: pipeline.processes[0].poll() is not None, 15)
         left = workers_of(pipeline)
         for process in left:
             kill(process)
@@ -775,7 +768,6 @@ def test_a_worker_that_is_started_again_runs_what_it_ran(tmp_path: Path) -> None
         assert said == [f"after {number}" for number in range(8)]
 
 
-@defect("started again, it is stopped where it was, but what it remembers is not gone as it was then")
 def test_a_strategy_that_lost_its_memory_has_lost_it_when_its_worker_is_started_again(tmp_path: Path) -> None:
     """What it remembers begins where it ran out of memory, and not where the worker began."""
     more = """
@@ -897,16 +889,16 @@ def test_draining_has_a_deadline_whatever_the_workers_do(
     """--drain says how long; a worker that is stuck is killed."""
     pipeline, found = stuck
     pipeline.signal(number)
-    assert until(lambda: pipeline.processes[0].poll() is not None, 4)
+    assert until(lambda: pipeline.processes[0].poll() is not None, 10)
     assert pipeline.processes[0].returncode == 128 + number
-    assert gone(found, 4)
+    assert gone(found, 10)
 
 
 def test_a_stuck_worker_does_not_outlive_a_killed_run(stuck: tuple[Pipeline, list[Process]]) -> None:
     """Nobody is left to kill it, and it would use a processor for good."""
     pipeline, found = stuck
     pipeline.processes[0].kill()
-    assert gone(found, 4)
+    assert gone(found, 10)
 
 
 def test_a_worker_whose_strategy_left_a_thread_behind_is_ended(tmp_path: Path) -> None:
@@ -918,7 +910,7 @@ def test_a_worker_whose_strategy_left_a_thread_behind_is_ended(tmp_path: Path) -
         pipeline.write(DATA)
         pipeline.close_input()
         pipeline.wait_for(b'"eof"')
-        ended = until(lambda: pipeline.processes[0].poll() is not None, 4)
+        ended = until(lambda: pipeline.processes[0].poll() is not None, 10)
         for process in workers_of(pipeline):
             kill(process)
         assert ended

@@ -168,16 +168,17 @@ def build(
     if metrics_file is not None:
         _need_prometheus()
     name = instance or "run-strategy"
+    settings = load_settings()
     host_options = HostOptions(
         all_hours=all_hours,
         failures=failures,
         cool_down=timedelta(seconds=cool_down),
-        opening_cash=load_settings().opening_cash,
+        opening_cash=settings.opening_cash,
         deadline=(DEADLINE_OF_WORKERS if workers else DEADLINE) if deadline is None else deadline,
         memory=memory,
         verbose=verbose,
     )
-    wanted = selection.wanted(_report)
+    wanted = selection.wanted(_report, settings)
     release: list[Callable[[], object]] = []
 
     def let_go() -> None:
@@ -232,8 +233,10 @@ def build(
 
 
 def _hosted(options: HostOptions, workers: int, selection: Selection, wanted: Any) -> Host | WorkerPool:
+    from alpha_cli.settings import load_settings
+
     def reread() -> Any:
-        return selection.wanted(_report)
+        return selection.wanted(_report, load_settings())
 
     if workers:
         from alpha_cli.strategy.workers import WorkerPool
