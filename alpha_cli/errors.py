@@ -143,6 +143,14 @@ def printable(text: str, limit: int = 120) -> str:
     )
 
 
+def shown(value: object) -> str:
+    """`value` as a message can show it, also where Python refuses to write it out."""
+    try:
+        return repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number too long to show"
+
+
 def _is_bidi(char: str) -> bool:
     """Characters that reorder the text around them can make one line read as another."""
     return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069" or char in "\u200e\u200f\u061c"

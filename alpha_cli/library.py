@@ -62,6 +62,7 @@ def _events(chain: Chain, stages: Iterable[Stage], batches: Iterable[Any]) -> It
                 raise chain.failure
         data = chain.finish()
         for stage in stages:
+            stage.keep()
             stage.finished()
         for stage in stages:
             stage.commit()

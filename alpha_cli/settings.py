@@ -20,7 +20,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from alpha_cli.errors import ConfigurationError, printable
+from alpha_cli.errors import ConfigurationError, printable, shown
 
 MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
 MAX_DEPTH = 32  # of nesting
@@ -159,7 +159,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 def _fault(fault: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] != "extra_forbidden":
-        observed = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
+        observed = "" if fault["type"] == "missing" else f", got {shown(fault['input'])}"
         return f"{where or 'the file'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{observed}"
     from alpha_cli.cli import did_you_mean
 

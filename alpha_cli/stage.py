@@ -65,7 +65,8 @@ class Stage:
     opening     what stages before this one should know of it at the start, with `--feedback`
     close       the events that end a session; they come before its `eof`
     start       called once, when the loop begins
-    finished    called once, when the input came to its end and all of it was handled
+    keep        called when no more is read and all that was read is handled: what is to be remembered
+    finished    called after that, when the input came to its end
     commit      makes durable what was done, before it is said
     release     lets go of files and locks at the end
     counts      the stage's own figures for the closing line, and `details`, lines that follow it
@@ -88,6 +89,7 @@ class Stage:
         opening: Callable[[], Iterable[Event]] = _nothing,
         close: Callable[[], Iterable[Event]] = _nothing,
         start: Callable[[], object] = _nothing,
+        keep: Callable[[], object] = _nothing,
         finished: Callable[[], object] = _nothing,
         commit: Callable[[], object] = _nothing,
         release: Callable[[], object] = _nothing,
@@ -108,6 +110,7 @@ class Stage:
         self.opening = opening
         self.close = close
         self.start = start
+        self.keep = keep
         self.finished = finished
         self.commit = commit
         self.release = release
@@ -196,7 +199,8 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     except LeaveNow as leave:
         _say(source, stages, str(leave))
         if leave.late and chain.settled:  # all that came was handled and said: no reason to forget it
-            _finished(stages)
+            for stage in stages:
+                stage.keep()
         return leave.code
     except ReaderGone as gone:
         return gone.exit_code
@@ -245,7 +249,9 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
                 raise problem
         chain.settled = False
         data = chain.finish()
-        _finished(stages)
+        for stage in stages:
+            stage.keep()
+            stage.finished()
         _commit(stages)
         out.write(data)
         if bad.failure is not None:  # a kept tick that only the end asked for
@@ -266,11 +272,6 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
     for name, verdict in verdicts:
         tell(f"alpha {name}: {printable(str(verdict), 500)}")
     return max([chain.code, *(verdict.exit_code for _, verdict in verdicts)])
-
-
-def _finished(stages: Sequence[Stage]) -> None:
-    for stage in stages:
-        stage.finished()
 
 
 def _commit(stages: Sequence[Stage]) -> None:

@@ -28,8 +28,9 @@ class Beside:
         self._follow(None)  # a file that is complete counts whole, from the first tick on
 
     def listen(self) -> None:
-        """Take SIGHUP for a request, from now on."""
-        signal.signal(signal.SIGHUP, self._note)
+        """Take SIGHUP for a request, from now on, as every other runner of this process."""
+        _listening.append(self)
+        signal.signal(signal.SIGHUP, _hung_up)
 
     def arrivals(self) -> Iterator[Event]:
         """What enters the stream at this place: the request to reload, once for each time that it was made."""
@@ -39,7 +40,9 @@ class Beside:
             yield Control(action="reload", by="SIGHUP")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; hear no more."""
+        if self in _listening:
+            _listening.remove(self)
         if self._follower is not None:
             self._follower.close()
 
@@ -48,5 +51,14 @@ class Beside:
             for event in self._follower.poll(most):
                 self._host.arrive(event)
 
-    def _note(self, *_: object) -> None:
+    def note(self) -> None:
+        """A reload is asked for."""
         self._asked = True
+
+
+_listening: list[Beside] = []
+
+
+def _hung_up(*_: object) -> None:
+    for beside in _listening:
+        beside.note()

@@ -209,10 +209,9 @@ def build(
         beside.listen()
         host.start()
 
-    def finished() -> None:
-        if store is not None:  # before they are shut down
+    def keep() -> None:
+        if store is not None:
             store.save(host.snapshot())
-        host.finish()
         observer.look(ended=True)
 
     return Stage(
@@ -224,7 +223,8 @@ def build(
         ahead=getattr(host, "ahead", None),
         arrivals=beside.arrivals,
         start=start,
-        finished=finished,
+        keep=keep,
+        finished=host.finish,
         commit=observer.look,
         release=let_go,
         counts=host.counts,
@@ -233,10 +233,8 @@ def build(
 
 
 def _hosted(options: HostOptions, workers: int, selection: Selection, wanted: Any) -> Host | WorkerPool:
-    from alpha_cli.settings import load_settings
-
     def reread() -> Any:
-        return selection.wanted(_report, load_settings())
+        return selection.wanted(_report)
 
     if workers:
         from alpha_cli.strategy.workers import WorkerPool

@@ -120,5 +120,5 @@ def _content(path: str) -> bytes:
     """What the file of a strategy of one's own says now."""
     try:
         return Path(path).read_bytes()
-    except OSError:  # the factory will say what is wrong with it
+    except (OSError, ValueError):  # the factory will say what is wrong with it
         return b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import time
 from decimal import Decimal
@@ -28,14 +28,14 @@ class Context:
     """
 
     __slots__ = (
-        "_portfolio", "brokers", "instrument_token", "instruments", "max_position_size", "parameters",
+        "_brokers", "_portfolio", "instrument_token", "instruments", "max_position_size", "parameters",
         "risk_multiplier", "session", "strategy_id",
     )  # fmt: skip
 
     def __init__(
         self,
         config: StrategyConfig,
-        brokers: tuple[str, ...],
+        brokers: Callable[[], tuple[str, ...]],
         portfolio: Portfolio,
         instrument_token: int | None,
         *,
@@ -45,7 +45,7 @@ class Context:
             "strategy_id": config.id,
             "instrument_token": instrument_token,
             "instruments": tuple(dict.fromkeys(config.instruments)),
-            "brokers": brokers,
+            "_brokers": brokers,
             "parameters": MappingProxyType(deepcopy(config.parameters)),
             "max_position_size": config.max_position_size,
             "risk_multiplier": config.risk_multiplier,
@@ -65,12 +65,17 @@ class Context:
     strategy_id: str
     instrument_token: int | None
     instruments: tuple[int, ...]
-    brokers: tuple[str, ...]
+    _brokers: Callable[[], tuple[str, ...]]
     parameters: Mapping[str, Any]
     max_position_size: int | None
     risk_multiplier: Decimal
     session: tuple[time, time] | None
     _portfolio: Portfolio
+
+    @property
+    def brokers(self) -> tuple[str, ...]:
+        """Where its signals go; a reload may change it."""
+        return self._brokers()
 
     def position(self, instrument_token: int | None = None, broker: str | None = None) -> int:
         """Units that the strategy itself holds, negative when short, by its fills so far."""

@@ -33,7 +33,7 @@ from alpha_cli.strategy.executor import (
     tick_cause,
 )  # fmt: skip
 from alpha_cli.strategy.factory import told
-from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, aside, in_order
+from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, Told, aside, in_order
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.timing import EVERY
 from alpha_cli.strategy.watchdog import Overtime
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
+#: Characters of somebody's words that the runner repeats; the whole could be too long for its line.
+MOST_SAID = 500
 _RESERVE = 8 << 20
 _RECOVERED = "circuit closed: it did not fail this time"
 _TIMED = EVERY // 2
@@ -119,12 +121,15 @@ class StrategyRunner:
                 self._builder().follow(token, map(interval_of, executor.bars))
                 lane.bars = True
             lane.add(executor)
-            try:
-                executor.warmup()
-            except self.passing:
-                raise
-            except BaseException as error:
-                self.report(f"{strategy.id}: its warmup failed: {told(error)} (it runs all the same)")
+            self._warm_up(executor)
+
+    def _warm_up(self, executor: Executor) -> None:
+        try:
+            executor.warmup()
+        except self.passing:
+            raise
+        except BaseException as error:
+            self.report(f"{executor.strategy.id}: its warmup failed: {told(error)} (it runs all the same)")
 
     def unfollow(self, strategy: Strategy) -> None:
         """Take the executors of `strategy` away; lanes stay, with what they know of time."""
@@ -190,17 +195,21 @@ class StrategyRunner:
         if lane is None:
             return self._asked(due, tick) if due else ()
         if lane.time < time < lane.close:
-            lane.ordinal = 0
+            lane.ordinal = lane.again = 0
+            lane.time = time
         elif time == lane.time != NEVER:
-            lane.ordinal += 1
+            lane.again += 1
+            lane.ordinal = lane.again
         elif self._hours.contains(time):
-            lane.ordinal = 0
-            lane.close = self._hours.close
+            if time > lane.time:
+                lane.ordinal = lane.again = 0
+                lane.time, lane.close = time, self._hours.close
+            else:
+                lane.ordinal = lane.earlier(time)
         else:
             lane.outside += 1
             due = [*self._with_bars(lane, tick, (), due or [])]
             return self._asked(due, tick) if due else ()
-        lane.time = time
         lane.ticks += 1
         calls: Sequence[Call] = lane.calls if lane.ticks % EVERY != _TIMED else lane.timed
         if lane.bars or due:
@@ -213,6 +222,8 @@ class StrategyRunner:
                     result = process(tick, history)
                     if result is not None:
                         added = [*added, *self._answered(executor, lane, tick, result)]
+                else:
+                    _skip(process)
             except self.passing:
                 raise
             except BaseException as error:  # whatever a strategy raises is its own affair
@@ -276,20 +287,22 @@ class StrategyRunner:
             action="pause",
             target=strategy.id,
             by=RUNNER,
-            reason=cause.reason,
+            reason=cause.reason[:MOST_SAID],
             value={"cause": cause.kind},
             timestamp=now,
         )
 
-    def resume(self, strategy: Strategy, reason: str, now: datetime | None) -> Control:
+    def resume(self, strategy: Strategy, reason: str, now: datetime | None, *, on_trial: bool = False) -> Control:
         """Have `strategy` run again. The line that says so."""
         strategy.stopped = None
         strategy.streak = 0
         for executor in strategy.executors.values():
             executor.streak = executor.streak_aside = 0
+            if not on_trial:  # it has missed ticks
+                self._warm_up(executor)
         self.rearrange(strategy)
         self.report(f"{strategy.id} runs again: {reason}")
-        return Control(action="resume", target=strategy.id, by=RUNNER, reason=reason, timestamp=now)
+        return Control(action="resume", target=strategy.id, by=RUNNER, reason=reason[:MOST_SAID], timestamp=now)
 
     def rearrange(self, strategy: Strategy) -> None:
         """Look up anew whom the lanes of `strategy` ask."""
@@ -314,7 +327,7 @@ class StrategyRunner:
         if isinstance(error, Rejected) and not isinstance(error, Garbage):
             # It answered; it may be at a limit that it does not know of, which is no reason to stop it from going back.
             on_trial = strategy.stopped is not None and strategy.stopped.until is not None
-            return [self.resume(strategy, _RECOVERED, now)] if on_trial else []
+            return [self.resume(strategy, _RECOVERED, now, on_trial=True)] if on_trial else []
         if isinstance(error, Overtime):
             return [self.stop(strategy, Cause("deadline", str(error)), now)]
         if isinstance(error, MemoryError):
@@ -390,7 +403,7 @@ class StrategyRunner:
         if result is not None:
             signals = self._said(executor.answered(result, tick, tick.timestamp, tick_cause(tick, lane.ordinal)))
         if recovered and executor.strategy.stopped is not None:
-            signals.insert(0, self.resume(executor.strategy, _RECOVERED, tick.timestamp))
+            signals.insert(0, self.resume(executor.strategy, _RECOVERED, tick.timestamp, on_trial=True))
         return signals
 
     def _said(self, signals: list[Any]) -> list[Any]:
@@ -409,6 +422,7 @@ class StrategyRunner:
         self.turns += 1
         for executor, process, history, *_ in calls:
             if executor.strategy is stopped:
+                _skip(process)
                 continue
             try:
                 result = process(event, history)
@@ -497,6 +511,12 @@ class StrategyRunner:
         if self.bars is not None and self.bars.due.year < MAXYEAR:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)
+
+
+def _skip(process: Any) -> None:
+    """In place of a call to a strategy that was stopped at this very event."""
+    if isinstance(process, Told):
+        process.skip()
 
 
 def _later(now: datetime, by: timedelta) -> datetime:

@@ -133,7 +133,11 @@ class Strategy:
         for token in tokens:
             processor = shared if several or token == tokens[0] else self._create(self.config.model_copy(deep=True))
             context = Context(
-                self.config, self.brokers, self._portfolio, None if several else token, all_hours=self._all_hours
+                self.config,
+                lambda: self.brokers,
+                self._portfolio,
+                None if several else token,
+                all_hours=self._all_hours,
             )
             executors[token] = Executor(self, token, processor, context)
             if token in self.executors:  # rebuilt: what was counted stays
@@ -256,7 +260,10 @@ class Executor:
         process = self.now
 
         def trial(tick: Tick, history: Sequence[Tick]) -> Any:
-            return None if tick.timestamp < until else Recovered(process(tick, history))
+            if tick.timestamp < until:
+                return None
+            self.warmup()  # it has missed ticks
+            return Recovered(process(tick, history))
 
         return trial
 

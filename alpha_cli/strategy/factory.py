@@ -16,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import AlphaError, ConfigurationError
+from alpha_cli.errors import AlphaError, ConfigurationError, printable, shown
 from alpha_cli.settings import packaged
 from alpha_cli.strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of
@@ -173,7 +173,8 @@ def _created(registry: Registry, config: StrategyConfig, name: str, parameters: 
 
 def parameter_model(factory: Callable[..., Any]) -> Any:
     """The pydantic model `Parameters` of a factory's module, if it has one."""
-    return getattr(sys.modules.get(factory.__module__), "Parameters", None)
+    model = getattr(sys.modules.get(getattr(factory, "__module__", "")), "Parameters", None)
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def changed(config: StrategyConfig, values: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def faults(error: ValidationError, model: Any) -> str:
         elif not name:
             lines.append(f"parameters: {message}")
         else:
-            lines.append(f"parameter {name}: {message}, got {fault['input']!r}")
+            lines.append(f"parameter {name}: {message}, got {shown(fault['input'])}")
     return "; ".join(lines)
 
 
@@ -227,8 +228,8 @@ def _load(path: Path, full_name: str) -> ModuleType:
     """
     try:
         source = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        raise ConfigurationError(f"{printable(str(path))}: {getattr(error, 'strerror', error)}") from None
     loaded = sys.modules.get(full_name)
     if loaded is not None and getattr(loaded, "__alpha_source__", None) == source:
         return loaded

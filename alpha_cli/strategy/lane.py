@@ -12,6 +12,7 @@ from alpha_cli.strategy.executor import Aside, Executor, Process
 from alpha_cli.strategy.protocols import History
 
 NEVER = datetime.min.replace(tzinfo=IST)
+_DISORDER = 64  # ticks by which a stream may be out of order
 _NO_LIMIT = 1 << 62
 #: The history of a call that has none.
 NOTHING: History = History()
@@ -27,7 +28,7 @@ class Lane:
     that its history goes on and a tick costs the others nothing.
     """
 
-    __slots__ = ("bars", "calls", "close", "executors", "ordinal", "outside", "ticks", "time", "timed")
+    __slots__ = ("again", "bars", "calls", "close", "executors", "ordinal", "outside", "ticks", "time", "timed")
 
     def __init__(self) -> None:
         self.executors: list[Executor] = []
@@ -36,9 +37,10 @@ class Lane:
         self.bars = False  # whether bars are built of this instrument
         self.ticks = 0  # those of a session so far, and those of none
         self.outside = 0
-        # The newest of a session, the end of its session, and which tick at that very time it is.
+        # The newest time of a session, the end of that session, how many ticks after the first were at that time.
         self.time = self.close = NEVER
-        self.ordinal = 0
+        self.again = 0
+        self.ordinal = 0  # which tick at its own time the present one is
 
     def add(self, executor: Executor) -> None:
         """Have `executor` follow the instrument, after those of strategies that come before its own."""
@@ -55,6 +57,10 @@ class Lane:
         self.executors.sort(key=lambda executor: executor.strategy.place)
         self.calls = [self._call(executor) for executor in self.executors]
         self.timed = [_timed(call) for call in self.calls]
+
+    def earlier(self, time: datetime) -> int:
+        """How many of the last ticks were at `time`: for one that comes after later ones."""
+        return sum(past.timestamp == time for past in self.longest()[-_DISORDER:])
 
     def longest(self) -> History:
         """The longest history kept of this instrument; every other one is the end of it."""
@@ -79,15 +85,21 @@ def _timed(call: Call) -> Call:
     return executor, executor.timed(process), *rest  # type: ignore[return-value]  # as they came
 
 
-def aside(executor: Executor, event: Bar | Fill) -> Call:
+class Told:
     """The call that tells `executor` of a bar or a fill; its answer carries its own cause."""
 
-    def ask(_: Tick, __: Sequence[Tick]) -> Any:
+    __slots__ = ("_event", "_executor")
+
+    def __init__(self, executor: Executor, event: Bar | Fill) -> None:
+        self._executor = executor
+        self._event = event
+
+    def __call__(self, _: Tick, __: Sequence[Tick]) -> Any:
+        executor, event = self._executor, self._event
         if isinstance(event, Bar):
             assert executor.on_bar is not None
-            history = executor.bar_history(event.interval)
             try:
-                result = executor.on_bar(event, history)
+                result = executor.on_bar(event, executor.bar_history(event.interval))
             finally:
                 executor.remember_bar(event)
             cause: tuple[object, ...] = ("bar", event.interval, microseconds(event.end))
@@ -101,7 +113,15 @@ def aside(executor: Executor, event: Bar | Fill) -> Call:
             return None
         return Aside(result, event, timestamp, cause)
 
-    return executor, ask, NOTHING, _ignored, _ignored, _NO_LIMIT
+    def skip(self) -> None:
+        """Do not call; but a bar is remembered all the same."""
+        if isinstance(self._event, Bar):
+            self._executor.remember_bar(self._event)
+
+
+def aside(executor: Executor, event: Bar | Fill) -> Call:
+    """The call that tells `executor` of `event`."""
+    return executor, Told(executor, event), NOTHING, _ignored, _ignored, _NO_LIMIT
 
 
 def in_order(calls: Iterable[Call]) -> list[Call]:

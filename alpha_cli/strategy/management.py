@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Control, Event
 from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.engine import StrategyRunner
+from alpha_cli.strategy.engine import MOST_SAID, StrategyRunner
 from alpha_cli.strategy.executor import Cause, Disabled, Strategy
 from alpha_cli.strategy.factory import changed
 
@@ -148,23 +150,29 @@ class Manager:
             parameters = changed(strategy.config, control.value)
             config = strategy.config.model_copy(update={"parameters": parameters})
             runner.reconfigure(strategy, config, strategy.brokers)
-        except (AlphaError, Disabled) as error:
+        except runner.passing:
+            raise
+        except BaseException as error:  # whatever the new processor raises: it is not taken
             runner.report(f"{strategy.id}: nothing was set: {error}")
             return _done("set", strategy.id, "refused, see the log; it goes on as before", at)
         return Control(
-            action="set", target=strategy.id, by=RUNNER, value=control.value, timestamp=at,
-            reason=f"by {control.by or 'a control event'}",
-        )  # fmt: skip
+            action="set",
+            target=strategy.id,
+            by=RUNNER,
+            value=control.value if len(msgspec.json.encode(control.value)) <= MOST_SAID else None,
+            timestamp=at,
+            reason=f"by {control.by or 'a control event'}"[:MOST_SAID],
+        )
 
     def _replayed(self, control: Control) -> list[Event]:
         kind = control.value.get("cause") if isinstance(control.value, dict) else None
-        if control.action != "pause" or kind not in BY_THE_CLOCK:
+        if control.action != "pause" or not isinstance(kind, str) or kind not in BY_THE_CLOCK:
             return []
         strategy = self._runner.strategies.get(control.target or "")
         if strategy is not None and strategy.stopped is None:
             if kind == "memory":
                 self._runner.forget(strategy)
-            self._runner.stop(strategy, Cause(str(kind), control.reason or str(kind)), control.timestamp)
+            self._runner.stop(strategy, Cause(kind, control.reason or kind), control.timestamp)
         return []
 
     def _targets(self, control: Control) -> list[Strategy]:
@@ -189,4 +197,4 @@ def nothing_changed(control: Control) -> list[Event]:
 
 
 def _done(action: str, target: str | None, reason: str, at: datetime | None) -> Control:
-    return Control(action=action, target=target, by=RUNNER, reason=reason, timestamp=at)  # type: ignore[arg-type]
+    return Control(action=action, target=target, by=RUNNER, reason=reason[:MOST_SAID], timestamp=at)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ Fills that arrive twice, in the input and by `--fills`, count once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -42,6 +43,7 @@ class Books(msgspec.Struct):
     orders: dict[str, OpenOrder] = {}
     fills: dict[str, None] = {}
     finished: dict[str, None] = {}  # orders
+    stated: dict[str, datetime] = {}  # broker -> time of its newest word on cash
 
 
 class Portfolio:
@@ -98,8 +100,13 @@ class Portfolio:
             )  # fmt: skip
 
     def on_portfolio(self, statement: Statement) -> None:
-        """Take the broker's word on its cash."""
+        """Take the broker's word on its cash, unless a newer one is known: a file may be read again."""
+        known, said = self.books.stated.get(statement.broker), statement.timestamp
+        if not statement.cash.is_finite() or (known is not None and said is not None and said <= known):
+            return
         self.books.cash[statement.broker] = statement.cash
+        if said is not None:
+            self.books.stated[statement.broker] = said
 
     def position(self, strategy_id: str, broker: str, token: int) -> int:
         """Units held by a strategy, negative when short, over all products."""
@@ -150,6 +157,7 @@ class Portfolio:
                 "orders": list(books.orders.values()),
                 "fills": list(books.fills),
                 "finished": list(books.finished),
+                "stated": books.stated,
             }
         )
 
@@ -161,6 +169,7 @@ class Portfolio:
             orders={order.order_id: order for order in saved.orders},
             fills=dict.fromkeys(saved.fills),
             finished=dict.fromkeys(saved.finished),
+            stated=saved.stated,
         )
         for strategy, own in saved.accounts.items():
             for broker, kept in own.items():
@@ -194,6 +203,7 @@ class _Saved(msgspec.Struct):
     orders: list[OpenOrder]
     fills: list[str]
     finished: list[str] = []
+    stated: dict[str, datetime] = {}
 
 
 def _remember(ids: dict[str, None], name: str) -> None:

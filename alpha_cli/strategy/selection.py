@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alpha_cli.errors import ConfigurationError, Unavailable, UsageError
-from alpha_cli.settings import Settings, config_names
+from alpha_cli.settings import Settings, config_names, load_settings
 from alpha_cli.strategy.config import StrategyConfig, load_by_name, load_file, unique
 from alpha_cli.strategy.management import Wanted
 
@@ -30,9 +30,9 @@ class Selection(NamedTuple):
     database: str | None = None
     fallback: bool = False
 
-    def wanted(self, report: Report, settings: Settings) -> list[Wanted]:
+    def wanted(self, report: Report, settings: Settings | None = None) -> list[Wanted]:
         """The active ones in order, each with those of its brokers that `settings` has. Raises `AlphaError`."""
-        brokers = settings.active_brokers
+        brokers = (settings or load_settings()).active_brokers
         wanted = []
         for place, config in enumerate(unique(self._configs(report))):
             if not config.is_active:

@@ -29,7 +29,7 @@ class LaneState(msgspec.Struct):
     """One instrument: where its stream stands, and its newest ticks, oldest first."""
 
     ticks: int
-    ordinal: int
+    again: int
     time: datetime
     history: list[Tick]
     outside: int = 0
@@ -55,6 +55,7 @@ class StrategyState(msgspec.Struct):
     processors: dict[str, Any] = {}
     stopped: Cause | None = None
     streak: int = 0
+    failed_ago: int = 0  # calls since it failed last
     counts: dict[str, int] = {}
     by_broker: dict[str, int] = {}
     last_signal: datetime | None = None
@@ -80,7 +81,7 @@ def snapshot(runner: StrategyRunner) -> RunnerState:
     """What `runner` remembers now."""
     return RunnerState(
         lanes={
-            str(token): LaneState(lane.ticks, lane.ordinal, lane.time, list(lane.longest()), lane.outside)
+            str(token): LaneState(lane.ticks, lane.again, lane.time, list(lane.longest()), lane.outside)
             for token, lane in runner.lanes.items()
         },
         strategies={name: _strategy(runner, strategy) for name, strategy in runner.strategies.items()},
@@ -111,14 +112,12 @@ def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
         runner.arrive(wire.decode(line))
     for token, kept in state.lanes.items():
         lane = runner.lanes.setdefault(int(token), Lane())
-        lane.ticks, lane.ordinal, lane.time, lane.outside = kept.ticks, kept.ordinal, kept.time, kept.outside
-    if state.bars is not None and runner.bars is not None:
+        lane.ticks, lane.again, lane.time, lane.outside = kept.ticks, kept.again, kept.time, kept.outside
+    fitting = {name: _fits(runner, strategy, state) for name, strategy in runner.strategies.items()}
+    if state.bars is not None and runner.bars is not None:  # parameters decide which are built
         runner.restore_bars(state.bars)
     for strategy in runner.strategies.values():
-        saved = state.strategies.get(strategy.id)
-        fits = saved is not None and saved.fingerprint == strategy.origin_fingerprint
-        if saved is not None and fits and _json(saved.parameters) != _json(strategy.config.parameters):
-            fits = _set_again(runner, strategy, saved.parameters)
+        saved, fits = state.strategies.get(strategy.id), fitting[strategy.id]
         _histories(strategy, state, saved if fits else None)
         if saved is None or not fits:
             if saved is not None:
@@ -128,6 +127,16 @@ def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
         _restore(runner, strategy, saved)
     for lane in runner.lanes.values():
         lane.arrange()
+
+
+def _fits(runner: StrategyRunner, strategy: Strategy, state: RunnerState) -> bool:
+    """Whether what was kept is of this configuration; what was set in the stream is set again."""
+    saved = state.strategies.get(strategy.id)
+    if saved is None or saved.fingerprint != strategy.origin_fingerprint:
+        return False
+    if _json(saved.parameters) == _json(strategy.config.parameters):
+        return True
+    return _set_again(runner, strategy, saved.parameters)
 
 
 def merged(states: Sequence[RunnerState], order: Sequence[str]) -> RunnerState:
@@ -172,6 +181,7 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         processors=processors,
         stopped=strategy.stopped,
         streak=strategy.streak,
+        failed_ago=strategy.calls - strategy.failed_at,
         counts={name: getattr(strategy, name) for name in _COUNTS},
         by_broker=dict(strategy.by_broker),
         last_signal=strategy.last_signal,
@@ -218,6 +228,8 @@ def _restore(runner: StrategyRunner, strategy: Strategy, saved: StrategyState) -
             executor.failed_at = executor.lane.ticks - kept.failed_ago
             for interval, bars in kept.bars.items():
                 list.extend(executor.bar_history(interval), bars)
+    strategy.failed_at = strategy.calls - saved.failed_ago
+    for token, executor in strategy.executors.items():
         key = "" if executor.context.instrument_token is None else str(token)
         back = executor.method("restore", 1)
         try:

@@ -48,6 +48,7 @@ Reread = Callable[[], Sequence[Wanted]]
 _CHECKPOINT_BYTES, _CHECKPOINT_REQUESTS = 8 << 20, 2_000
 _LOOK = 0.05  # seconds between two looks at a worker that does not answer
 _STARTS = 12  # of one worker for one request that nobody can be blamed for
+_BIRTHS = 5  # tries to start a process that dies before any strategy is made
 _DEATHS = 5  # in one strategy, between two checkpoints
 _CONTROL = b'{"type":"control"'
 
@@ -79,6 +80,7 @@ class Worker:
         self._pid: int | None = None
         self._connection: Connection | None = None
         self._hung = False
+        self._late: list[bytes] = []
         self.tick_fields: tuple[str, ...] | None = ()
         self._start()
 
@@ -95,7 +97,6 @@ class Worker:
         Raises `AlphaError` if a strategy ends the run, or if starting again does not help.
         """
         starts = 0
-        late: list[Added] = []  # what stopped a strategy only now, while the process catches up
         while True:
             answer = self._received()
             if answer is None:
@@ -107,14 +108,18 @@ class Worker:
                         f"worker {self._number} died {starts} times over one batch; run fewer strategies to see why"
                     )
             elif self._at < len(self._asked) - 1:  # an old one: its lines were said before
-                late += self._note_stops(answer)
+                self._late += [one.line for one in self._note_stops(answer)]
                 self._at += 1
                 self._send(self._asked[self._at])
             else:
                 self.tick_fields = answer.tick_fields
                 self._note_stops(answer)
-                answer.added[:0] = [Added(0, one.key, one.line) for one in late]
                 return answer
+
+    def late(self) -> list[bytes]:
+        """What stopped a strategy while the process caught up, and is not said yet."""
+        late, self._late = self._late, []
+        return late
 
     def query(self, kind: str) -> Answer:
         """The answer to something that changes nothing."""
@@ -141,16 +146,17 @@ class Worker:
 
     def _start(self) -> None:
         """Start the process and, from the second time on, give it the checkpoint. Raises what its strategies raise."""
-        for _ in range(1 + len(self._wanted)):
+        suspects: dict[str | None, int] = {}
+        while suspects.get(None, 0) < _BIRTHS:
             first = self._started()
             if first is not None:
                 self.tick_fields = first.tick_fields
                 return
             culprit = self._marks.strategy
             ending = self._reap(0)
-            if culprit is None:
-                break
-            self._broken[culprit] = f"its process died ({ending}) while it was made"
+            suspects[culprit] = suspects.get(culprit, 0) + 1
+            if culprit is not None and suspects[culprit] > 1:
+                self._broken[culprit] = f"its process died ({ending}) while it was made, twice"
         raise InvariantBroken(
             f"worker {self._number} died at its start; run its strategies without --workers to see why"
         )
@@ -373,6 +379,7 @@ class WorkerPool:
     def _on_event(self, event: Any) -> Iterable[Event]:
         """What the strategies add after `event`."""
         lines = self._answer_to(event)
+        lines = [line for worker in self._workers for line in worker.late()] + lines
         return [decode(line) for line in lines] if lines else ()
 
     def _on_control(self, control: Control) -> Iterable[Event]:
