@@ -126,12 +126,13 @@ class Strategy:
 
     def build(self) -> None:
         """Make its processors, one for each instrument or one for all. Raises `ConfigurationError`."""
-        shared = self._create(self.config.model_copy(deep=True))
+        create = self.guard(self, self._create)
+        shared = create(self.config.model_copy(deep=True))
         several = bool(declared(shared, "multi_instrument"))
         tokens = list(dict.fromkeys(self.config.instruments))
         executors: dict[int, Executor] = {}
         for token in tokens:
-            processor = shared if several or token == tokens[0] else self._create(self.config.model_copy(deep=True))
+            processor = shared if several or token == tokens[0] else create(self.config.model_copy(deep=True))
             context = Context(
                 self.config,
                 lambda: self.brokers,

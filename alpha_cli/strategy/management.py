@@ -191,6 +191,11 @@ class Manager:
         return self._runner.now(strategy)
 
 
+def refusal(control: Control) -> Control:
+    """What is said of a request that a process died of, or that never came to an end."""
+    return _done(control.action, control.target, "refused: its process did not survive it", None)
+
+
 def nothing_changed(control: Control) -> list[Event]:
     """What is said of a reload after which all is as before."""
     return [_done("reload", control.target, "nothing has changed", None)]

@@ -23,7 +23,7 @@ from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.executor import Cause, Process, Strategy
 from alpha_cli.strategy.factory import told
 from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.management import Wanted
+from alpha_cli.strategy.management import Wanted, refusal
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -238,6 +238,10 @@ class _Handler:
                 added += self._stopped(stop, event)
             step = steps.get(type(event))
             if step is None:
+                continue
+            if index in stops and isinstance(event, Control):  # the process did not survive what it asks for
+                refused = refusal(event)
+                added.append(Added(index, self._key(refused, event), encode(refused)))
                 continue
             at(index)
             made = step(event)
