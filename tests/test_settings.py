@@ -194,12 +194,16 @@ def test_an_unknown_strategy_is_answered_with_a_near_one_or_with_all(capsys: pyt
     assert complaint(capsys, "run-strategy", "momentom").endswith(
         "configs or among the packaged ones, did you mean 'momentum'?"
     )
-    assert complaint(capsys, "run-strategy", "xyz").endswith("; known: hybrid_ml_rsi, mean_reversion, ml_momentum, momentum, rules_rsi")
+    assert complaint(capsys, "run-strategy", "xyz").endswith(
+        "; known: hybrid_ml_rsi, mean_reversion, ml_momentum, momentum, rules_rsi"
+    )
 
 
 def test_no_strategy_at_all_is_2_and_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
     """`alpha run-strategy` alone is a mistake on the command line."""
-    assert complaint(capsys, "run-strategy", code=2).endswith("known: hybrid_ml_rsi, mean_reversion, ml_momentum, momentum, rules_rsi")
+    assert complaint(capsys, "run-strategy", code=2).endswith(
+        "known: hybrid_ml_rsi, mean_reversion, ml_momentum, momentum, rules_rsi"
+    )
 
 
 def test_alpha_yaml_is_checked_like_the_others(
