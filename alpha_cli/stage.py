@@ -69,7 +69,7 @@ class Stage:
     finished    called after that, when the input came to its end
     commit      makes durable what was done, before it is said
     release     lets go of files and locks at the end
-    counts      the stage's own figures for the closing line, and `details`, lines that follow it
+    counts      the stage's own figures for the closing line
     verdict     the error that the stage ends with although it came to the end of its input, or None
     """
 
@@ -94,7 +94,6 @@ class Stage:
         commit: Callable[[], object] = _nothing,
         release: Callable[[], object] = _nothing,
         counts: Callable[[], Mapping[str, int]] = _no_counts,
-        details: Callable[[], Iterable[str]] = _nothing,
         verdict: Callable[[], AlphaError | None] = _nothing_wrong,
     ) -> None:
         self.name = name
@@ -115,7 +114,6 @@ class Stage:
         self.commit = commit
         self.release = release
         self.counts = counts
-        self.details = details
         self.verdict = verdict
 
     @property
@@ -183,7 +181,6 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     chain = Chain(stages, decoder, feedback=feedback)
     pipe = Writer(stdout)
     shutdown = Shutdown(options.drain)
-    failed = False
     gc.freeze()  # what start-up made stays; see cli.start
     gc.enable()
     try:
@@ -207,15 +204,12 @@ def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
     except AlphaError as error:
         _say(source, stages, str(error))
         code = error.exit_code
-        failed = True
     finally:
         shutdown.finish()
         bad.close()
         for stage in stages:
             stage.release()
     _count(source, stages, decoder, chain, bad)
-    if not failed:
-        _detail(stages)
     if code == 0 and shutdown.requested == signal.SIGINT:
         # So that a shell loop around us ends too: it looks at how its child died.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -340,11 +334,3 @@ def _count(
         if place == len(stages) - (source is None):
             counts["out"] = chain.lines_out
         tell(f"alpha {part.name}: " + " ".join(f"{key}={value}" for key, value in counts.items()))
-
-
-def _detail(stages: Sequence[Stage]) -> None:
-    """What a stage has to say besides, after a run that went well."""
-    for stage in stages:
-        if not stage.options.quiet:
-            for line in stage.details():
-                tell(f"alpha {stage.name}: {line}")

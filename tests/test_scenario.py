@@ -241,8 +241,8 @@ def test_a_thousand_strategies_on_one_instrument_are_all_asked_in_their_order() 
     assert {one.ticks for one in statuses(runner)} == {8}
 
 
-def test_a_thousand_strategies_run_as_one_process_and_the_closing_lines_stay_readable(tmp_path: Path) -> None:
-    """With a state and through the wire; the busiest are named, and how many more there are."""
+def test_a_thousand_strategies_run_as_one_process_and_the_closing_line_stays_readable(tmp_path: Path) -> None:
+    """With a state and through the wire; the busiest are named."""
     files = [
         yaml_file(tmp_path, f"s{number}", instruments=f"[{number + 1}]", parameters="{lookback: 1, threshold: 0.001}")
         for number in range(200)
@@ -253,8 +253,8 @@ def test_a_thousand_strategies_run_as_one_process_and_the_closing_lines_stay_rea
     made = Counter(one.strategy_id for one in events_of(done.stdout))
     assert len(made) == 200
     assert set(made.values()) == {5}
-    lines = done.stderr.decode().splitlines()
-    assert sum(": momentum running, ticks=6 signals=5" in line for line in lines) == 20
-    assert any(line.endswith("and 180 strategies more (--state DIR and alpha status show all)") for line in lines)
-    assert lines[-1] == "alpha run-strategy: signals by broker: paper=1000"
+    (line,) = done.stderr.decode().splitlines()
+    words = line.split()
+    assert sum(word.endswith(".ticks=6") for word in words) == sum(word.endswith(".signals=5") for word in words) == 20
+    assert "broker.paper=1000" in words
     assert all(decode(encode(one)) == one for one in events_of(done.stdout)[:3])

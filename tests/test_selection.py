@@ -59,7 +59,7 @@ def test_a_name_is_a_row_before_it_is_a_file(database_url: str, tmp_path: Path) 
     own = [line for line in done.stdout.splitlines() if b'"strategy_id":"momentum"' in line]
     assert own
     assert all(b'"instrument_token":256265' in line for line in own)  # the packaged one follows two
-    assert "mean_reversion: mean_reversion running" in done.stderr.decode()
+    assert " mean_reversion.ticks=" in done.stderr.decode()
 
 
 def test_an_empty_table_is_78_and_says_how_to_fill_it(database_url: str) -> None:
@@ -112,6 +112,6 @@ def test_all_runs_every_file_that_is_found(tmp_path: Path) -> None:
     done = run_alpha(["run-strategy", "--all"], DAY, env={"ALPHA_CONFIG_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr.decode()
     assert {"aaa", "momentum"} <= speakers(done.stdout)
-    shown = [line.split(": ")[1] for line in done.stderr.decode().splitlines() if " running, ticks=" in line]
+    shown = [word.partition(".")[0] for word in done.stderr.decode().split() if ".ticks=" in word]
     assert shown == sorted(shown)
     assert {"aaa", "hybrid_ml_rsi", "mean_reversion", "ml_momentum", "momentum", "rules_rsi"} <= set(shown)

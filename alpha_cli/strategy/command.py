@@ -161,7 +161,7 @@ def build(
     from alpha_cli.settings import load_settings
     from alpha_cli.strategy.beside import Beside
     from alpha_cli.strategy.host import HostOptions
-    from alpha_cli.strategy.status import Observer, lines
+    from alpha_cli.strategy.status import Observer, figures
 
     if instance is not None and state is None:
         raise click.UsageError("--as names a state; it needs --state DIR")
@@ -227,8 +227,7 @@ def build(
         finished=host.finish,
         commit=observer.look,
         release=let_go,
-        counts=host.counts,
-        details=lambda: lines(host.statuses()),
+        counts=lambda: {**host.counts(), **figures(host.statuses())},
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -73,6 +72,7 @@ class Host:
         )
         self.manager = Manager(self.runner, reread, self._create)
         self._watchdog: Watchdog | None = None
+        self._unlimit: Callable[[], object] = _as_it_is
         for one in wanted:
             making(one.config.id)
             self.runner.add(self._create(one))
@@ -124,7 +124,7 @@ class Host:
         sys.stdout = sys.stderr
         self.runner.passing = (LeaveNow,)  # Ctrl-C comes as a signal here: who raises KeyboardInterrupt is a strategy
         if self._options.memory:
-            limit_memory(self._options.memory)
+            self._unlimit = limit_memory(self._options.memory)
         if self._options.deadline:
             loops = (StrategyRunner.on_tick.__code__, StrategyRunner._asked.__code__)
             self._watchdog = Watchdog(self.runner, self._options.deadline, loops)
@@ -135,7 +135,9 @@ class Host:
         self.runner.finish()
 
     def release(self) -> None:
-        """Let go of the watchdog."""
+        """Let go of the watchdog, and of what was kept for want of memory."""
+        self.runner.reserve = None
+        self._unlimit()
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None
@@ -170,12 +172,22 @@ def total(found: Iterable[StrategyStatus], outside_session: int) -> dict[str, in
     return often | {"outside_session": outside_session} | seldom
 
 
-def limit_memory(mebibytes: int) -> None:
-    """Have allocations beyond so much fail with `MemoryError`, rather than the machine run out of memory."""
+def limit_memory(mebibytes: int) -> Callable[[], object]:
+    """Have allocations beyond so much fail with `MemoryError`, rather than the machine run out of memory.
+
+    What takes the limit back.
+    """
     if sys.platform != "linux":  # elsewhere it limits something else
-        return
+        return _as_it_is
     import resource
 
-    with suppress(ValueError, OSError):  # a lower limit is set already
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
         resource.setrlimit(resource.RLIMIT_DATA, (mebibytes * MIB, hard))
+    except (ValueError, OSError):  # a lower limit is set already
+        return _as_it_is
+    return lambda: resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _as_it_is() -> None:
+    """There is no limit to take back."""

@@ -39,17 +39,6 @@ class StrategyStatus(msgspec.Struct, omit_defaults=True):
     p99_us: float | None = None
     reason: str | None = None
 
-    def line(self) -> str:
-        """For the end of a run."""
-        said = f"{self.id}: {self.type} {self.state}, ticks={self.ticks} signals={self.signals}"
-        if self.held or self.rejected or self.errors:
-            said += f" held={self.held} rejected={self.rejected} errors={self.errors}"
-        if self.last_signal is not None:
-            said += f" last={self.last_signal.isoformat()}"
-        if self.p50_us is not None and self.p99_us is not None:
-            said += f" p50={self.p50_us:.1f}µs p99={self.p99_us:.1f}µs"
-        return said
-
 
 def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
     """Every strategy of `runner`, in order, the disabled ones last."""
@@ -59,20 +48,23 @@ def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
     ]  # fmt: skip
 
 
-def lines(found: Sequence[StrategyStatus]) -> Iterator[str]:
-    """The closing lines: one a strategy, and one with the signals by broker."""
+def figures(found: Sequence[StrategyStatus]) -> dict[str, int]:
+    """What the closing line says of each strategy, those with most signals if there are many, and of each broker.
+
+    Durations are in nanoseconds, the time of the newest signal in seconds since 1970: all are whole numbers.
+    """
     busiest = sorted(found, key=lambda one: -one.signals)[:NAMED]
+    said: dict[str, int] = {}
+    for one in (one for one in found if one in busiest):
+        said |= {f"{one.id}.ticks": one.ticks, f"{one.id}.signals": one.signals}
+        if one.last_signal is not None:
+            said[f"{one.id}.last"] = int(one.last_signal.timestamp())
+        if one.p50_us is not None and one.p99_us is not None:
+            said |= {f"{one.id}.p50_ns": round(one.p50_us * 1000), f"{one.id}.p99_ns": round(one.p99_us * 1000)}
     for one in found:
-        if one in busiest:
-            yield one.line()
-    if len(found) > NAMED:
-        yield f"and {len(found) - NAMED} strategies more (--state DIR and alpha status show all)"
-    brokers: dict[str, int] = {}
-    for one in found:
-        for broker, count in one.by_broker.items():
-            brokers[broker] = brokers.get(broker, 0) + count
-    if brokers:
-        yield "signals by broker: " + " ".join(f"{broker}={count}" for broker, count in sorted(brokers.items()))
+        for broker, count in sorted(one.by_broker.items()):
+            said[f"broker.{broker}"] = said.get(f"broker.{broker}", 0) + count
+    return said
 
 
 class Observer:
