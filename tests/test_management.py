@@ -859,8 +859,8 @@ def test_what_was_managed_is_in_the_closing_lines(tmp_path: Path) -> None:
     done = run_strategy(files, stream(given), "--failures", "2", "--cool-down", "3600")
     stderr = done.stderr.decode()
     assert counters(stderr)["paused"] == 2
-    assert "paused (person), ticks=1 signals=1" in stderr
-    assert "paused (circuit), ticks=3 signals=1" in stderr
+    assert "first.ticks=1 first.signals=1" in stderr
+    assert "second.ticks=3 second.signals=1" in stderr
 
 
 def test_bars_in_the_input_go_on_being_heard_after_a_reload(tmp_path: Path) -> None:

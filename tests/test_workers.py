@@ -170,7 +170,8 @@ def closing(stderr: bytes) -> list[str]:
     """The lines of counters at the end, without times that a clock took."""
     lines = stderr.decode().splitlines()
     first = next(number for number, line in enumerate(lines) if " in=" in line)
-    return [re.sub(r" p\d\d=\S+", "", line) for line in lines[first:]]
+    kept = [re.sub(r" \S+\.p\d\d_ns=\S+", "", line) for line in lines[first:]]
+    return [" ".join(sorted(line.split())) for line in kept]  # after a reload workers name the new ones last
 
 
 class Reference(NamedTuple):
