@@ -35,7 +35,7 @@ from alpha_cli.strategy.executor import (
 from alpha_cli.strategy.factory import told
 from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, Told, aside, in_order
 from alpha_cli.strategy.portfolio import Portfolio
-from alpha_cli.strategy.timing import EVERY
+from alpha_cli.strategy.timing import SPARED
 from alpha_cli.strategy.watchdog import Overtime
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ Report = Callable[[str], None]
 MOST_SAID = 500
 _RESERVE = 8 << 20
 _RECOVERED = "circuit closed: it did not fail this time"
-_TIMED = EVERY // 2
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -194,25 +193,25 @@ class StrategyRunner:
         lane = self.lanes.get(tick.instrument_token)
         if lane is None:
             return self._asked(due, tick) if due else ()
+        ordinal = 0
         if lane.time < time < lane.close:
-            lane.ordinal = lane.again = 0
+            lane.again = 0
             lane.time = time
         elif time == lane.time != NEVER:
-            lane.again += 1
-            lane.ordinal = lane.again
+            ordinal = lane.again = lane.again + 1
         elif self._hours.contains(time):
             if time > lane.time:
-                lane.ordinal = lane.again = 0
+                lane.again = 0
                 lane.time, lane.close = time, self._hours.close
             else:
-                lane.ordinal = lane.earlier(time)
+                ordinal = lane.earlier(time)
         else:
             lane.outside += 1
             due = [*self._with_bars(lane, tick, (), due or [])]
             return self._asked(due, tick) if due else ()
-        lane.ticks += 1
-        calls: Sequence[Call] = lane.calls if lane.ticks % EVERY != _TIMED else lane.timed
-        if lane.bars or due:
+        ticks = lane.ticks = lane.ticks + 1
+        calls: Sequence[Call] = lane.calls if ticks & SPARED else lane.timed
+        if due or lane.bars:
             calls = self._with_bars(lane, tick, calls, due or [])
         added: Iterable[Event] = ()
         stopped: Strategy | None = None  # at this very tick
@@ -221,7 +220,7 @@ class StrategyRunner:
                 if stopped is None or executor.strategy is not stopped:
                     result = process(tick, history)
                     if result is not None:
-                        added = [*added, *self._answered(executor, lane, tick, result)]
+                        added = [*added, *self._answered(executor, tick, result, ordinal)]
                 else:
                     _skip(process)
             except self.passing:
@@ -389,7 +388,7 @@ class StrategyRunner:
 
     # --- answers -----------------------------------------------------------------------------
 
-    def _answered(self, executor: Executor, lane: Lane | None, tick: Any, result: Any) -> list[Event]:
+    def _answered(self, executor: Executor, tick: Any, result: Any, ordinal: int = 0) -> list[Event]:
         """What an answer leads to. Raises `Rejected`, and what an answer that is no answer raises."""
         if type(result) is Aside:
             said = self._said(executor.answered(result.result, result.event, result.timestamp, result.cause))
@@ -398,10 +397,9 @@ class StrategyRunner:
         recovered = type(result) is Recovered
         if recovered:
             result = result.result
-        assert lane is not None
         signals: list[Event] = []
         if result is not None:
-            signals = self._said(executor.answered(result, tick, tick.timestamp, tick_cause(tick, lane.ordinal)))
+            signals = self._said(executor.answered(result, tick, tick.timestamp, tick_cause(tick, ordinal)))
         if recovered and executor.strategy.stopped is not None:
             signals.insert(0, self.resume(executor.strategy, _RECOVERED, tick.timestamp, on_trial=True))
         return signals
@@ -427,7 +425,7 @@ class StrategyRunner:
             try:
                 result = process(event, history)
                 if result is not None:
-                    added += self._answered(executor, None, event, result)
+                    added += self._answered(executor, event, result)
             except self.passing:
                 raise
             except BaseException as error:

@@ -28,7 +28,7 @@ class Lane:
     that its history goes on and a tick costs the others nothing.
     """
 
-    __slots__ = ("again", "bars", "calls", "close", "executors", "ordinal", "outside", "ticks", "time", "timed")
+    __slots__ = ("again", "bars", "calls", "close", "executors", "outside", "ticks", "time", "timed")
 
     def __init__(self) -> None:
         self.executors: list[Executor] = []
@@ -40,7 +40,6 @@ class Lane:
         # The newest time of a session, the end of that session, how many ticks after the first were at that time.
         self.time = self.close = NEVER
         self.again = 0
-        self.ordinal = 0  # which tick at its own time the present one is
 
     def add(self, executor: Executor) -> None:
         """Have `executor` follow the instrument, after those of strategies that come before its own."""

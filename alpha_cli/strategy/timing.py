@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: One tick in so many is timed, so that measuring costs nothing that can be measured.
-EVERY = 64
+#: A tick is timed if its number has none of these bits, one in 64: measuring costs nothing that can be measured.
+SPARED = 63
 _KEPT_BITS = 5  # of a duration: a bucket is at most 1/16 of it wide
 
 
