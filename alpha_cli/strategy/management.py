@@ -2,8 +2,8 @@
 
 A `control` event in the stream asks for it, SIGHUP for a reload. It takes effect at its place in the
 stream, and a `control` line by the runner, right after it, says what became of it. Of the lines that a
-runner wrote, those in a recording are obeyed that tell what the clock decided (a missed deadline, say), so that
-a replay gives what was; what the stream decides is decided again.
+runner wrote, those in a recording are obeyed that tell what the clock decided (a missed deadline, say), from
+their place on; the call that was broken off lies before it and is made again. What the stream decides is decided again.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ if that ends the same way. So the others wait for a strategy that hangs for at m
     1.25 × deadline                     where Python can interrupt it
     2 × deadline + 1 s, and a new start where it has to be killed
 
-once, because after that it stands still until a person resumes it.
+once, because after that it stands still until a person resumes it. One that stays just below the deadline
+holds the others up at every tick, and so does catching up with the log after a death.
 """
 
 from __future__ import annotations
