@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "paper": ("alpha_cli.paper.command", "Simulate a broker: orders to fills and a portfolio."),
     "pipe": ("alpha_cli.pipeline", "Run a whole pipeline in one process; same bytes, faster."),
     "show": ("alpha_cli.show.command", "Print a stream for people."),
+    "instruments": ("alpha_cli.instruments.command", "Load, find and show instruments."),
     "strategies": ("alpha_cli.strategies.command", "List, describe, begin and check strategies."),
     "status": ("alpha_cli.status", "Show what the strategies and stages of a state folder do."),
     "schema": ("alpha_cli.schema", "Print the JSON Schema of the wire."),

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "strategies list": CONFIGURED,
     "strategies describe ml_momentum": CONFIGURED,
     "status --state configs": CONFIGURED,
+    "instruments --help": WIRE,
     "pipe 'feed --ticks 3 | run-strategy momentum | risk | paper | show'": CONFIGURED,
 }
 
