@@ -132,7 +132,7 @@ def fetch(url: str, database: Path | None, day: date, *, force: bool) -> None:
         file = Path(folder) / "instruments.csv"
         with _bar("alpha instruments fetch") as progress:
             download.fetch(url, file, progress)
-        _load(file, target, day, force=force)
+        _load(file, target, day, force=force, source=url)
 
 
 @command.command(short_help="Find instruments by words of their names.")
@@ -202,11 +202,11 @@ def _target(database: Path | None) -> Path:
     return path
 
 
-def _load(file: Path, target: Path, day: date, *, force: bool) -> None:
+def _load(file: Path, target: Path, day: date, *, force: bool, source: str | None = None) -> None:
     from alpha_cli.instruments import listing, store
     from alpha_cli.instruments.dump import read_dump
 
-    instruments = read_dump(file)
+    instruments = read_dump(file, source)
     with _bar("alpha instruments load") as progress:
         told = None if progress is None else lambda count: progress(count, len(instruments))
         loaded = store.load(target, instruments, day, force=force, progress=told)

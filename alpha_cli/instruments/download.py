@@ -41,7 +41,8 @@ def check_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        if not allowed or not parts.hostname or (parts.port or 1) < 1 or not url.isascii() or not url.isprintable():
+        is_plain = url.isascii() and url.isprintable() and " " not in url
+        if not allowed or not parts.hostname or parts.port == 0 or not is_plain:
             raise ValueError
     except ValueError:
         raise UsageError(f"--url {printable(url)}: write https://…; http is for this machine only") from None

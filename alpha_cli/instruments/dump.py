@@ -35,12 +35,12 @@ _GZIP = b"\x1f\x8b"
 _INDEX_LOT, _INDEX_TICK = 1, Decimal("0.05")
 
 
-def read_dump(path: Path) -> list[Instrument]:
-    """Every instrument of the dump at `path`, in its order.
+def read_dump(path: Path, source: str | None = None) -> list[Instrument]:
+    """Every instrument of the dump at `path`, in its order; `source` is what to call it instead.
 
     Raises `NoInput` if there is no such file, and `BadData` naming the line if it is not a whole dump.
     """
-    where = f"instrument master {path}"
+    where = f"instrument master {source or path}"
     text = _text(path, where)
     instruments = []
     keys: set[tuple[str, str, date | None]] = set()

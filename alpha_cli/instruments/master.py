@@ -284,7 +284,8 @@ _MONTHS = "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"
 
 #: All that a word may occur in. Of the expiry: 2026-08-25 and 25AUG2026.
 _HAYSTACK = (
-    "upper(exchange || ':' || tradingsymbol || ' ' || name || ' ' || instrument_type || ' ' || segment || ' ' || "
+    "upper(exchange || ':' || tradingsymbol || ' ' || name || ' ' || instrument_type || ' ' || "
+    "CASE segment WHEN 'INDICES' THEN 'INDEX' ELSE segment END || ' ' || "  # or CE would find every index
     "coalesce(strike, '') || ' ' || expiry || ' ' || substr(expiry, 9, 2) || "
     f"substr('{_MONTHS}', max(substr(expiry, 6, 2) - 1, 0) * 3 + 1, CASE expiry WHEN '' THEN 0 ELSE 3 END) || "
     "substr(expiry, 1, 4))"
@@ -303,7 +304,7 @@ def _rank(one: Instrument, words: Sequence[str]) -> tuple[Any, ...]:
 def _words_of(one: Instrument) -> Iterator[str]:
     """What a word may match as a whole."""
     yield from (one.key.upper(), one.tradingsymbol.upper(), one.name.upper())
-    yield from (one.exchange, one.segment, one.instrument_type, *one.segment.split("-"))
+    yield from (one.exchange, one.segment, one.instrument_type, one.kind.upper(), *one.segment.split("-"))
     if one.strike is not None:
         yield str(one.strike)
     if one.expiry is not None:
