@@ -109,14 +109,12 @@ class TariffFile(Struct, frozen=True, forbid_unknown_fields=True):
     broker      whose brokerage it is
     first_day   nothing is known of days before it
     checked     the day on which the sources were last compared; later days take the newest rates
-    gst_on      the components that GST is charged on
     notes       for people
     """
 
     broker: str
     first_day: date
     checked: date
-    gst_on: tuple[Component, ...]
     rates: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
@@ -192,7 +190,7 @@ def find(tariff: TariffFile, component: Component, day: date, asked: Asked) -> F
         last = "" if until == date.max else f" to {until}"
         raise ChargesUnknown(
             f"{component}{where} of {day} is not known, {current.source} (from {first}{last}); set its rate in a copy "
-            f"of {FILE} under ./configs, or use --charges none"
+            f"of {FILE} under ./configs, or do without charges (alpha paper --charges none)"
         )
     return Found(current, first, until)
 
