@@ -4,16 +4,17 @@ Rules, and where they are published:
 
 - **Netting.** Of one share on one exchange, as many units as were both bought and sold on the day are
   intraday, the rest is delivery, whatever the product was: a CNC round trip within a day is charged as
-  intraday. NSE/CMTR/5588 of 2004-11-10 (netted settlement); Zerodha on tradingqna.com/t/9264.
+  intraday. NSE/CMTR/5588 of 2004-11-10 (netted settlement); Zerodha on tradingqna.com/t/9264. What of an MIS
+  position is still open in the fills given counts as intraday: its broker closes it on the same day.
 - **STT on shares** is on the volume-weighted average price of all units bought and sold on the day.
   NSE/CMTR/5588; support.zerodha.com: buy 500 at 100, sell 500 at 105, buy 200 at 110: average 103.75,
   intraday 12.969, which is 13, delivery 20.75, which is 21.
 - **STT and CTT of derivatives** are on what was sold, at its price or premium; of an exercised option on its
   intrinsic value (nseclearing.in, securities transaction tax).
 - **Rounding.** STT and CTT: each instrument to the paisa, then the sum of an exchange to the rupee, half up
-  (12.495 is 12.50 is 13: an audit of 41 notes of 2025, which the reference of this project cites; rupees half
-  up: tradingqna.com/t/21903, support.zerodha.com). Stamp duty to the rupee, all else to the paisa (the same
-  audit). An exchange is a column of the note, and each clearing corporation rounds its own.
+  (12.495 is 12.50 is 13: seen on one of 41 notes of 2025 that a public audit reproduced within two paise; rupees
+  half up: tradingqna.com/t/21903 and 88483, support.zerodha.com). Stamp duty to the rupee, all else to the
+  paisa (the same audit). An exchange is a column of the note: each clearing corporation rounds its own.
 - **Brokerage** is for an executed order, to the paisa. Where a part of an order is intraday and a part
   delivery, each order of that side has its share of both. How a broker apportions this is not published.
 - **GST** is on the rounded amounts of a column.
@@ -183,12 +184,12 @@ class _Column:
         quantities = {side: sum(trade.quantity for trade in sides[side]) for side in SIDES}
         units = sum(quantities.values())
         average = sum((trade.turnover for trade in trades), ZERO) / units if units else ZERO
-        squared = min(quantities.values())
+        intraday = _intraday(trades, quantities)
         taxes: dict[str, Fraction] = {}
         for holding in HOLDINGS:
             tax = ZERO
             for side in SIDES:
-                held = squared if holding == "intraday" else quantities[side] - squared
+                held = intraday[side] if holding == "intraday" else quantities[side] - intraday[side]
                 if held:
                     rates = self._enter(sides[side], holding, Fraction(held, quantities[side]))
                     tax += average * held * Fraction(rates.tax_rate)
@@ -228,13 +229,20 @@ class _Column:
                 raise BadData(f"{trade.symbol} on {trade.exchange} is of kind {trade.kind}: only options are exercised")
         for side in SIDES:
             for value in _by_order([trade for trade in trades if trade.side == side]).values():
-                exact = EXACT.divide(
-                    Decimal(value.numerator), Decimal(value.denominator)
-                )  # a sum of products is finite
-                charges = self._tariff.on_exercise(self._day, trades[0].exchange, exact, side)
+                charges = self._tariff.on_exercise(self._day, trades[0].exchange, _decimal(value), side)
                 self._brokerage += Fraction(_rounded(Fraction(charges.get("brokerage", NOTHING)), PAISA))
                 tax += Fraction(charges.get("stt", NOTHING))
         return tax
+
+
+def _intraday(trades: Iterable[NoteTrade], quantities: dict[Side, int]) -> dict[Side, int]:
+    """side -> units of one share that are intraday: what was squared, and what of MIS is yet to be."""
+    squared = min(quantities.values())
+    open_mis = sum(t.quantity if t.side == "BUY" else -t.quantity for t in trades if t.product == "MIS")
+    return {
+        "BUY": squared + min(quantities["BUY"] - squared, max(open_mis, 0)),
+        "SELL": squared + min(quantities["SELL"] - squared, max(-open_mis, 0)),
+    }
 
 
 def _by_order(trades: Iterable[NoteTrade]) -> dict[str, Fraction]:
@@ -251,12 +259,7 @@ def _fee(rates: Rates, turnover: Fraction) -> Fraction:
     return fee if rates.cap is None else min(fee, Fraction(rates.cap))
 
 
-def _ledger(
-    tariff: Tariff,
-    day: date,
-    trades: Sequence[NoteTrade],
-    dp_group: str | None,
-) -> Charges:
+def _ledger(tariff: Tariff, day: date, trades: Sequence[NoteTrade], dp_group: str | None) -> Charges:
     """What is charged beside the note: DP for each share that left the demat account, and the auto square-off."""
     sold: dict[str | Key, list[int]] = {}
     for trade in trades:
@@ -274,7 +277,10 @@ def _ledger(
 
 def _rounded(amount: Fraction, decimals: int) -> Decimal:
     """`amount` >= 0, half up."""
-    shift = 10**decimals
-    return Decimal((2 * amount.numerator * shift + amount.denominator) // (2 * amount.denominator)).scaleb(
-        -decimals, EXACT
-    )
+    top, bottom = 2 * amount.numerator * 10**decimals, 2 * amount.denominator
+    return Decimal((top + amount.denominator) // bottom).scaleb(-decimals, EXACT)
+
+
+def _decimal(amount: Fraction) -> Decimal:
+    """The same amount; made of sums of products of decimals, it is one."""
+    return EXACT.divide(Decimal(amount.numerator), Decimal(amount.denominator))
