@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from alpha_cli.config_files import find_config
 from alpha_cli.errors import BadLine, ConfigurationError, printable
 from alpha_cli.wire import DECODE_ERRORS, check_unique_keys
 
@@ -141,8 +142,6 @@ class Found(NamedTuple):
 
 def tariff_path() -> Path:
     """Where the tariff is: $ALPHA_CONFIG_DIR, ./configs, then the packaged one. Raises `ConfigurationError`."""
-    from alpha_cli.settings import find_config
-
     return find_config(FILE)
 
 
