@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "paper": WIRE,
     "show": WIRE,
     "show --color always": WIRE,
+    "charges BUY 1@1": WIRE,
     "schema": WIRE | {"orjson"},
     "schema tick": WIRE | {"orjson"},
     "completion zsh": WIRE,
@@ -32,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "strategies list": CONFIGURED,
     "strategies describe ml_momentum": CONFIGURED,
     "status --state configs": CONFIGURED,
+    "instruments --help": WIRE,
     "pipe 'feed --ticks 3 | run-strategy momentum | risk | paper | show'": CONFIGURED,
 }
 

@@ -10,10 +10,11 @@ it at the end of the day, and the rounding of a contract note, is `note`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -34,6 +35,9 @@ from alpha_cli.charges.rates import (
 from alpha_cli.events import Product, Side
 
 Charges: TypeAlias = dict[str, Decimal]
+
+#: Every name a charge can have beside `total`, in the order of a contract note.
+COMPONENTS: tuple[Component, ...] = get_args(Component)
 
 ZERO = Decimal(0)
 #: Rupees to four decimals, the wire's finest.
@@ -73,7 +77,7 @@ class Rates(NamedTuple):
     flat  rupees of brokerage an order, whatever its turnover
     cap   rupees of brokerage an order at most; None: no limit
     tax   what the tax is called: stt, or ctt on commodities
-    gst   of brokerage, transaction and SEBI fee together, each if the tariff says so
+    gst   of brokerage, transaction charge and SEBI fee together
     """
 
     first: date
@@ -118,7 +122,7 @@ class Tariff:
         Raises `ChargesUnknown`.
         """
         rates = self.rates_for(
-            trade.date, trade.exchange, trade.kind, trade.product, trade.side, trade.group, agri=trade.agri
+            trade.date, trade.exchange, trade.kind, trade.product, trade.side, group=trade.group, agri=trade.agri
         )
         turnover = _multiply(trade.price, trade.quantity)
         brokerage = rates.fee(_add(already, turnover)) if already else rates.fee(turnover)
@@ -150,21 +154,20 @@ class Tariff:
     def unrounded(self, trade: Trade, already: Decimal = ZERO) -> Charges:
         """`on_fill` without rounding: exact."""
         rates = self.rates_for(
-            trade.date, trade.exchange, trade.kind, trade.product, trade.side, trade.group, agri=trade.agri
+            trade.date, trade.exchange, trade.kind, trade.product, trade.side, group=trade.group, agri=trade.agri
         )
         turnover = _multiply(trade.price, trade.quantity)
         brokerage = _subtract(rates.fee(_add(already, turnover)), rates.fee(already))
         transaction, sebi = _multiply(turnover, rates.transaction), _multiply(turnover, rates.sebi)
-        return _summed(
-            {
-                "brokerage": brokerage,
-                rates.tax: _multiply(turnover, rates.tax_rate),
-                "transaction": transaction,
-                "sebi": sebi,
-                "stamp_duty": _multiply(turnover, rates.stamp_duty),
-                "gst": _multiply(_add(_add(brokerage, transaction), sebi), rates.gst),
-            }
-        )
+        charges = {
+            "brokerage": brokerage,
+            rates.tax: _multiply(turnover, rates.tax_rate),
+            "transaction": transaction,
+            "sebi": sebi,
+            "stamp_duty": _multiply(turnover, rates.stamp_duty),
+            "gst": _multiply(_add(_add(brokerage, transaction), sebi), rates.gst),
+        }
+        return together([charges])
 
     def rates_for(
         self,
@@ -173,8 +176,8 @@ class Tariff:
         kind: Kind,
         product: Product,
         side: Side,
-        group: str | None = None,
         *,
+        group: str | None = None,
         agri: bool = False,
     ) -> Rates:
         """The rates of such a trade on `day`; found once for each era. Raises `ChargesUnknown`."""
@@ -182,7 +185,7 @@ class Tariff:
         rates = self._rates.get(key)
         if rates is None or not rates.first <= day < rates.until:
             holding: Holding = "intraday" if product == "MIS" else "delivery"
-            rates = self._rates[key] = self.rates_held(day, exchange, kind, holding, side, group, agri=agri)
+            rates = self._rates[key] = self.rates_held(day, exchange, kind, holding, side, group=group, agri=agri)
         return rates
 
     def rates_held(
@@ -192,8 +195,8 @@ class Tariff:
         kind: Kind,
         holding: Holding,
         side: Side,
-        group: str | None = None,
         *,
+        group: str | None = None,
         agri: bool = False,
     ) -> Rates:
         """`rates_for` by what became of a position, whatever its product was. Raises `ChargesUnknown`."""
@@ -236,7 +239,7 @@ class Tariff:
             raise ChargesUnknown(f"charges of an exercised option on {exchange} are not known; known: NFO, BFO")
         fee = _add(brokerage.flat, _multiply(brokerage.fraction, intrinsic_value))
         tax = _multiply(_fraction(find(self.file, "stt", day, asked)), intrinsic_value)
-        return _summed({"brokerage": fee, "stt": tax, "gst": _multiply(fee, self.gst(day))})
+        return together([{"brokerage": fee, "stt": tax, "gst": _multiply(fee, self.gst(day))}])
 
     def dp(self, day: date, group: str | None = None) -> Charges:
         """What the depository charges for one instrument sold out of demat on `day`, GST included.
@@ -256,7 +259,7 @@ class Tariff:
     def _flat(self, component: Component, day: date, group: str | None) -> Charges:
         row = find(self.file, component, day, _ANYWHERE._replace(group=group)).row
         fee = ZERO if row is None else row.flat
-        return _summed({component: fee, "gst": _multiply(fee, self.gst(day))})
+        return together([{component: fee, "gst": _multiply(fee, self.gst(day))}])
 
 
 #: What has no exchange is asked for as a sale; only rows that name no exchange and no kind answer.
@@ -267,9 +270,14 @@ def _fraction(found: Found) -> Decimal:
     return ZERO if found.row is None else found.row.fraction
 
 
-def _summed(amounts: Charges) -> Charges:
-    """Without what is zero, and with their `total`."""
-    charges = {name: amount for name, amount in amounts.items() if amount}
+def together(parts: Iterable[Charges]) -> Charges:
+    """The exact sum of several charges, in the order of a note; what is zero is left out, `total` is anew."""
+    summed: Charges = {}
+    for part in parts:
+        for name, amount in part.items():
+            if name != "total":
+                summed[name] = _add(summed.get(name, ZERO), amount)
+    charges: Charges = {name: summed[name] for name in COMPONENTS if summed.get(name)}
     total = ZERO
     for amount in charges.values():
         total = _add(total, amount)

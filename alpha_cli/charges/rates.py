@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from alpha_cli.config_files import find_config
 from alpha_cli.errors import BadLine, ConfigurationError, printable
 from alpha_cli.wire import DECODE_ERRORS, check_unique_keys
 
@@ -109,14 +110,12 @@ class TariffFile(Struct, frozen=True, forbid_unknown_fields=True):
     broker      whose brokerage it is
     first_day   nothing is known of days before it
     checked     the day on which the sources were last compared; later days take the newest rates
-    gst_on      the components that GST is charged on
     notes       for people
     """
 
     broker: str
     first_day: date
     checked: date
-    gst_on: tuple[Component, ...]
     rates: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
@@ -143,8 +142,6 @@ class Found(NamedTuple):
 
 def tariff_path() -> Path:
     """Where the tariff is: $ALPHA_CONFIG_DIR, ./configs, then the packaged one. Raises `ConfigurationError`."""
-    from alpha_cli.settings import find_config
-
     return find_config(FILE)
 
 
@@ -192,7 +189,7 @@ def find(tariff: TariffFile, component: Component, day: date, asked: Asked) -> F
         last = "" if until == date.max else f" to {until}"
         raise ChargesUnknown(
             f"{component}{where} of {day} is not known, {current.source} (from {first}{last}); set its rate in a copy "
-            f"of {FILE} under ./configs, or use --charges none"
+            f"of {FILE} under ./configs, or do without charges (alpha paper --charges none)"
         )
     return Found(current, first, until)
 

@@ -8,7 +8,7 @@ lack some; what nothing can stand in for is required, see `REQUIRED`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -35,13 +35,12 @@ _GZIP = b"\x1f\x8b"
 _INDEX_LOT, _INDEX_TICK = 1, Decimal("0.05")
 
 
-def read_dump(path: Path, progress: Callable[[int], object] | None = None) -> list[Instrument]:
-    """Every instrument of the dump at `path`, in its order.
+def read_dump(path: Path, source: str | None = None) -> list[Instrument]:
+    """Every instrument of the dump at `path`, in its order; `source` is what to call it instead.
 
-    `progress` is told how many rows were read, now and then. Raises `NoInput` if there is no such file, and
-    `BadData` naming the line if it is not a whole dump.
+    Raises `NoInput` if there is no such file, and `BadData` naming the line if it is not a whole dump.
     """
-    where = f"instrument master {path}"
+    where = f"instrument master {source or path}"
     text = _text(path, where)
     instruments = []
     keys: set[tuple[str, str, date | None]] = set()
@@ -60,8 +59,6 @@ def read_dump(path: Path, progress: Callable[[int], object] | None = None) -> li
             keys.add(key)
             tokens.add(one.instrument_token)
             instruments.append(one)
-            if progress is not None and not len(instruments) % 4096:
-                progress(4096)
     except _NotADump as error:
         raise BadData(f"{where} is not Kite's CSV: {error}") from None
     if not instruments:
@@ -95,6 +92,8 @@ def _text(path: Path, where: str) -> str:
         raise NoInput(f"{where}: {error.strerror or error}") from None
     if len(data) > MAX_BYTES:
         raise BadData(f"{where} has more than {MAX_BYTES} bytes; a dump has about 8 MB")
+    if data and not data.endswith(b"\n"):  # Kite's does; and NSE cut to NS would still look right
+        raise BadData(f"{where} is not Kite's CSV, or cut short: its last line has no end; fetch it again")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

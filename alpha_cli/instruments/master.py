@@ -277,25 +277,24 @@ def _named(master: Master) -> str:
 def _alive(versions: Sequence[Version], on: date | None) -> Instrument | None:
     """Which of `versions` held on `on`; without it, that of the newest dump.
 
-    Between dumps, and after the newest, the dump before holds; before the first, the first, for a contract is
-    listed for weeks before anybody looks.
+    Before the first dump it is the first, for a contract is listed for weeks before anybody looks.
     """
+    from alpha_cli.instruments.store import held
+
     if on is None:
-        newest = max(versions, key=lambda version: (version.last_seen, version.first_seen), default=None)
-        return None if newest is None else newest.instrument
-    living = [one for one in versions if one.instrument.expiry is None or one.instrument.expiry >= on]
-    begun = [one for one in living if one.first_seen <= on]
-    if begun:  # of those that a dump on or after `on` still has, the one begun last
-        best = max(begun, key=lambda one: (min(one.last_seen, on), one.first_seen))
-        return best.instrument
-    return min(living, key=lambda one: one.first_seen).instrument if living else None
+        best = max(versions, key=lambda version: (version.last_seen, version.first_seen), default=None)
+    else:
+        living = [one for one in versions if one.instrument.expiry is None or one.instrument.expiry >= on]
+        best = held(living, on) or min(living, key=lambda one: one.first_seen, default=None)
+    return None if best is None else best.instrument
 
 
 _MONTHS = "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"
 
 #: All that a word may occur in. Of the expiry: 2026-08-25 and 25AUG2026.
 _HAYSTACK = (
-    "upper(exchange || ':' || tradingsymbol || ' ' || name || ' ' || instrument_type || ' ' || segment || ' ' || "
+    "upper(exchange || ':' || tradingsymbol || ' ' || name || ' ' || instrument_type || ' ' || "
+    "CASE segment WHEN 'INDICES' THEN 'INDEX' ELSE segment END || ' ' || "  # or CE would find every index
     "coalesce(strike, '') || ' ' || expiry || ' ' || substr(expiry, 9, 2) || "
     f"substr('{_MONTHS}', max(substr(expiry, 6, 2) - 1, 0) * 3 + 1, CASE expiry WHEN '' THEN 0 ELSE 3 END) || "
     "substr(expiry, 1, 4))"
@@ -304,22 +303,19 @@ _HAYSTACK = (
 
 def _rank(one: Instrument, words: Sequence[str]) -> tuple[Any, ...]:
     whole = set(_words_of(one))
-    return (
-        sum(word not in whole for word in words),
-        one.expiry or date.min,
-        one.strike or 0,
-        one.exchange,
-        one.tradingsymbol,
+    symbol, names = one.tradingsymbol.upper(), one.name.upper().split()
+    distance = sum(
+        0 if word in whole else 1 if symbol.startswith(word) else 2 if word in names else 3 for word in words
     )
+    return distance, one.expiry or date.min, one.strike or 0, one.exchange, one.tradingsymbol
 
 
 def _words_of(one: Instrument) -> Iterator[str]:
     """What a word may match as a whole."""
-    yield from (one.key.upper(), one.tradingsymbol.upper(), one.exchange, one.segment, one.instrument_type)
-    yield from (one.name.upper(), *one.name.upper().split())
+    yield from (one.key.upper(), one.tradingsymbol.upper(), one.name.upper())
+    yield from (one.exchange, one.segment, one.instrument_type, one.kind.upper(), *one.segment.split("-"))
     if one.strike is not None:
         yield str(one.strike)
     if one.expiry is not None:
-        month = _MONTHS[one.expiry.month * 3 - 3 :][:3]
-        yield from (one.expiry.isoformat(), month, str(one.expiry.year), f"{one.expiry.day:02}{month}{one.expiry.year}")
-        yield f"{one.expiry.day:02}{month}"
+        day, month = f"{one.expiry.day:02}", _MONTHS[one.expiry.month * 3 - 3 :][:3]
+        yield from (one.expiry.isoformat(), month, str(one.expiry.year), day + month, f"{day}{month}{one.expiry.year}")

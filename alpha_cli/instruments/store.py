@@ -299,13 +299,22 @@ def _known(
 
 def _continued(versions: Sequence[Version], one: Instrument, day: date) -> Version | None:
     """Which of the `versions` of an instrument, oldest first, goes on on `day` with `one`; None: a new one begins."""
-    before = [version for version in versions if version.first_seen <= day]
-    if before:
-        newest = max(before, key=lambda version: (version.last_seen, version.first_seen))
-        if newest.instrument == one:
-            return newest
+    holding = held(versions, day)
+    if holding is not None and holding.instrument == one:
+        return holding
+    if holding is not None and holding.last_seen >= day:
+        return None
     after = next((version for version in versions if version.first_seen > day), None)
     return after if after is not None and after.instrument == one else None
+
+
+def held(versions: Iterable[Version], day: date) -> Version | None:
+    """Which of `versions` held on `day`: of those that a dump on or after it still has, the one begun last.
+
+    Between two dumps, and after the newest, the dump before holds. None if all began later.
+    """
+    begun = [version for version in versions if version.first_seen <= day]
+    return max(begun, key=lambda version: (min(version.last_seen, day), version.first_seen), default=None)
 
 
 def _gone(db: sqlite3.Connection, exchange: str, before: str | None, day: date) -> int:
