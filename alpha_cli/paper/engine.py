@@ -265,7 +265,9 @@ class Engine:
             working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
         taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)
         for part in taken:
-            if part.quantity and not self._fill(working, contract, part.quantity, part.price, at=tick.timestamp, out=out):
+            if part.quantity and not self._fill(
+                working, contract, part.quantity, part.price, at=tick.timestamp, out=out
+            ):
                 return
         if not working.left:
             out.append(self.end(working, COMPLETE, None, None, tick.timestamp))
@@ -339,9 +341,7 @@ class Engine:
         )
         if order.metadata and len(encode(fill)) > MAX_LINE:
             out.append(
-                self._unbookable(
-                    working, Code.METADATA_TOO_LONG, "its metadata is too long for the line of a fill", at
-                )
+                self._unbookable(working, Code.METADATA_TOO_LONG, "its metadata is too long for the line of a fill", at)
             )
             return False
         try:

@@ -89,6 +89,15 @@ class Venue:
             self._master = self._open_master()
         return self._master
 
+    def open(self) -> None:
+        """Open the master now, so that a bad one is found before anything is read."""
+        _ = self.master
+
+    def name_of(self, token: int) -> str:
+        """EXCHANGE:SYMBOL of what `token` was last asked about as."""
+        known = self._contracts.get(token)
+        return Instrument.unlisted(token).key if known is None else known.instrument.key
+
     def contract(self, token: int, on: date) -> Contract:
         """What `token` stands for on that day."""
         known = self._contracts.get(token)
