@@ -368,9 +368,13 @@ def edited(tmp_path: Path, edit: Any) -> Path:
     return path
 
 
-def _drop(values: dict[str, Any], component: str, exchange: str) -> None:
+def _drop(values: dict[str, Any], component: str, exchange: str, **scope: Any) -> None:
     values["rates"] = [
-        row for row in values["rates"] if row["component"] != component or exchange not in row.get("exchanges", ())
+        row
+        for row in values["rates"]
+        if row["component"] != component
+        or exchange not in row.get("exchanges", ())
+        or any(row.get(name) != value for name, value in scope.items())
     ]
 
 
@@ -392,8 +396,13 @@ def _drop(values: dict[str, Any], component: str, exchange: str) -> None:
         (lambda v: v["rates"][0].update({"from": "2022-02-30"}), "rates[0].from"),
         (lambda v: v["rates"][0].update({"from": "2022-02-01"}), "begins on 2022-02-01, not on first_day 2022-01-01"),
         (lambda v: v["rates"].append(dict(v["rates"][0])), "the same scope and day twice"),
-        (lambda v: _drop(v, "sebi", "MCX"), "no rate of sebi for future on MCX"),
-        (lambda v: _drop(v, "stt", "CDS"), "no rate of stt for future on CDS"),
+        (lambda v: _drop(v, "sebi", "MCX"), "no rate of sebi for future, delivery on MCX"),
+        (lambda v: _drop(v, "stt", "CDS"), "no rate of stt for future, delivery on CDS"),
+        (lambda v: _drop(v, "ctt", "MCX", agri=True), "no rate of ctt for future, delivery, agri on MCX"),
+        (
+            lambda v: _drop(v, "stamp_duty", "NSE", holding="intraday"),
+            "no rate of stamp_duty for equity, intraday on NSE",
+        ),
         (lambda v: v.update(rates=[r for r in v["rates"] if r["component"] != "dp"]), "no rate of dp"),
         (lambda v: v.pop("broker"), "missing required field `broker`"),
         (lambda v: v["rates"].pop(), "no rate of auto_square_off"),
