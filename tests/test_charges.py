@@ -153,6 +153,22 @@ def test_rates_by_group_side_and_commodity(what: str, side: str, component: str,
     assert charged == Decimal(fraction) * 10**7
 
 
+@pytest.mark.parametrize(
+    ("what", "rupees"), [("NSE equity CNC", 307), ("NFO future NRML", 183), ("NFO option NRML", 3553)]
+)  # fmt: skip
+def test_the_exchange_takes_what_its_circular_says_of_a_crore(what: str, rupees: int) -> None:
+    """NSE/FA/73061, each side, its investor protection fund included; the same in total since October 2024."""
+    for day in (date(2024, 10, 1), date(2026, 2, 28), date(2026, 3, 1), TODAY):
+        assert cost(trade("BUY", 10_000, "1000", what, day))["transaction"] == rupees
+
+
+def test_half_of_the_last_decimal_is_rounded_up() -> None:
+    """0.025 % of 20 paise is 0.00005 rupees."""
+    assert TARIFF.on_fill(trade("SELL", 1, "0.2")) == {
+        "brokerage": Decimal("0.0001"), "stt": Decimal("0.0001"), "total": Decimal("0.0002"),
+    }  # fmt: skip
+
+
 # --- dates -----------------------------------------------------------------------------------
 
 ERAS = {
