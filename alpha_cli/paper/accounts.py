@@ -220,9 +220,7 @@ def _named(where: tuple[Path | None, str]) -> tuple[Path, str]:
 def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
     folder, name = _named(where)
     if not (folder / f"{name}.db").is_file():
-        raise NoInput(
-            f"{folder / name}.db: no such account; open it with alpha paper --state {folder} init --cash RUPEES"
-        )
+        raise NoInput(f"{folder / name}.db: no such account; alpha paper --state {folder} init --cash RUPEES opens one")
     return folder, name
 
 
