@@ -128,7 +128,7 @@ def canonical(exchange: str) -> str:
     if name not in EXCHANGES:
         from alpha_cli.cli import did_you_mean
 
-        raise UsageError(f"no exchange {printable(exchange)!r}{did_you_mean(exchange, [*EXCHANGES, *FOLLOWS])}")
+        raise UsageError(f"no exchange {exchange[:40]!r}{did_you_mean(exchange, [*EXCHANGES, *FOLLOWS])}")
     return name
 
 
@@ -181,7 +181,7 @@ def _faults(data: ExchangeData) -> Iterable[str]:
     if data.valid_through < data.valid_from:
         yield f"valid_through {data.valid_through} is before valid_from {data.valid_from}"
     if data.holidays_of is not None and (data.holidays_of not in EXCHANGES or data.holidays_of == data.exchange):
-        yield f"holidays_of: {printable(data.holidays_of)!r} is not another exchange"
+        yield f"holidays_of: {data.holidays_of[:40]!r} is not another exchange"
     starts = [regime.since for regime in data.regimes]
     if not starts or starts[0] > data.valid_from or starts != sorted(set(starts)):
         yield "regimes: the first must begin by valid_from, and each later than the one before"
@@ -237,4 +237,4 @@ def _out_of_order(parts: Sequence[Hours | PhaseHours]) -> Iterable[str]:
             yield f"{part.open:%H:%M} to {part.close:%H:%M} ends before it begins"
     for before, after in pairwise(parts):
         if after.open < before.close:
-            yield f"{after.open:%H:%M} to {after.close:%H:%M} begins before {before.close:%H:%M}, the end of what precedes"
+            yield f"{after.open:%H:%M} to {after.close:%H:%M} begins before {before.close:%H:%M}, when the last ends"
