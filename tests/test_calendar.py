@@ -458,6 +458,21 @@ def test_a_file_that_is_no_calendar_is_refused(text: bytes, tmp_path: Path, monk
         Calendar.of("MCX")
 
 
+def test_holidays_are_shared_over_one_step_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that share each other's would never end."""
+    spoilt(tmp_path, monkeypatch, holidays_of="BSE")
+    with pytest.raises(ConfigurationError, match="calendar of MCX: holidays_of: BSE has those of another itself"):
+        Calendar.of("MCX")
+
+
+def test_an_endless_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is in memory."""
+    with spoilt(tmp_path, monkeypatch).open("ab") as file:
+        file.write(b" " * (1 << 20))
+    with pytest.raises(ConfigurationError, match=r"MCX\.json: larger than 1048576 bytes"):
+        Calendar.of("MCX")
+
+
 def test_a_users_file_of_an_exchange_stands_before_the_shipped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,6 +512,13 @@ def test_a_user_changes_one_of_those_that_share_holidays(own: Any) -> None:
     own("BSE:\n  remove_holidays: [2026-11-24]\n")
     assert Calendar.of("BSE").day(date(2026, 11, 24)) is not None
     assert Calendar.of("NSE").day(date(2026, 11, 24)) is None
+
+
+def test_a_holiday_that_two_of_them_have_is_one(own: Any) -> None:
+    """Banks were closed on it anyway; now equity is too."""
+    own("NSE:\n  add_holidays: {2026-08-26: Id-E-Milad}\n")
+    assert Calendar.of("CDS").day(date(2026, 8, 26)) is None
+    assert Calendar.of("NSE").day(date(2026, 8, 26)) is None
 
 
 def test_a_user_closes_a_part_of_a_day(own: Any) -> None:
