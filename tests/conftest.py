@@ -25,6 +25,8 @@ from alpha_cli.events import IST, Eof, Event, Hello, Order, Signal, Tick, Unknow
 hypothesis.settings.register_profile("alpha", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("alpha")
 
+os.environ["ALPHA_INSTRUMENTS"] = ""  # no instrument master, also where a developer has one
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -114,7 +116,7 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """This environment without what a user's own settings would change, and with `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ALPHA_")}
     kept.pop("PYTHONUNBUFFERED", None)
-    return kept | (extra or {})
+    return {**kept, "ALPHA_INSTRUMENTS": "", **(extra or {})}  # a master of one's own would change what trades
 
 
 def run_alpha(

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "market next --at 2026-01-05": WIRE,
     "market sessions 2026-01-05 --json": WIRE,
     "market sessions 2026-01-05": CONFIGURED,  # the table is that of `strategies list`
+    "charges BUY 1@1": WIRE,
     "schema": WIRE | {"orjson"},
     "schema tick": WIRE | {"orjson"},
     "completion zsh": WIRE,
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "strategies list": CONFIGURED,
     "strategies describe ml_momentum": CONFIGURED,
     "status --state configs": CONFIGURED,
+    "instruments --help": WIRE,
     "pipe 'feed --ticks 3 | run-strategy momentum | risk | paper | show'": CONFIGURED,
 }
 

@@ -6,6 +6,7 @@ import ast
 import gzip
 import inspect
 from collections.abc import Callable, Sequence
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from hypothesis import given, strategies as st
 
 from alpha_cli.errors import BadData, NoInput
 from alpha_cli.events import Control, Denial, Order, Signal, decode
-from alpha_cli.instruments import Instrument, read_instruments
+from alpha_cli.instruments import Instrument, Master, open_master
+from alpha_cli.instruments.dump import read_dump
 from alpha_cli.market import Market
 from alpha_cli.risk import checks
 from alpha_cli.risk.checks import CONTROLS, Facts, checks_for, refusal
@@ -225,7 +227,9 @@ def test_the_first_refusal_in_the_order_of_the_table_stands() -> None:
     ]
     bad["instrument_token"] = BANK
     for code, mended in steps:
-        assert codes(decide(limits, tick(0, 100, BANK), signal(1, **bad), instruments={NIFTY: None})) == [code]
+        assert codes(
+            decide(limits, tick(0, 100, BANK), signal(1, **bad), instruments=Master.of([Instrument.unlisted(NIFTY)]))
+        ) == [code]
         bad |= mended
     order = [code for control in CONTROLS for code in control.codes]
     assert [code for code, _ in steps] == sorted((code for code, _ in steps), key=order.index)
@@ -393,9 +397,23 @@ def master(folder: Path, name: str = "instruments.csv", data: bytes = MASTER.enc
 @pytest.mark.parametrize("name", ["instruments.csv", "instruments.csv.gz"])
 def test_a_master_is_read_plain_or_compressed(name: str, tmp_path: Path) -> None:
     """Token, exchange, symbol, lot and tick size."""
-    known = read_instruments(master(tmp_path, name))
-    assert set(known) == {NIFTY, 738561, 9469698}
-    assert known[9469698] == Instrument(9469698, "NFO", "NIFTY24JUNFUT", 25, "0.05")
+    known = open_master(master(tmp_path, name))
+    assert known is not None
+    assert all(known.by_token(token) is not None for token in (NIFTY, 738561))
+    assert known.by_token(BANK) is None
+    assert known.by_token(9469698) == Instrument(
+        9469698,
+        "NFO",
+        "NIFTY24JUNFUT",
+        "NIFTY",
+        "NFO-FUT",
+        "FUT",
+        25,
+        Decimal("0.05"),
+        date(2024, 6, 27),
+        None,
+        "36991",
+    )
 
 
 @pytest.mark.parametrize("name", ["instruments.csv", "instruments.csv.gz"])
@@ -418,7 +436,7 @@ def test_with_a_master_only_what_is_in_it_trades(name: str, tmp_path: Path) -> N
 def test_a_broken_master_is_bad_data(data: bytes, name: str, tmp_path: Path) -> None:
     """An empty one too: it would deny everything, and nobody meant that."""
     with pytest.raises(BadData, match="instrument master") as refused:
-        read_instruments(master(tmp_path, name, data))
+        read_dump(master(tmp_path, name, data))
     assert "\n" not in str(refused.value)
 
 
@@ -429,17 +447,17 @@ def test_a_damaged_archive_is_bad_data(tmp_path: Path) -> None:
     for damaged in (whole[:40], whole[:-9], b"plain text", whole[:30] + b"\0\0\0\0" + whole[34:]):
         path.write_bytes(damaged)
         with pytest.raises(BadData, match="instrument master"):
-            read_instruments(path)
+            read_dump(path)
     for place in range(10, len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
         with pytest.raises(BadData):
-            read_instruments(path)
+            read_dump(path)
 
 
 def test_a_missing_master_is_no_input(tmp_path: Path) -> None:
     """66, with a hint where to get it; the process gives the codes too."""
-    with pytest.raises(NoInput, match=r"does not exist; Kite gives it at api\.kite\.trade/instruments"):
-        read_instruments(tmp_path / "none.csv")
+    with pytest.raises(NoInput, match=r"does not exist; .*Kite gives the dump at api\.kite\.trade/instruments"):
+        open_master(tmp_path / "none.csv")
     for name, code in ((str(tmp_path / "none.csv"), 66), (str(master(tmp_path, "broken.csv", b"a,b\n")), 65)):
         made = run_alpha(["risk", "--instruments", name], stream())
         assert (made.returncode, made.stdout, made.stderr.count(b"\n")) == (code, b"", 1)

@@ -8,5 +8,6 @@ from alpha_cli.calendar.sessions import (
     OutOfCoverage as OutOfCoverage,
     Session as Session,
     SessionHours as SessionHours,
+    TradingDay as TradingDay,
     session_of as session_of,
 )

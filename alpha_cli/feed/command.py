@@ -52,7 +52,11 @@ if TYPE_CHECKING:
     help="synthetic: how many in all.  [default: one a second for each instrument]",
 )
 @click.option(
-    "--instruments", default="5", show_default=True, metavar="N|TOKENS", help="synthetic: how many, or which."
+    "--instruments",
+    default="5",
+    show_default=True,
+    metavar="N|LIST",
+    help="synthetic: how many, or which: tokens, EXCHANGE:SYMBOL, ...",
 )
 @click.option(
     "--mode",
@@ -73,6 +77,7 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
         alpha feed --seed 7 | alpha run-strategy momentum | alpha risk | alpha paper
         alpha feed monday.ndjson.gz --from 09:15 --to 10:00 --speed 10
         alpha feed ticks.csv --columns timestamp,last_price --instrument-token 256265
+        alpha feed --instruments NSE:INFY,NSE:RELIANCE | alpha bars
     """
     from alpha_cli.feed.times import parse_zone
     from alpha_cli.feed.window import Window

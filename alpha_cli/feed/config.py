@@ -50,16 +50,33 @@ def parse_types(text: str) -> frozenset[str]:
 
 
 def parse_instruments(text: str) -> list[int]:
-    """The tokens of a synthetic market: the ones named, or the first so many."""
+    """The tokens of a synthetic market: the instruments named, by token or by symbol, or the first so many."""
     from alpha_cli.feed.synthetic import tokens_of
 
+    parts = [part.strip() for part in text.split(",")]
+    named = False
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in parts] if text.isascii() else [0]
     except ValueError:
-        numbers = [0]
+        numbers, named = _resolved(text, parts), True
     if any(not 0 < number < 1 << 32 for number in numbers) or len(set(numbers)) < len(numbers):
-        raise click.UsageError(f"--instruments {text!r} is neither a number nor a list of different tokens")
-    return tokens_of(numbers[0]) if len(numbers) == 1 and numbers[0] <= _MAX_COUNT else numbers
+        raise click.UsageError(f"--instruments {text!r} is neither a number nor a list of different instruments")
+    is_count = len(numbers) == 1 and numbers[0] <= _MAX_COUNT and not named
+    return tokens_of(numbers[0]) if is_count else numbers
+
+
+def _resolved(text: str, parts: Sequence[str]) -> list[int]:
+    """The tokens of `parts`, some of which are symbols."""
+    from alpha_cli.instruments import open_master, resolve
+
+    master = open_master()
+    try:
+        return [resolve(part, master) for part in parts]
+    except UsageError as error:
+        raise click.UsageError(f"--instruments {text!r}: {error}") from None
+    finally:
+        if master is not None:
+            master.close()
 
 
 def check_ticks(count: int | None) -> int | None:

@@ -18,7 +18,8 @@ from alpha_cli.state import halt_reason
 @click.option("--config", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Limits, instead of the nearest risk.yaml.")  # fmt: skip
 @click.option("--instruments", "master", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Kite's instrument dump (CSV, .gz); what is not in it is denied.")  # fmt: skip
+              help="Instrument master, or Kite's dump (CSV, .gz); what is not in it is denied.  "
+                   "[env: ALPHA_INSTRUMENTS; default: the one that alpha instruments load made, if any]")  # fmt: skip
 @state_option("Folder of the pipeline: while it has a file HALT, all is denied.")
 @stage_options(bad="fail")
 @click.pass_context
@@ -34,21 +35,17 @@ def command(ctx: click.Context, file: Path | None, master: Path | None, state: P
         alpha feed day.ndjson | alpha run-strategy momentum | alpha risk --config strict.yaml | alpha paper
     """
     reads_stdin(ctx)
+    from alpha_cli.instruments import open_master
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.engine import RiskEngine
 
-    instruments = None
-    if master is not None:
-        from alpha_cli.instruments import read_instruments
-
-        instruments = read_instruments(master)
     if state is not None and not os.path.lexists(state):
         tell(f"alpha risk: --state {state}: no such folder yet; a HALT will be seen once there is")
     market = ctx.obj.market
     engine = RiskEngine(
         load_limits(file),
         market,
-        instruments=instruments,
+        instruments=open_master(master),
         halt_reason=lambda: None if state is None else halt_reason(state),
     )
     return Stage(

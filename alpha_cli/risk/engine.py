@@ -6,17 +6,20 @@ Exposure counts orders entered, not only filled. What a control needs and does n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from alpha_cli.calendar import SessionHours
 from alpha_cli.errors import Halted
-from alpha_cli.events import RUNNER, Control, Denial, Event, Order, Signal
+from alpha_cli.events import IST, RUNNER, Control, Denial, Event, Order, Signal
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
 from alpha_cli.risk.checks import Check, Facts, Refusal, checks_for, refusal
 from alpha_cli.risk.config import Limits
 from alpha_cli.wire import rupees
+
+if TYPE_CHECKING:
+    from alpha_cli.instruments import Master
 
 
 class RiskEngine:
@@ -31,7 +34,7 @@ class RiskEngine:
         limits: Limits,
         market: Market,
         *,
-        instruments: Mapping[int, Any] | None = None,
+        instruments: Master | None = None,
         halt_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._limits = limits
@@ -95,12 +98,18 @@ class RiskEngine:
             limits=self._limits.of(signal.broker),
             halted=self.halted(signal),
             repeated=signal.signal_id in self._seen,
-            known=None if self._instruments is None else token in self._instruments,
+            known=self._known(token, now or signal.timestamp),
             reference=None if tick is None else rupees(tick.last_price) or None,  # 0 at four decimals is no price
             position=self._positions.get((signal.broker, token), 0),
             now=now,
             outside_session=self._outside_session(signal.timestamp, now),
         )
+
+    def _known(self, token: int, now: datetime) -> bool | None:
+        """Whether the master knows what `token` stands for on the day of `now`; None without a master."""
+        if self._instruments is None:
+            return None
+        return self._instruments.by_token(token, _day(now)) is not None
 
     def _outside_session(self, signalled: datetime, now: datetime | None) -> datetime | None:
         """The time of the signal, or of the newest tick, that no continuous session contains."""
@@ -149,3 +158,11 @@ class RiskEngine:
             limit=refused.limit,
             observed=refused.observed,
         )
+
+
+def _day(moment: datetime) -> date | None:
+    """Its date in India; None at either end of what a date can be."""
+    try:
+        return moment.astimezone(IST).date()
+    except OverflowError:
+        return None

@@ -1,7 +1,8 @@
 """What the user may set of a strategy: one YAML file each, or one row of `strategy_configurations`.
 
 Two forms of the file are read. The older names (`strategy_name`, `strategy_class`, `module_name`,
-`instrument_tokens`, `brokers`) become the newer ones before anything is checked.
+`instrument_tokens`, `brokers`) become the newer ones before anything is checked. Instruments are tokens, or
+names such as `NSE:INFY`, which become tokens here by what the newest dump says.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from alpha_cli.errors import ConfigurationError, UsageError
+from alpha_cli.errors import AlphaError, ConfigurationError, UsageError
 from alpha_cli.settings import NAME, BrokerName, Strict, find_config, read_yaml, validate
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
@@ -47,6 +48,24 @@ class StrategyConfig(Strict):
     max_position_size: int | None = Field(None, ge=1, le=10**12, description="units, long or short, per instrument")
     risk_multiplier: Decimal = Field(Decimal(1), gt=0, le=100, description="times the quantity a strategy asks for")
 
+    @field_validator("instruments", mode="before")
+    @classmethod
+    def _tokens(cls, named: Any) -> Any:
+        """Tokens for the instruments that are named by symbol. Raises `ValueError`."""
+        if not isinstance(named, (list, tuple)) or not any(map(_is_name, named)):
+            return named
+        from alpha_cli.instruments import open_master, resolve
+
+        master = None
+        try:
+            master = open_master()
+            return [resolve(one, master) if _is_name(one) else one for one in named]
+        except AlphaError as error:
+            raise ValueError(str(error)) from None
+        finally:
+            if master is not None:
+                master.close()
+
     @model_validator(mode="before")
     @classmethod
     def _older_form(cls, values: Any) -> Any:
@@ -76,6 +95,11 @@ class StrategyConfig(Strict):
         made_from: list[object] = [self.strategy_type] if file is None else [file[1], _content(file[0])]
         made_from.append(sorted(self.parameters.items()))
         return blake2b(repr(made_from).encode(), digest_size=12).hexdigest()
+
+
+def _is_name(instrument: object) -> bool:
+    """A symbol rather than a token. A token in quotes is neither: it is a slip, and refused as one."""
+    return isinstance(instrument, str) and not instrument.strip().isdigit() and bool(instrument.strip())
 
 
 def file_of(target: str) -> tuple[str, str] | None:
