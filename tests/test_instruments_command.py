@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import socket
 import sqlite3
 import ssl
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_alpha, shared
+from conftest import DEADLINE, alpha, environment, run_alpha, shared
 from test_instruments import CALL, FUTURE, INDEX, ROWS, SHARE, changed, dump_file, text_of
 
 from alpha_cli.cli import execute
@@ -104,12 +105,12 @@ def test_the_database_is_where_the_environment_says(tmp_path: Path, monkeypatch:
     file = str(dump_file(tmp_path, *ROWS))
     assert run("load", file) == 2
     monkeypatch.setenv("ALPHA_INSTRUMENTS", str(tmp_path / "named.db"))
-    assert run("load", file) == 0
+    assert run("load", file, "--date", DAY) == 0
     assert (tmp_path / "named.db").is_file()
     monkeypatch.delenv("ALPHA_INSTRUMENTS")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert run("show", "NSE:INFY") == 66
-    assert run("load", file) == 0
+    assert run("load", file, "--date", DAY) == 0
     assert (tmp_path / "data" / "alpha" / "instruments.db").is_file()
     assert run("show", "NSE:INFY") == 0
 
@@ -130,6 +131,27 @@ def test_without_a_date_it_is_today_in_india(tmp_path: Path, monkeypatch: pytest
     db = sqlite3.connect(tmp_path / "i.db")
     assert db.execute("SELECT DISTINCT day FROM dumps").fetchall() == [("2026-08-19",)]
     db.close()
+
+
+def test_a_person_who_watches_sees_how_far_it_is(tmp_path: Path) -> None:
+    """A bar on a terminal; what is on stdout stays the same."""
+    import pty
+
+    rows = [changed(SHARE, instrument_token=str(n), tradingsymbol=f"S{n}") for n in range(1, 5000)]
+    args = ["instruments", "load", str(dump_file(tmp_path, *rows)), "--date", DAY, "--db", str(tmp_path / "i.db")]
+    ours, theirs = pty.openpty()
+    try:
+        made = subprocess.run(
+            alpha(*args), stdout=subprocess.PIPE, stderr=theirs, env=environment({"TERM": "xterm"}), timeout=DEADLINE,
+            check=True,
+        )  # fmt: skip
+        seen = os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert b"alpha instruments load" in seen
+    assert b"%" in seen
+    assert made.stdout.splitlines()[1].split() == [b"NSE", b"4999", b"4999", b"0", b"0"]
 
 
 # --- find and show ---------------------------------------------------------------------------
@@ -339,7 +361,7 @@ def test_fetch_loads_what_the_server_gives(given: Answer, tmp_path: Path, capsys
 def test_fetch_tries_again_what_may_pass(trouble: Answer, tmp_path: Path) -> None:
     """Three times in all."""
     with serving(trouble, trouble, GOOD) as (url, requests):
-        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db")) == 0
+        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db"), "--date", DAY) == 0
         assert len(requests) == 3
     with serving(trouble) as (url, requests):
         assert run("fetch", "--url", url, "--db", str(tmp_path / "none.db")) == 69
@@ -380,7 +402,7 @@ def test_fetch_does_not_ask_again_for_what_will_not_pass(
 def test_fetch_follows_a_redirect_to_where_it_could_have_gone(tmp_path: Path) -> None:
     """On this machine, here."""
     with serving(GOOD) as (target, _), serving(answer(status=302, Location=target)) as (url, _):
-        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db")) == 0
+        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db"), "--date", DAY) == 0
 
 
 def test_fetch_does_not_wait_for_ever(

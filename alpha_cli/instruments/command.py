@@ -73,7 +73,7 @@ def _loading(command: Command) -> Command:
     """What `load` and `fetch` have in common."""
     for option in (
         _db,
-        click.option("--force", is_flag=True, help="Also a dump with less than half the instruments of the last one."),
+        click.option("--force", is_flag=True, help="Also a dump that looks cut short, or older than its date."),
         click.option("--date", "day", callback=_day, metavar="YYYY-MM-DD",
                      help="The day that the dump is of.  [default: today in India]"),
     ):  # fmt: skip

@@ -74,16 +74,14 @@ def _text(path: Path, where: str) -> str:
     """The text of the file. Whether it is compressed is seen from its first bytes, not from its name."""
     import gzip
     import zlib
+    from io import BytesIO
 
     try:
         with path.open("rb") as raw:
-            compressed = raw.read(2) == _GZIP
-            raw.seek(0)
-            if compressed:
-                with gzip.open(raw) as file:
-                    data = file.read(MAX_BYTES + 1)
-            else:
-                data = raw.read(MAX_BYTES + 1)
+            data = raw.read(MAX_BYTES + 1)  # at once: a pipe cannot be read again
+        if data.startswith(_GZIP):
+            with gzip.open(BytesIO(data)) as file:
+                data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise NoInput(f"{where} does not exist; Kite gives it at api.kite.trade/instruments") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

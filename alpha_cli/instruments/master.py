@@ -6,6 +6,7 @@ SQLite is imported and the file opened at the first look. What was found once is
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -191,8 +192,10 @@ def open_master(path: Path | None = None) -> Master | None:
     if path is None:
         return None
     try:
-        with path.open("rb") as file:
-            beginning = file.read(16)
+        beginning = b""
+        if stat.S_ISREG(path.stat().st_mode):  # a pipe, as of `<(zcat dump.gz)`, can be read but once
+            with path.open("rb") as file:
+                beginning = file.read(16)
     except FileNotFoundError:
         if not named:
             return None
@@ -240,8 +243,8 @@ def look_up(text: str, master: Master, on: date | None = None) -> Instrument:
 def _resolved(text: str, master: Master | None, on: date | None) -> Instrument:
     name = text.strip()
     shown = printable(name, 80)
-    if name.isascii() and name.isdigit():
-        if not 0 < len(name) <= 10 or not 0 < int(name) <= _MAX_TOKEN:
+    if name.isascii() and name.lstrip("+-").isdigit():
+        if name.startswith(("+", "-")) or len(name) > 10 or not 0 < int(name) <= _MAX_TOKEN:
             raise UsageError(f"instrument {shown}: a token is a number from 1 to {_MAX_TOKEN}")
         return Instrument.unlisted(int(name))
     if not name:

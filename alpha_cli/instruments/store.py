@@ -137,11 +137,13 @@ def load(
 ) -> list[Loaded]:
     """Add the dump of `day` to the database at `path`, all of it or nothing; the same dump twice is loaded once.
 
-    force     also if an exchange has less than half the instruments of the dump before
+    force     also if an exchange has less than half the instruments of the dump before, or many have expired
     progress  told how many instruments were compared, now and then
 
-    Raises `BadData` for a dump that looks cut short, and what `connected` raises.
+    Raises `BadData` for a dump that looks cut short or of another day, and what `connected` raises.
     """
+    if not force:
+        _check_day(instruments, day)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -211,6 +213,17 @@ def _check_identity(db: sqlite3.Connection, path: Path, *, write: bool) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _check_day(instruments: Sequence[Instrument], day: date) -> None:
+    """Refuse a dump of another day: one of a morning has hardly a contract that expired before it."""
+    expiries = [one.expiry for one in instruments if one.expiry is not None]
+    expired = sum(expiry < day for expiry in expiries)
+    if expired * 10 > len(expiries):
+        raise BadData(
+            f"{expired} of {len(expiries)} contracts expired before {day}: an older dump? "
+            "Say of which day it is with --date YYYY-MM-DD; --force loads it nevertheless"
+        )
 
 
 def _check_size(db: sqlite3.Connection, counts: Counter[str], day: date) -> None:
