@@ -54,7 +54,7 @@ class Chain:
             stages[0].steps[Tick] if stages and stages[0].every_tick else _not_asked
         )
         self._all_noteworthy = len(self._markets) > 1 or any(stage.every_tick for stage in stages[1:])
-        self._watched = self._markets[0].watched if self._markets else {}
+        self._market = self._markets[0] if self._markets else Market()
         # What a later stage sees is made by those before it; and with feedback what comes next depends on
         # what came of this.
         self._ahead = stages[0].ahead if stages and not feedback else None
@@ -152,11 +152,17 @@ class Chain:
         if batch.events is None:
             yield from self._decoded_where_needed(batch)
             return
-        tick_type, first, watched, all_ticks = self._tick_type, self._first, self._watched, self._all_noteworthy
+        tick_type, first, all_ticks = self._tick_type, self._first, self._all_noteworthy
+        watched, wake = self._market.watched, self._market.wake
         for index, event in enumerate(batch.events):
             if type(event) is tick_type:
                 added = first(event)
-                if added or all_ticks or (watched and event.instrument_token in watched):
+                if (
+                    added
+                    or all_ticks
+                    or (watched and event.instrument_token in watched)
+                    or (wake and event.timestamp >= wake[0])
+                ):
                     yield index, event, added
             else:
                 yield index, self._verified(batch, index, event), None
@@ -178,22 +184,22 @@ class Chain:
         self._tick_types: Any = (self._tick_type, Tick)  # what takes the slow path of decoding is a whole Tick
 
     def _decoded_where_needed(self, batch: Batch) -> Iterator[tuple[int, Any, None]]:
-        """As `_noteworthy` for undecoded lines: all but ticks that nobody watches."""
+        """As `_noteworthy` for undecoded lines: all but ticks that nobody wants."""
         assert self._decoder is not None
-        lines, watched, start = batch.lines, self._watched, 0
+        lines, market, start = batch.lines, self._market, 0
+        watched, wake = market.watched, market.wake
         while start < len(lines):
-            if watched:  # look at each tick until nobody watches any more
-                picks: Iterable[int] = (start,)
+            if watched or wake:  # look at each tick until nobody wants one any more
+                line = lines[start]
+                if line[:_PREFIX_LENGTH] != TICK_PREFIX or market.wants_line(line):
+                    yield start, self._verified(batch, start, self._decoder.event(start, line)), None
                 start += 1
-            else:
-                picks = [i for i in range(start, len(lines)) if lines[i][:_PREFIX_LENGTH] != TICK_PREFIX]
-                start = len(lines)
+                continue
+            picks = [i for i in range(start, len(lines)) if lines[i][:_PREFIX_LENGTH] != TICK_PREFIX]
+            start = len(lines)
             for index in picks:
-                line = lines[index]
-                if watched and line.startswith(TICK_PREFIX) and _token_on(line) not in watched:
-                    continue
-                yield index, self._verified(batch, index, self._decoder.event(index, line)), None
-                if watched and start == len(lines):  # this line had someone watch
+                yield index, self._verified(batch, index, self._decoder.event(index, lines[index])), None
+                if watched or wake:  # of this line came that someone wants ticks
                     start = index + 1
                     break
 
@@ -370,12 +376,6 @@ def _lines(events: Iterable[Any]) -> bytes:
 
 def _not_asked(_: Any) -> None:
     """In place of a first stage that wants only watched ticks: it has not seen this one."""
-
-
-def _token_on(line: bytes) -> int | None:
-    """The token of a line that begins with `TICK_PREFIX`; None if it is not one."""
-    digits = line[_PREFIX_LENGTH : line.find(b",", _PREFIX_LENGTH)]
-    return int(digits) if digits.isdigit() and len(digits) <= 10 else None
 
 
 def _fed_markets(stages: Sequence[Stage]) -> list[Market]:

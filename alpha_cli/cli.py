@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "instruments": ("alpha_cli.instruments.command", "Load, find and show instruments."),
     "strategies": ("alpha_cli.strategies.command", "List, describe, begin and check strategies."),
     "status": ("alpha_cli.status", "Show what the strategies and stages of a state folder do."),
+    "charges": ("alpha_cli.charges.command", "What trades cost: brokerage, taxes and fees, by date."),
+    "market": ("alpha_cli.calendar.command", "When the markets are open: now, next, and on a date."),
     "schema": ("alpha_cli.schema", "Print the JSON Schema of the wire."),
     "completion": ("alpha_cli.completion", "Print the shell completion script."),
 }

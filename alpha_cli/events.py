@@ -11,7 +11,7 @@ are units of the instrument. Market data travels as floats, money as `Decimal`, 
 from __future__ import annotations
 
 from copy import copy
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date as datetime_date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias, Union
 
@@ -203,7 +203,7 @@ class Denial(Event, frozen=True, tag="denial"):
 
 
 class OrderUpdate(Event, frozen=True, tag="order_update"):
-    """What became of an order, in Kite's words: OPEN, COMPLETE, CANCELLED, REJECTED."""
+    """What became of an order, in Kite's words: OPEN, TRIGGER PENDING, COMPLETE, CANCELLED, REJECTED, …"""
 
     order_id: Name
     broker: Name
@@ -216,6 +216,7 @@ class OrderUpdate(Event, frozen=True, tag="order_update"):
     filled_quantity: Volume = _written(0)
     pending_quantity: Volume = _written(0)
     average_price: Rupees | None = None
+    code: str | None = None  # why, where it was not the market's doing
     message: str | None = None
     timestamp: Time | None = None
 
@@ -237,6 +238,20 @@ class Fill(Event, frozen=True, tag="fill"):
     product: Product = _written("MIS")
     confidence: float | None = None
     metadata: dict[str, Any] = {}
+
+
+class ContractNote(Event, frozen=True, tag="contract_note"):
+    """What all trades of a day cost, rounded as on the broker's contract note, with what its ledger adds.
+
+    `adjustment` is by how much that differs from what was charged before, on the fills and by earlier notes.
+    """
+
+    broker: Name
+    date: datetime_date
+    charges: dict[str, Rupees]
+    adjustment: Rupees
+    fills: int
+    timestamp: Time | None = None
 
 
 class Position(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -308,12 +323,13 @@ class Unknown(Struct, frozen=True):
 TYPES: dict[str, type[Event]] = {
     str(cls.__struct_config__.tag): cls
     for cls in (
-        Hello, Tick, Bar, Signal, Order, Cancel, Modify, Denial, OrderUpdate, Fill, Portfolio, Gap, Control, Eof,
+        Hello, Tick, Bar, Signal, Order, Cancel, Modify, Denial, OrderUpdate, Fill, ContractNote, Portfolio, Gap,
+        Control, Eof,
     )
 }  # fmt: skip
 
 #: Types in which a key given twice is refused: which of the two was meant?
-MONEY: frozenset[type] = frozenset({Signal, Order, Cancel, Modify, OrderUpdate, Fill, Control})
+MONEY: frozenset[type] = frozenset({Signal, Order, Cancel, Modify, OrderUpdate, Fill, ContractNote, Control})
 
 #: The fields of each of them that hold rupees.
 _AMOUNTS: dict[type, list[str]] = {
@@ -407,7 +423,7 @@ def check_money(line: bytes, event: Any) -> None:
         value = getattr(event, field)
         if value is not None:
             check_rupees(field, value)
-    if type(event) is Fill:
+    if isinstance(event, Fill | ContractNote):
         for name, amount in event.charges.items():
             check_rupees(f"charges.{name}", amount)
 

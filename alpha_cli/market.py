@@ -14,13 +14,15 @@ from operator import attrgetter
 from typing import Any
 
 from alpha_cli.errors import BadLine
-from alpha_cli.events import Tick
+from alpha_cli.events import IST, Tick
 
 #: How a tick begins on the wire, and where in the line its key lies: the token and the first
 #: characters of what follows it, so that equal keys mean equal tokens.
 TICK_PREFIX = b'{"type":"tick","instrument_token":'
 _KEY = slice(len(TICK_PREFIX), len(TICK_PREFIX) + 12)
 _AFTER_TOKEN = b',"timestamp":"'
+_BEGIN = len(TICK_PREFIX)
+_INDIAN = b"+05:30"
 
 _token_of = attrgetter("instrument_token")
 
@@ -28,8 +30,10 @@ _token_of = attrgetter("instrument_token")
 class Market:
     """The newest tick of each instrument, in the order of the stream.
 
-    `watched` counts who wants every tick of an instrument; the loop delivers those. `decode` turns a
-    kept line into a tick; a line that turns out broken goes to `broken` and counts as no tick.
+    `watched` counts who wants every tick of an instrument; the loop delivers those. `wake` holds the
+    moment, if there is one, from which on any tick is wanted, until it is set anew: a whole second of
+    Indian time. `decode` turns a kept line into a tick; a line that turns out broken goes to `broken`
+    and counts as no tick.
     """
 
     def __init__(
@@ -38,11 +42,13 @@ class Market:
         broken: Callable[[bytes, Exception], None] | None = None,
     ) -> None:
         self.watched: dict[int, int] = {}
+        self.wake: list[datetime] = []
         self.decode = decode
         self.broken = broken
         self._ticks: dict[int, Any] = {}
         self._lines: dict[bytes, bytes] = {}
         self._newest: Any = None  # a tick, or the line of one
+        self._wake_text: tuple[datetime | None, bytes] = (None, b"")
 
     def watch(self, token: int) -> None:
         """Have every tick of `token` delivered, until as many `unwatch` calls."""
@@ -52,6 +58,30 @@ class Market:
         left = self.watched.pop(token) - 1
         if left:
             self.watched[token] = left
+
+    def wants(self, tick: Any) -> bool:
+        """Whether `tick` is to be delivered."""
+        return tick.instrument_token in self.watched or bool(self.wake and tick.timestamp >= self.wake[0])
+
+    def wants_line(self, line: bytes) -> bool:
+        """As `wants` for a line that begins with `TICK_PREFIX`; also True where only decoding could tell."""
+        end = line.find(b",", _BEGIN)
+        digits = line[_BEGIN:end]
+        if not digits.isdigit() or len(digits) > 10 or int(digits) in self.watched:
+            return digits.isdigit()
+        if not self.wake:
+            return False
+        if line[end : end + 14] != _AFTER_TOKEN:
+            return True
+        time = line[end + 14 : line.find(b'"', end + 14)]
+        # Times in Indian time sort as they stand; what is written otherwise has to be decoded.
+        return time[-6:] != _INDIAN or time[:19] >= self._woken_at()
+
+    def _woken_at(self) -> bytes:
+        moment = self.wake[0]
+        if self._wake_text[0] is not moment:
+            self._wake_text = (moment, moment.astimezone(IST).isoformat()[:19].encode())
+        return self._wake_text[1]
 
     def put(self, tick: Tick) -> None:
         """`tick` is now the newest of its instrument and of all."""

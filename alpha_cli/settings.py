@@ -1,14 +1,12 @@
-"""What people write: where configuration files are, how they are read, and the settings of a deployment.
+"""What people write: how configuration files are read, and the settings of a deployment.
 
-A file is looked for in the folder of `$ALPHA_CONFIG_DIR`, in `./configs` and among the packaged
-ones. It is YAML, checked by a pydantic model that refuses what it does not know.
+Where a file is looked for, `config_files` says. It is YAML, checked by a pydantic model that refuses what it does not know.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -20,6 +18,12 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from alpha_cli.config_files import (
+    config_folders as config_folders,  # noqa: PLC0414  (others import it from here)
+    config_names as config_names,  # noqa: PLC0414  (others import it from here)
+    find_config as find_config,  # noqa: PLC0414  (others import it from here)
+    packaged as packaged,  # noqa: PLC0414  (others import it from here)
+)
 from alpha_cli.errors import ConfigurationError, printable, shown
 
 MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
@@ -45,48 +49,6 @@ class Settings(Strict):
 
     active_brokers: tuple[BrokerName, ...] = ("paper",)
     opening_cash: dict[BrokerName, Annotated[Decimal, Field(ge=0, lt=10**12, decimal_places=4)]] = {}
-
-
-def packaged(folder: str) -> Path:
-    """The shipped `strategies` or `configs`: inside an installed package, or beside it in a checkout."""
-    here = Path(__file__).parent
-    installed = here / "packaged" / folder
-    return installed if installed.is_dir() else here.parent / folder
-
-
-def config_folders() -> list[Path]:
-    """Where configuration files are looked for, nearest first."""
-    own = os.environ.get("ALPHA_CONFIG_DIR")
-    if own:
-        try:
-            Path(own).stat()
-        except FileNotFoundError:
-            raise ConfigurationError(f"ALPHA_CONFIG_DIR={own}: no such folder") from None
-        except OSError:
-            pass  # reading from it will say what is wrong
-    return [*([Path(own)] if own else []), Path("configs"), packaged("configs")]
-
-
-def find_config(name: str) -> Path:
-    """The file `name`, relative to the first folder that has it. Raises `ConfigurationError`."""
-    folders = config_folders()
-    for folder in folders:
-        try:
-            if (folder / name).is_file():
-                return folder / name
-        except OSError as error:  # it may be there: falling back to another file would be a guess
-            raise ConfigurationError(f"{folder / name}: {error.strerror}") from None
-    looked = ", ".join(str(folder) for folder in folders[:-1])
-    raise ConfigurationError(f"no {name} in {looked} or among the packaged ones{_neighbours(name)}")
-
-
-def config_names(folder: str) -> list[str]:
-    """The names of the YAML files in `folder` of every configuration folder, sorted."""
-    names: set[str] = set()
-    for base in config_folders():
-        with suppress(OSError):  # a folder that cannot be looked into offers nothing
-            names.update(path.stem for path in (base / folder).glob("*.yaml"))
-    return sorted(names)
 
 
 def read_config(path: Path, model: type[Model]) -> Model:
@@ -174,12 +136,3 @@ def _keys_at(model: Any, path: tuple[Any, ...]) -> list[str]:
         inner = [arg for arg in getattr(annotation, "__args__", ()) if hasattr(arg, "model_fields")]
         model = annotation if hasattr(annotation, "model_fields") else inner[0] if inner else model
     return list(getattr(model, "model_fields", {}))
-
-
-def _neighbours(name: str) -> str:
-    if "/" not in name:
-        return ""
-    folder, _, file = name.rpartition("/")
-    from alpha_cli.cli import did_you_mean
-
-    return did_you_mean(file.removesuffix(".yaml"), config_names(folder))

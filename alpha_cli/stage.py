@@ -53,8 +53,7 @@ class Stage:
     """A filter or a sink: what it reads, what it adds, what it lets pass.
 
     steps       type of event -> the step for it; events of other types only pass
-    every_tick  the step for `Tick` is called on each; otherwise only on those of instruments that
-                `market` watches
+    every_tick  the step for `Tick` is called on each; otherwise only on those that `market` wants
     tick_fields the fields of a tick that are used besides token, time and price; None means all. A function
                 where a `control` event can change them
     market      the newest ticks, kept up to date by the loop
@@ -129,7 +128,7 @@ class Stage:
     def step_for(self, event: Any, *, is_tick: bool) -> Step:
         if not is_tick:
             return self.steps.get(type(event), _nothing)
-        if self.every_tick or (self.market is not None and event.instrument_token in self.market.watched):
+        if self.every_tick or (self.market is not None and self.market.wants(event)):
             return self.steps.get(Tick, _nothing)
         return _nothing
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,11 +71,18 @@ class State:
             _own_folder(folder)
             self._lock: int | None = _locked(folder / f"{name}.lock", name)
 
-    def database(self, application_id: int, version: int, create: Callable[[Database], object]) -> Database:
+    def database(
+        self,
+        application_id: int,
+        version: int,
+        create: Callable[[Database], object],
+        migrations: Mapping[int, Callable[[Database], object]] | None = None,
+    ) -> Database:
         """`DIR/NAME.db`, opened for writing; `create` makes the tables of a new one.
 
         application_id  tells this stage's databases from others'
-        version         of the schema; a newer one is refused
+        version         of the schema; a newer one is refused, an older one goes through `migrations`
+        migrations      version -> the step to the next one; each in a transaction of its own
         """
         path = self.folder / f"{self.name}.db"
         unclean = path.with_name(path.name + "-wal").exists()
@@ -84,11 +91,13 @@ class State:
         with sqlite_errors(path):
             db = _connected(path)
             self._databases.append(db)
-            new = _is_new(db, path, application_id, version)
+            found = _version(db, path, application_id, version, migrations or {})
             _set_pragmas(db)
             if unclean:
                 _check_pages(db, path)
-            if new:
+            if found:
+                _migrate(db, found, version, migrations or {})
+            else:
                 with transaction(db):
                     create(db)
                     db.execute(f"PRAGMA application_id = {application_id}")
@@ -197,22 +206,38 @@ def _connected(path: Path) -> Database:
     return sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
 
 
-def _is_new(db: Database, path: Path, application_id: int, version: int) -> bool:
-    """Whether the database is still empty. Raises `ConfigurationError` if it is not ours to write."""
+Migrations = Mapping[int, Callable[["Database"], object]]
+
+
+def _version(db: Database, path: Path, application_id: int, version: int, migrations: Migrations) -> int:
+    """The version of the schema, 0 while there is none. Raises `ConfigurationError` if it is not ours to write."""
     found_id, found_version, tables = db.execute(
         "SELECT (SELECT application_id FROM pragma_application_id), "
         "(SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_master)"
     ).fetchone()
     if (found_id, found_version, tables) == (0, 0, 0):
-        return True
+        return 0
     if found_id != application_id:
         raise ConfigurationError(f"{path}: a database of another program; move it away, or use --as or another --state")
-    if found_version != version:
-        age = "newer" if found_version > version else "older"
+    if found_version != version and not all(step in migrations for step in range(found_version, version)):
+        age = "older"
         raise ConfigurationError(
             f"{path}: schema version {found_version} is {age} than this alpha's {version}; use the alpha that wrote it"
         )
-    return False
+    if found_version > version:
+        age = "newer"
+        raise ConfigurationError(
+            f"{path}: schema version {found_version} is {age} than this alpha's {version}; use the alpha that wrote it"
+        )
+    return int(found_version)
+
+
+def _migrate(db: Database, found: int, version: int, migrations: Migrations) -> None:
+    """Bring the schema forward; an interruption leaves it at one version or the next."""
+    for step in range(found, version):
+        with transaction(db):
+            migrations[step](db)
+            db.execute(f"PRAGMA user_version = {step + 1}")
 
 
 def _set_pragmas(db: Database) -> None:

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "paper": WIRE,
     "show": WIRE,
     "show --color always": WIRE,
+    "charges BUY 1@1": WIRE,
     "schema": WIRE | {"orjson"},
     "schema tick": WIRE | {"orjson"},
     "completion zsh": WIRE,

@@ -39,9 +39,10 @@ def command(
 ) -> Stage:
     """Add bars to the stream: open, high, low, close and volume of each instrument over an interval.
 
-    Bars count from 09:15 in India; the last of a day ends at 15:30. A bar stands before the tick that
-    closed it: the next of its instrument, or any from SECONDS past its end. An interval without ticks
-    has a bar at the last close. A bar that nothing closed is left out, and counted.
+    Bars count from the opening of the market, 09:15 in India on most days; the last of a day ends at its
+    close. A bar stands before the tick that closed it: the next of its instrument, or any from SECONDS past
+    its end. An interval without ticks has a bar at the last close. A bar that nothing closed is left out, and
+    counted. Ticks of days that the calendar does not cover pass without bars, and the end is 78.
 
     \b
     Example:
@@ -64,4 +65,5 @@ def command(
         tick_fields=("volume_traded", "last_traded_quantity"),
         close=builder.finish if partial else list,
         counts=builder.counts,
+        verdict=builder.verdict,
     )

@@ -19,7 +19,7 @@ from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from typing import Any, NamedTuple
 
 from alpha_cli.bars.config import DAY, Interval
-from alpha_cli.calendar import OPEN, session_of
+from alpha_cli.calendar import OPEN, Calendar, OutOfCoverage, session_of
 from alpha_cli.events import IST, Bar, Tick
 
 AT_ONCE = timedelta()
@@ -45,8 +45,14 @@ class Hours(NamedTuple):
             return cls(day, midnight, midnight + timedelta(days=1), datetime.combine(day, OPEN, IST))
         session = session_of(day)
         if session is None:
-            return cls(day, midnight, midnight, midnight)
+            return cls.none(day)
         return cls(day, session.open, session.close, session.open)
+
+    @classmethod
+    def none(cls, day: date) -> Hours:
+        """Of a day without bars."""
+        midnight = datetime.combine(day, time(), IST)
+        return cls(day, midnight, midnight, midnight)
 
     def bar(self, moment: datetime, interval: Interval) -> tuple[datetime, datetime]:
         """Start and end of the bar that `moment`, which lies in these hours, belongs to."""
@@ -189,7 +195,10 @@ class BarBuilder:
         self._grace = grace
         self._all_hours = all_hours
         self._lanes: dict[int, Lane] = {}
-        self._hours = Hours.of(date(MINYEAR, 1, 1), all_hours=all_hours)
+        if not all_hours:
+            Calendar.of()  # what is wrong with its files is better said now than at the first tick
+        self._hours = Hours.none(date(MINYEAR, 1, 1))
+        self._not_covered: OutOfCoverage | None = None
         self.due = NEVER
         self.bars = 0
         self.empty = 0
@@ -234,6 +243,10 @@ class BarBuilder:
             lane.aim(IST, self._grace)
         self.due = self._earliest()
         return _in_order(bars)
+
+    def verdict(self) -> OutOfCoverage | None:
+        """The error that names the first day of ticks that the calendar does not cover; None while it did."""
+        return self._not_covered
 
     def counts(self) -> Mapping[str, int]:
         """For the closing line. `bars` has the `empty` ones in it; `unfinished` ones never were."""
@@ -330,7 +343,11 @@ class BarBuilder:
             return None
         day = moment.astimezone(IST).date()
         if day != self._hours.day:
-            self._hours = Hours.of(day, all_hours=self._all_hours)
+            try:
+                self._hours = Hours.of(day, all_hours=self._all_hours)
+            except OutOfCoverage as error:
+                self._not_covered = self._not_covered or error
+                self._hours = Hours.none(day)
         return self._hours
 
 

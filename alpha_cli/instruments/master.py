@@ -40,6 +40,7 @@ class Master:
         self._db: sqlite3.Connection | None = None
         self._by_token: dict[tuple[int, date | None], Instrument] = {}
         self._by_key: dict[tuple[str, date | None], Instrument] = {}
+        self._futures: dict[tuple[str, date], bool] = {}
 
     @classmethod
     def of(cls, instruments: Iterable[Instrument]) -> Master:
@@ -117,6 +118,14 @@ class Master:
             newest[version.instrument.key, version.instrument.expiry] = version
         ranked = sorted((version.instrument for version in newest.values()), key=lambda one: _rank(one, words))
         return ranked[: max(limit, 0)]
+
+    def has_futures(self, underlying: str, on: date) -> bool:
+        """Whether futures on `underlying` are listed on `on`: such shares close by auction."""
+        key = (underlying, on)
+        if key not in self._futures:
+            versions = self._rows("WHERE name = ? AND instrument_type = 'FUT' ORDER BY first_seen", (underlying,))
+            self._futures[key] = _alive(versions, on) is not None
+        return self._futures[key]
 
     def near(self, symbol: str, exchange: str | None = None) -> list[str]:
         """Keys whose symbol looks like `symbol`, for a suggestion; at most three."""

@@ -1,8 +1,9 @@
 """The simulated broker: pure steps from an order, a cancel, a modify or a tick to fills and updates.
 
-MARKET fills at once on the newest tick. LIMIT does so if that tick is at or through its price; else it
-rests and fills at its own price on the first tick that trades there. Only instruments with a resting
-order have their ticks delivered (`Market.watch`).
+An order is looked at (`gate`), goes to the exchange, and meets the ticks of its instrument there
+(`matching`, `book`); the clock of the stream squares off, ends days and settles (`clock`). The rules are told
+one by one in `docs/matching.md`. Only ticks of instruments with something that could fill are delivered
+(`Market.watch`), and the first tick at or after what is due next (`Market.wake`).
 
 A resting order that was read back from a journal sleeps until the stream has caught up with it, so
 that the same input read twice gives the same books: it wakes on a tick later than its last change, or
@@ -11,33 +12,31 @@ once its own line and the lines that modified it have come by again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.paper.ledger import ZERO, Account, Unbookable, plain
-from alpha_cli.paper.orders import (
-    CANCELLED,
-    COMPLETE,
-    OPEN,
-    REJECTED,
-    Journal,
-    Memory,
-    PaperOrder,
-    fault_of,
-    in_india,
-    modified,
-    reaches,
-)  # fmt: skip
+from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
+from alpha_cli.paper import gate
+from alpha_cli.paper.book import Book
+from alpha_cli.paper.clock import Clock
+from alpha_cli.paper.codes import Code, Refused
+from alpha_cli.paper.config import PaperConfig
+from alpha_cli.paper.costs import Costs
+from alpha_cli.paper.funds import Funds
+from alpha_cli.paper.ledger import Account, Holding, Key, Unbookable, in_rupees
+from alpha_cli.paper.matching import Liquidity, price_units, protection_price
+from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, modified
 from alpha_cli.paper.statement import statement
-from alpha_cli.wire import MAX_LINE, rupees
+from alpha_cli.paper.venue import Contract, Venue
+from alpha_cli.wire import MAX_LINE
 
 #: Characters of someone's reason that an update repeats; the whole could be too long for its line.
 _REASON = 500
+_NO_TIME = timedelta()
 
 
 class Engine:
@@ -48,16 +47,36 @@ class Engine:
     """
 
     def __init__(
-        self, account: Account, market: Market, journal: Journal | None = None, resting: Iterable[PaperOrder] = ()
+        self,
+        account: Account,
+        market: Market,
+        journal: Journal | None = None,
+        resting: Iterable[PaperOrder] = (),
+        *,
+        config: PaperConfig | None = None,
+        venue: Venue | None = None,
     ) -> None:
         self.account = account
+        self.config = config or PaperConfig()
+        self.venue = venue or Venue(all_hours=self.config.all_hours)
+        self.costs = Costs(self.config.charges)
         self._market = market
         self._journal: Journal = journal or Memory()
+        self._funds = Funds(account, market, self.config.margins)
+        self._books: dict[int, Book] = {}
+        self._liquidity: dict[int, Liquidity] = {}
         self._open: dict[str, PaperOrder] = {}
-        self._resting: dict[int, dict[str, PaperOrder]] = {}  # token -> order id -> order, in order of arrival
+        self._priority = 0
         self._counts = dict.fromkeys(("orders", "fills", "refused", "repeated", "unknown", "other_brokers"), 0)
+        self._clock = Clock(self, market, self._journal)
+        for holding in account.positions.values():
+            if holding.quantity:
+                self._funds.position_changed(self._contract_on(holding), holding)
         for working in resting:
-            self._rest(working)
+            self._next_priority(working)
+            self._book(working.order.instrument_token).sleep(working)
+            self._kept(working)
+        self._clock.begin(self._open.values())
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -87,9 +106,7 @@ class Engine:
             return []
         self._counts["orders"] += 1
         arrived = self._market.now or order.timestamp
-        working = PaperOrder(order, arrived, arrived)
-        refusal = self._refusal(order)
-        return [self._end(working, REJECTED, refusal, arrived)] if refusal else self._place(working)
+        return [*self._clock.passed(arrived), *self._new(order, arrived)]
 
     def on_cancel(self, cancel: Cancel) -> list[Event]:
         """Cancel a resting order."""
@@ -98,45 +115,58 @@ class Engine:
             self._counts["unknown"] += 1
             return []
         now = self._market.now or cancel.timestamp or working.changed
-        return [self._end(working, CANCELLED, (cancel.reason or "cancelled on request")[:_REASON], now)]
+        out = self._clock.passed(now)
+        if working.order.order_id not in self._open:  # the clock was quicker
+            return out
+        return [
+            *out,
+            self.end(
+                working, CANCELLED, Code.CANCELLED_ON_REQUEST, (cancel.reason or "cancelled on request")[:_REASON], now
+            ),
+        ]
 
     def on_modify(self, modify: Modify) -> list[Event]:
-        """Change a resting order; it fills at once if that makes it marketable."""
+        """Change a resting order, which costs it its place in the queue; it may fill at once."""
         working = self._open.get(modify.order_id)
         if working is None:
             self._counts["unknown"] += 1
             return []
-        now = self._market.now or modify.timestamp or working.changed
-        fault = fault_of(modify)
-        if fault:
-            self._counts["refused"] += 1
-            working.message = f"not modified: {fault}"
-            return [working.update(now)]
         if working.asleep and working.replayed is not None:
             self._counts["repeated"] += 1
             working.replayed += 1
-            working.asleep = working.replayed < working.modifications
+            if working.replayed >= working.modifications:
+                self._wake(working)
             return []
-        working.order = modified(working.order, modify)
-        working.modifications += 1
-        working.changed = now
-        working.asleep = False
-        working.message = (modify.reason or "modified")[:_REASON]
-        return self._filled_at_once(working) or [self._noted(working, now)]
+        now = self._market.now or modify.timestamp or working.changed
+        out = self._clock.passed(now)
+        if working.order.order_id not in self._open:
+            return out
+        try:
+            self._check_modification(working, modify, now)
+        except Refused as fault:
+            self._counts["refused"] += 1
+            working.code, working.message = fault.code, f"not modified: {fault}"
+            return [*out, working.update(now)]
+        self._modify(working, modify, now)
+        return out + self._to_exchange(working, now, fresh=False)
 
     def on_tick(self, tick: Tick) -> list[Event]:
-        """Fill the resting orders that `tick` reaches, in order of arrival; end those of an earlier day."""
-        out: list[Event] = []
-        for working in list(self._resting.get(tick.instrument_token, {}).values()):
-            if working.asleep and tick.timestamp <= working.changed:
-                continue
-            working.asleep = False
-            order = working.order
-            if order.validity == "DAY" and in_india(tick.timestamp).date() > in_india(working.arrived).date():
-                out.append(self._end(working, CANCELLED, "validity DAY: the day is over", tick.timestamp))
-            elif rupees(tick.last_price) and reaches(order, rupees(tick.last_price)):
-                price = order.price if order.order_type == "LIMIT" and order.price else rupees(tick.last_price)
-                out += self._fill(working, price, tick.timestamp)
+        """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
+        out = self._clock.passed(tick.timestamp)
+        book = self._books.get(tick.instrument_token)
+        if book is None:
+            return out
+        hours = book.hours
+        if not (hours.open <= tick.timestamp < hours.close or hours.contains(tick.timestamp)):
+            return out
+        if book.asleep:
+            for working in [one for one in book.asleep if one.changed < tick.timestamp]:
+                self._wake(working)
+        if book.reached(tick):
+            self._meet(book, tick, out)
+        if book.waiting:
+            for working in list(book.arrived(tick.timestamp)):
+                self._arrive(working, tick, out)
         return out
 
     def opening(self) -> list[Event]:
@@ -144,105 +174,341 @@ class Engine:
         return [statement(self.account, None)]
 
     def close(self) -> list[Event]:
-        """The closing `portfolio`, positions sorted by instrument and product.
+        """The contract notes that are due, and the closing `portfolio`, positions by instrument and product.
 
         Each is valued at the newest tick of its instrument, or at the last price known from earlier.
         Flat ones stay listed, so that their realised P&L adds up to the account's. Raises
         `InvariantBroken` if the books do not balance.
         """
+        out = self._clock.settle_charges()
         account = self.account
-        for position in account.positions.values():
-            tick = self._market.last(position.instrument_token)
+        for holding in account.positions.values():
+            tick = self._market.last(holding.instrument_token)
             if tick is not None:
-                position.last_price = rupees(tick.last_price)
+                holding.last_price = price_units(tick.last_price)
         account.check()
         portfolio = statement(account, self._market.now)
         self._journal.portfolio(portfolio, account)
-        return [portfolio]
+        return [*out, portfolio]
 
     # --- the life of an order ----------------------------------------------------------------
 
-    def _refusal(self, order: Order) -> str | None:
-        """Why `order` cannot be taken, whatever the books are, or None."""
-        if order.order_type in {"SL", "SL-M"}:
-            return f"{order.order_type} orders are not simulated yet; use MARKET or LIMIT"
-        if order.order_type == "LIMIT" and (order.price is None or order.price <= 0):
-            return "a LIMIT order needs a price above 0"
-        tick = self._market.last(order.instrument_token)
-        if order.order_type == "MARKET" and (tick is None or not rupees(tick.last_price)):
-            return f"no price: no tick of instrument {order.instrument_token} came before the order; feed its ticks too"
-        return None
+    def _new(self, order: Order, arrived: datetime) -> list[Event]:
+        """Look at an order that came, and send it to the exchange."""
+        working = PaperOrder.of(order, arrived, order.timestamp + self.config.latency)
+        contract = self._contract_at(order.instrument_token, arrived)
+        try:
+            gate.check(self._facts(working, contract, arrived))
+        except Refused as fault:
+            return [self.end(working, REJECTED, fault.code, str(fault)[:_REASON], arrived)]
+        return self.place(working, contract)
 
-    def _place(self, working: PaperOrder) -> list[Event]:
-        filled = self._filled_at_once(working)
-        if filled:
-            return filled
-        if working.order.validity == "IOC":
-            return [self._end(working, CANCELLED, "validity IOC: not marketable at once", working.arrived)]
-        self._rest(working)
-        return [self._noted(working, working.arrived)]
+    def place(self, working: PaperOrder, contract: Contract) -> list[Event]:
+        """Send an order that nothing speaks against to the exchange."""
+        self._next_priority(working)
+        self._kept(working)
+        self._clock.expect(contract, working)
+        self._reassign(working.order)
+        return self._to_exchange(working, working.arrived, fresh=True)
 
-    def _filled_at_once(self, working: PaperOrder) -> list[Event]:
-        """The fill on the newest tick, at its price, if there is one and it is good enough."""
-        tick = self._market.last(working.order.instrument_token)
-        price = ZERO if tick is None else rupees(tick.last_price)
-        if tick is None or not price or not reaches(working.order, price):
-            return []  # a price that is nothing at four decimals is no price
-        return self._fill(working, price, tick.timestamp)
-
-    def _fill(self, working: PaperOrder, price: Decimal, timestamp: datetime) -> list[Event]:
-        """Fill the whole order at `price` rupees a unit, or reject it if the books cannot hold it."""
+    def _to_exchange(self, working: PaperOrder, now: datetime, *, fresh: bool) -> list[Event]:
+        """Let the order meet the newest tick, or wait for one that is not older than it is."""
         order = working.order
+        book = self._book(order.instrument_token)
+        tick = self._market.last(order.instrument_token)
+        out: list[Event] = []
+        if tick is not None and tick.timestamp >= working.effective and self._trades(tick):
+            self._arrive(working, tick, out, say=True)
+            return out
+        book.wait(working)
+        if fresh:
+            under_way = self.config.latency > _NO_TIME
+            working.status = OPEN_PENDING if under_way else OPEN if working.trigger is None else TRIGGER_PENDING
+        return [self._noted(working, now)]
+
+    def _arrive(self, working: PaperOrder, tick: Any, out: list[Event], *, say: bool = False) -> None:
+        """The order is at the exchange when `tick` shows the market: trigger, take what there is, rest or end.
+
+        say  tell its status even if nothing came of it
+        """
+        status = working.status
+        if working.trigger is not None:
+            last = price_units(tick.last_price)
+            if (last < working.trigger) if working.order.side == "BUY" else (last > working.trigger):
+                working.becomes(TRIGGER_PENDING)
+                self._book(working.order.instrument_token).rest(working)
+                if say or status != TRIGGER_PENDING:
+                    out.append(self._noted(working, tick.timestamp))
+                return
+            self._trigger(working, tick, out)
+        working.becomes(OPEN)
+        self._take(working, tick, out, say=say or status == OPEN_PENDING)
+
+    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> None:
+        """The market has reached the trigger: from here on the order is a plain one."""
+        working.trigger = None
+        working.becomes(OPEN)
+        working.changed = tick.timestamp
+        working.code, working.message = None, f"triggered at {in_rupees(price_units(tick.last_price))}"
+        out.append(self._noted(working, tick.timestamp))
+
+    def _take(self, working: PaperOrder, tick: Any, out: list[Event], *, say: bool = False) -> None:
+        """Take from `tick` what the order's limit allows; what is left rests, or ends if it must not."""
+        order = working.order
+        contract = self._contract_at(order.instrument_token, tick.timestamp)
+        book = self._book(order.instrument_token)
+        liquidity = self._liquidity_of(tick)
+        if working.limit is None:
+            if not liquidity.last:  # a price that is nothing at four decimals is no price
+                book.wait(working)
+                return
+            working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
+        taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)
+        for part in taken:
+            if part.quantity and not self._fill(working, contract, part.quantity, part.price, at=tick.timestamp, out=out):
+                return
+        if not working.left:
+            out.append(self.end(working, COMPLETE, None, None, tick.timestamp))
+        elif order.validity == "IOC":
+            what = "the rest is cancelled" if working.filled_quantity else "not marketable at once"
+            out.append(self.end(working, CANCELLED, Code.IOC_NOT_FILLED, f"validity IOC: {what}", tick.timestamp))
+        else:
+            book.rest(working)
+            if taken or say:
+                out.append(self._noted(working, tick.timestamp))
+
+    def _meet(self, book: Book, tick: Any, out: list[Event]) -> None:
+        """`tick` reaches orders that rest: limits by price and time, then the stops that it triggers."""
+        liquidity = self._liquidity_of(tick)
+        last = tick.last_price
+        contract = self._contract_at(tick.instrument_token, tick.timestamp)
+        depth = tick.depth
+        for side, levels in (("BUY", depth and depth.sell), ("SELL", depth and depth.buy)):
+            best = last
+            if levels and levels[0].price > 0:
+                best = min(last, levels[0].price) if side == "BUY" else max(last, levels[0].price)
+            again = []
+            for working in book.met(side, best):  # type: ignore[arg-type]
+                assert working.limit is not None
+                quantity = liquidity.meet(working.order.side, working.limit, working.left, working.effective)
+                if quantity and not self._fill(working, contract, quantity, working.limit, at=tick.timestamp, out=out):
+                    continue
+                if not working.left:
+                    out.append(self.end(working, COMPLETE, None, None, tick.timestamp))
+                    continue
+                again.append(working)
+                if quantity:
+                    out.append(self._noted(working, tick.timestamp))
+                else:
+                    break  # who comes after has a worse price, or came later
+            for working in again:
+                book.rest(working)
+        for side in ("BUY", "SELL"):
+            for working in list(book.triggered(side, last)):  # type: ignore[arg-type]
+                self._trigger(working, tick, out)
+                self._take(working, tick, out)
+
+    def _fill(
+        self, working: PaperOrder, contract: Contract, quantity: int, price: int, *, at: datetime, out: list[Event]
+    ) -> bool:
+        """Book a fill and say it. False if the books cannot hold it; then the order has ended."""
+        order = working.order
+        key: Key = (order.instrument_token, order.product)
+        today = in_india(at).toordinal()
+        holding = self.account.positions.get(key)
+        delivered = False
+        if order.product == "CNC" and order.side == "SELL" and holding is not None:
+            delivered = self._clock.first_delivery(holding, quantity, today)
+        charges = self.costs.of_fill(working, contract, quantity, price, delivered=delivered)
         fill = Fill(
-            fill_id=derive_id("fill", order.order_id, 1),
+            fill_id=derive_id("fill", order.order_id, working.fills + 1),
             order_id=order.order_id,
             signal_id=order.signal_id,
             strategy_id=order.strategy_id,
             broker=order.broker,
             instrument_token=order.instrument_token,
             side=order.side,
-            quantity=order.quantity,
-            price=plain(price),
-            charges=charges_of(order, price),
-            timestamp=timestamp,
+            quantity=quantity,
+            price=in_rupees(price),
+            charges={name: in_rupees(amount) for name, amount in charges.items()}
+            | {"total": in_rupees(sum(charges.values()))},
+            timestamp=at,
             product=order.product,
             confidence=order.confidence,
             metadata=order.metadata,
         )
         if order.metadata and len(encode(fill)) > MAX_LINE:
-            return [self._end(working, REJECTED, "its metadata is too long for the line of a fill", timestamp)]
-        key = (order.instrument_token, order.product)
+            out.append(
+                self._unbookable(
+                    working, Code.METADATA_TOO_LONG, "its metadata is too long for the line of a fill", at
+                )
+            )
+            return False
         try:
-            self.account.apply(key, order.side, order.quantity, fill.price, fill.charges["total"])
+            booking = self.account.fill(key, order.side, quantity, price, charges)
         except Unbookable as fault:
-            return [self._end(working, REJECTED, str(fault), timestamp)]
+            out.append(self._unbookable(working, Code.BOOKS_FULL, str(fault), at))
+            return False
+        holding = self.account.positions[key]
+        self._clock.traded(holding, contract, order, quantity, today)
         self._counts["fills"] += 1
-        working.filled_quantity = fill.quantity
-        working.average_price = fill.price
-        update = self._end(working, COMPLETE, None, timestamp)
-        self._journal.fill(fill, self.account)
-        return [fill, update]
+        working.filled_quantity += quantity
+        working.turnover += quantity * price
+        working.fills += 1
+        working.changed = at
+        working.code = working.message = None
+        self._funds.position_changed(contract, holding)
+        self._reassign(order)
+        self._journal.fill(fill, booking, self.account)
+        out.append(fill)
+        return True
 
-    def _end(self, working: PaperOrder, status: str, message: str | None, timestamp: datetime) -> Event:
+    def fill_at(self, working: PaperOrder, contract: Contract, price: int, now: datetime, out: list[Event]) -> bool:
+        """Fill all of an order of the broker's own at a price that no tick offered; see `_fill`."""
+        return self._fill(working, contract, working.left, price, at=now, out=out)
+
+    def _unbookable(self, working: PaperOrder, code: Code, message: str, timestamp: datetime) -> Event:
+        return self.end(working, CANCELLED if working.fills else REJECTED, code, message, timestamp)
+
+    def end(
+        self, working: PaperOrder, status: str, code: Code | None, message: str | None, timestamp: datetime
+    ) -> Event:
         """The order is finished; the update that says so."""
         self._counts["refused"] += status == REJECTED
-        working.status = status
-        working.message = message
+        working.becomes(status)
+        working.code, working.message = code, message
         order = working.order
         if self._open.pop(order.order_id, None) is not None:
-            resting = self._resting[order.instrument_token]
-            del resting[order.order_id]
-            if not resting:
-                del self._resting[order.instrument_token]
+            book = self._books[order.instrument_token]
+            book.gone(working)
+            if not book.orders:
+                del self._books[order.instrument_token]
             self._market.unwatch(order.instrument_token)
+            self._funds.release(working)
+            self._reassign(order)
         return self._noted(working, timestamp)
 
-    def _rest(self, working: PaperOrder) -> None:
-        working.status = OPEN
+    # --- modifications -----------------------------------------------------------------------
+
+    def _check_modification(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
+        """Raise `Refused` if `working` may not become what `modify` makes of it."""
+        gate.check_modification(working, modify)
+        order = modified(working.order, modify)
+        trial = PaperOrder.of(order, working.arrived, now)
+        trial.filled_quantity = working.filled_quantity
+        if working.trigger is None and working.order.order_type in {"SL", "SL-M"} and modify.order_type is None:
+            trial.trigger = None  # it was triggered: what is left of it is a limit
+        contract = self._contract_at(order.instrument_token, now)
+        facts = self._facts(trial, contract, now, instead_of=working)
+        rules = (
+            gate.OF_MODIFICATIONS
+            if trial.trigger is not None or order.order_type in {"MARKET", "LIMIT"}
+            else gate.OF_TRIGGERED
+        )
+        gate.check(facts, rules)
+
+    def _modify(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
+        triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}
+        limit = working.limit
+        working.order = modified(working.order, modify)
+        working.take_prices()
+        if triggered and modify.order_type is None:
+            working.trigger = None
+            working.limit = limit if modify.price is None else working.limit
+        working.modifications += 1
+        working.changed = now
+        working.effective = now + self.config.latency
+        if working.asleep:
+            self._wake(working)
+        self._next_priority(working)
+        working.code, working.message = None, (modify.reason or "modified")[:_REASON]
+        if working.trigger is None and working.status == TRIGGER_PENDING:
+            working.becomes(OPEN)
+        self._reassign(working.order)
+
+    # --- what is known -----------------------------------------------------------------------
+
+    def _facts(
+        self, working: PaperOrder, contract: Contract, now: datetime, *, instead_of: PaperOrder | None = None
+    ) -> gate.Facts:
+        order = working.order
+        key: Key = (order.instrument_token, order.product)
+        others = [one for one in self._working_under(key) if one is not instead_of]
+        opens = self._funds.opens(key, order.side, working.left, others)
+        freed = 0 if instead_of is None else instead_of.blocked
+        holding = self.account.positions.get(key)
+        return gate.Facts(
+            order=order,
+            contract=contract,
+            tick=self._market.last(order.instrument_token),
+            now=now,
+            held=0 if holding is None else holding.quantity,
+            promised=sum(one.left for one in others if one.order.side == order.side),
+            opens=opens,
+            needs=self._funds.for_order(contract, working, opens),
+            available=lambda: self._funds.available + freed,
+            charges=lambda: self.costs.known(working, contract),
+            bands=self.config.bands,
+        )
+
+    def working_orders(self) -> Iterator[PaperOrder]:
+        """All orders that go on, in the order of their arrival."""
+        yield from self._open.values()
+
+    def _working_under(self, key: Key) -> list[PaperOrder]:
+        book = self._books.get(key[0])
+        return [] if book is None else [one for one in book.orders.values() if one.order.product == key[1]]
+
+    def _reassign(self, order: Order) -> None:
+        """A position or the orders for it changed: say again what closes it and what opens one."""
+        key: Key = (order.instrument_token, order.product)
+        orders = self._working_under(key)
+        if orders:
+            self._funds.assign(self._contract_now(order.instrument_token), key, orders)
+
+    def _contract_at(self, token: int, moment: datetime) -> Contract:
+        return self.venue.contract(token, in_india(moment).date())
+
+    def _contract_on(self, holding: Holding) -> Contract:
+        """What `holding` stood for when it was last traded: its token may be another's by now."""
+        return self.venue.contract(holding.instrument_token, date.fromordinal(max(holding.day, 1)))
+
+    def _contract_now(self, token: int) -> Contract:
+        known = self.venue.known(token)
+        if known is not None:
+            return known
+        now = self._market.now
+        return self._contract_at(token, now) if now is not None else self.venue.contract(token, date.min)
+
+    def _liquidity_of(self, tick: Any) -> Liquidity:
+        """What is left of `tick`; the same for all who ask about the same tick."""
+        known = self._liquidity.get(tick.instrument_token)
+        if known is None or known.tick is not tick:
+            known = self._liquidity[tick.instrument_token] = Liquidity(tick)
+        return known
+
+    def _trades(self, tick: Any) -> bool:
+        """Whether orders can fill on `tick`: it is of a session of its instrument."""
+        contract = self._contract_at(tick.instrument_token, tick.timestamp)
+        return contract.hours.contains(tick.timestamp)
+
+    # --- keeping -----------------------------------------------------------------------------
+
+    def _book(self, token: int) -> Book:
+        book = self._books.get(token)
+        if book is None:
+            book = self._books[token] = Book(self._contract_now(token).hours)
+        return book
+
+    def _kept(self, working: PaperOrder) -> None:
         order = working.order
         self._open[order.order_id] = working
-        self._resting.setdefault(order.instrument_token, {})[order.order_id] = working
+        self._book(order.instrument_token).orders[order.order_id] = working
         self._market.watch(order.instrument_token)
+
+    def _next_priority(self, working: PaperOrder) -> None:
+        self._priority += 1
+        working.priority = self._priority
 
     def _noted(self, working: PaperOrder, timestamp: datetime) -> Event:
         self._journal.order(working)
@@ -252,10 +518,15 @@ class Engine:
         working = self._open.get(order_id)
         if working is not None and working.asleep:
             working.replayed = 0
-            working.asleep = working.modifications > 0
+            if not working.modifications:
+                self._wake(working)
 
-
-def charges_of(order: Order, price: Decimal) -> dict[str, Decimal]:
-    """Rupees by charge, with their `total`, for `order` filled at `price`: none so far."""
-    del order, price
-    return {"total": ZERO}
+    def _wake(self, working: PaperOrder) -> None:
+        """The stream has caught up with an order that was read back: it takes its place again."""
+        book = self._book(working.order.instrument_token)
+        book.asleep.remove(working)
+        working.asleep = False
+        if working.trigger is None and working.limit is None:
+            book.wait(working)
+        else:
+            book.rest(working)

@@ -6,44 +6,99 @@ was applied; with it, `store.Store`.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from alpha_cli.events import IST, Fill, Modify, Order, OrderUpdate, Portfolio
-from alpha_cli.paper.ledger import Account
+from alpha_cli.events import IST, ContractNote, Fill, Modify, Order, OrderUpdate, Portfolio
+from alpha_cli.ids import derive_id
+from alpha_cli.order_states import OPEN, advance, is_terminal
+from alpha_cli.paper.ledger import Account, Booking, Key, divided, in_rupees, units
 
-OPEN = "OPEN"
-COMPLETE = "COMPLETE"
-CANCELLED = "CANCELLED"
-REJECTED = "REJECTED"
+#: Why the broker makes an order of its own; its id begins with that, and nobody else's may.
+SQUARE_OFF = "square-off"
+EXPIRY = "expiry"
 
 
-class PaperOrder(Struct):
-    """An order and what became of it.
+class PaperOrder(Struct, eq=False):
+    """An order and what became of it. Amounts are in ledger units.
 
-    arrived        event time of its arrival: the newest tick's, of whatever instrument
-    changed        event time of its arrival or last modification
+    arrived        event time of its arrival here: the newest tick's, of whatever instrument
+    effective      event time at which it is at the exchange: its own time and the latency
+    changed        event time of its arrival, last modification or last fill
+    status         in Kite's words
+    limit          the worst price it takes; of a MARKET order the protection price, None until it has one
+    trigger        of a stop that has not been triggered
+    turnover       Σ quantity × price of its fills
+    fills          how many there were
+    blocked        margin held back for what is not filled
+    opening        units of what is not filled that open a position rather than close one
     modifications  how often it was modified
     number         its place among all orders of the account; the journal gives it
+    priority       its place in time at the exchange; a modification costs it its place
+    made_by        SQUARE_OFF or EXPIRY if the broker made it
     asleep         read back from a journal and not yet caught up with: see `engine`
     replayed       modifications of it met since its own line came again; None until that line comes
     """
 
     order: Order
     arrived: datetime
+    effective: datetime
     changed: datetime
     status: str = OPEN
     filled_quantity: int = 0
-    average_price: Decimal | None = None  # rupees a unit
+    limit: int | None = None
+    trigger: int | None = None
+    turnover: int = 0
+    fills: int = 0
+    blocked: int = 0
+    opening: int = 0
+    code: str | None = None
     message: str | None = None
     modifications: int = 0
     number: int = 0
+    priority: int = 0
+    made_by: str | None = None
     asleep: bool = False
     replayed: int | None = None
+
+    @classmethod
+    def of(cls, order: Order, arrived: datetime, effective: datetime, **more: object) -> PaperOrder:
+        """A new one, with the prices that `order` gives."""
+        made: PaperOrder = cls(order, arrived, effective, arrived, **more)  # type: ignore[arg-type]
+        made.take_prices()
+        return made
+
+    def take_prices(self) -> None:
+        """Limit and trigger as the order says them."""
+        order = self.order
+        priced = order.order_type in {"LIMIT", "SL"} and order.price is not None
+        self.limit = units(order.price) if priced and order.price is not None else None
+        stops = order.order_type in {"SL", "SL-M"} and order.trigger_price is not None
+        self.trigger = units(order.trigger_price) if stops and order.trigger_price is not None else None
+
+    @property
+    def pending_quantity(self) -> int:
+        """Units not filled yet, of an order that goes on."""
+        return 0 if is_terminal(self.status) else self.order.quantity - self.filled_quantity
+
+    @property
+    def left(self) -> int:
+        """Units not filled."""
+        return self.order.quantity - self.filled_quantity
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Rupees a unit over its fills, rounded half-even to four decimals; None without any."""
+        return in_rupees(divided(self.turnover, self.filled_quantity)) if self.filled_quantity else None
+
+    def becomes(self, status: str) -> None:
+        """Go to `status`. Raises `InvariantBroken` if the table of states does not know that way."""
+        self.status = advance(self.order.order_id, self.status, status)
 
     def update(self, timestamp: datetime) -> OrderUpdate:
         """The `order_update` that tells the present status."""
@@ -57,8 +112,9 @@ class PaperOrder(Struct):
             instrument_token=order.instrument_token,
             side=order.side,
             filled_quantity=self.filled_quantity,
-            pending_quantity=order.quantity - self.filled_quantity if self.status == OPEN else 0,
+            pending_quantity=self.pending_quantity,
             average_price=self.average_price,
+            code=self.code,
             message=self.message,
             timestamp=timestamp,
         )
@@ -76,8 +132,23 @@ class Journal(Protocol):
     def order(self, paper_order: PaperOrder) -> None:
         """`paper_order` is new or has changed."""
 
-    def fill(self, fill: Fill, account: Account) -> None:
-        """`fill` was entered into `account`."""
+    def fill(self, fill: Fill, booking: Booking, account: Account) -> None:
+        """`fill` was entered into `account` as `booking`."""
+
+    def note(self, note: ContractNote, adjusted: Mapping[str, int], booking: Booking, account: Account) -> None:
+        """`note` settled the charges of its day: they were `adjusted` by name, entered as `booking`."""
+
+    def fills_of(self, day: date) -> Iterable[Fill]:
+        """The account's fills of an Indian day, in the order in which they were made."""
+
+    def settled(self, day: date) -> Mapping[str, int]:
+        """By how much notes of that day have adjusted its charges so far, by name."""
+
+    def unsettled(self) -> Iterable[date]:
+        """Indian days of earlier runs with fills after their last note."""
+
+    def shares(self) -> Iterable[tuple[Key, str, int]]:
+        """(key, strategy, units) of every open position that an earlier run left."""
 
     def portfolio(self, portfolio: Portfolio, account: Account) -> None:
         """A session closed with `portfolio`."""
@@ -90,12 +161,18 @@ class Journal(Protocol):
 
 
 class Memory:
-    """The journal of a run that keeps nothing: the ids that were applied."""
+    """The journal of a run that keeps nothing: the ids that were applied, and the fills if notes want them.
 
-    def __init__(self) -> None:
+    A note may come late, with the first tick of a later day, so more days than one can be open.
+    """
+
+    def __init__(self, *, keep_fills: bool = False) -> None:
         # Only the keys count: a dict of thousands of ids takes half the memory of a set of them.
         self._orders: dict[str, None] = {}
         self._signals: dict[str, None] = {}
+        self._keep_fills = keep_fills
+        self._fills: dict[date, list[Fill]] = {}
+        self._settled: dict[date, dict[str, int]] = {}
 
     def knows_order(self, order_id: str) -> bool:
         return order_id in self._orders
@@ -107,8 +184,28 @@ class Memory:
         self._orders[paper_order.order.order_id] = None
         self._signals[paper_order.order.signal_id] = None
 
-    def fill(self, fill: Fill, account: Account) -> None:
-        del fill, account
+    def fill(self, fill: Fill, booking: Booking, account: Account) -> None:
+        del booking, account
+        if self._keep_fills:
+            self._fills.setdefault(in_india(fill.timestamp).date(), []).append(fill)
+
+    def note(self, note: ContractNote, adjusted: Mapping[str, int], booking: Booking, account: Account) -> None:
+        del booking, account
+        settled = self._settled.setdefault(note.date, {})
+        for name, amount in adjusted.items():
+            settled[name] = settled.get(name, 0) + amount
+
+    def fills_of(self, day: date) -> Iterable[Fill]:
+        return self._fills.get(day, ())
+
+    def settled(self, day: date) -> Mapping[str, int]:
+        return self._settled.get(day, {})
+
+    def unsettled(self) -> Iterable[date]:
+        return ()
+
+    def shares(self) -> Iterable[tuple[Key, str, int]]:
+        return ()
 
     def portfolio(self, portfolio: Portfolio, account: Account) -> None:
         del portfolio, account
@@ -120,6 +217,16 @@ class Memory:
         pass
 
 
+def made_id(why: str, *cause: object) -> str:
+    """The id of an order that the broker makes."""
+    return f"{why}-{derive_id(why, *cause)}"
+
+
+def is_made_by(why: str, fill: Fill) -> bool:
+    """Whether the broker made the order of `fill` for this reason."""
+    return fill.order_id.startswith(f"{why}-")
+
+
 def in_india(moment: datetime) -> datetime:
     """`moment` in Indian time; as it is at either end of the calendar, where that time has no name."""
     try:
@@ -128,29 +235,12 @@ def in_india(moment: datetime) -> datetime:
         return moment
 
 
-def reaches(order: Order, last: Decimal) -> bool:
-    """Whether a trade at `last` rupees is at or through what the order asks for."""
-    if order.order_type != "LIMIT" or order.price is None:
-        return True
-    return last <= order.price if order.side == "BUY" else last >= order.price
-
-
-def fault_of(modify: Modify) -> str | None:
-    """What is wrong with a modification, from its own fields alone, or None."""
-    if modify.order_type in {"SL", "SL-M"} or modify.trigger_price is not None:
-        return "SL and SL-M orders are not simulated yet"
-    if modify.quantity is not None and modify.quantity <= 0:
-        return f"quantity {modify.quantity} is not above 0"
-    if modify.price is not None and modify.price <= 0:
-        return f"price {modify.price} is not above 0"
-    return None
-
-
 def modified(order: Order, modify: Modify) -> Order:
     """`order` with what `modify` gives; what is absent stays."""
     return replace(
         order,
         quantity=order.quantity if modify.quantity is None else modify.quantity,
         price=order.price if modify.price is None else modify.price,
+        trigger_price=order.trigger_price if modify.trigger_price is None else modify.trigger_price,
         order_type=modify.order_type or order.order_type,
     )

@@ -9,64 +9,80 @@ it either; re-emitting committed output comes with the crash-safety issue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from alpha_cli.errors import InvariantBroken, UsageError
-from alpha_cli.events import Fill, Portfolio
+from alpha_cli.events import ContractNote, Fill, Portfolio
+from alpha_cli.order_states import TERMINAL
 from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.ledger import Account, Holding, Key, plain
-from alpha_cli.paper.orders import OPEN, PaperOrder
+from alpha_cli.paper.ledger import Account, Booking, Holding, Key, in_rupees, plain
+from alpha_cli.paper.orders import PaperOrder
 from alpha_cli.paper.rows import (
     Row,
     account_of,
     account_row,
+    entry_rows,
+    fill_of,
     fill_row,
+    note_row,
     order_of,
     order_row,
     portfolio_row,
     position_row,
 )  # fmt: skip
-from alpha_cli.paper.schema import APPLICATION_ID, VERSION, create
+from alpha_cli.paper.schema import APPLICATION_ID, MIGRATIONS, VERSION, create
 from alpha_cli.state import State, sqlite_errors, transaction
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError)
+
 
 class Store:
     """The journal of one account in `folder`, under the name that `--as` gave.
 
+    name_of  token -> EXCHANGE:SYMBOL, for the rows; by itself NSE and the token
+
     Raises `UsageError` if `config` gives other cash than the account began with.
     """
 
-    def __init__(self, folder: Path, name: str, config: PaperConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        config: PaperConfig,
+        name_of: Callable[[int], str] = lambda token: f"NSE:{token}",
+    ) -> None:
         self._state = State(folder, name)
         self._path = folder / f"{name}.db"
+        self._name_of = name_of
         try:
-            self._db = self._state.database(APPLICATION_ID, VERSION, create)
+            self._db = self._state.database(APPLICATION_ID, VERSION, create, MIGRATIONS)
             with sqlite_errors(self._path):
-                self.account, self._account_is_new = self._read_account(config)
-                self._orders_before = self._db.execute("SELECT coalesce(max(number), 0) FROM orders").fetchone()[0]
+                self.account, self._starting_cash, self._account_is_new = self._read_account(config)
+                self._orders_before = self._highest("number", "orders")
+                self._bookings_before = self._highest("booking", "entries")
         except BaseException:
             self._state.close()
             raise
         self._forget()
+        if self._account_is_new:
+            self._book(Booking((("cash", self.account.cash), ("capital", -self.account.capital))), "opened", None)
 
     # --- what was kept -----------------------------------------------------------------------
 
     def resting(self) -> Iterator[PaperOrder]:
         """The open orders in the order of their arrival."""
-        with sqlite_errors(self._path):
-            rows = list(self._db.query("SELECT * FROM orders WHERE status = ? ORDER BY number", [OPEN]))
-        for row in rows:
-            try:
-                yield order_of(row)
-            except (msgspec.MsgspecError, ValueError, TypeError) as error:
-                raise InvariantBroken(f"{self._path}: order {row['order_id']} cannot be read: {error}") from None
+        marks = ", ".join("?" * len(TERMINAL))
+        query = f"SELECT * FROM orders WHERE status NOT IN ({marks}) ORDER BY number"  # noqa: S608
+        yield from self._read(query, sorted(TERMINAL), order_of)
 
     def knows_order(self, order_id: str) -> bool:
         return order_id in self._orders or self._found("SELECT 1 FROM orders WHERE order_id = ?", order_id)
@@ -74,26 +90,95 @@ class Store:
     def knows_signal(self, signal_id: str) -> bool:
         return signal_id in self._signals or self._found("SELECT 1 FROM orders WHERE signal_id = ? LIMIT 1", signal_id)
 
+    def fills_of(self, day: date) -> Iterable[Fill]:
+        kept = self._read(
+            "SELECT * FROM fills WHERE broker = ? AND substr(timestamp, 1, 10) = ? ORDER BY rowid",
+            [self.account.broker, day.isoformat()],
+            fill_of,
+        )
+        return [*kept, *(fill_of(row) for row in self._fills if row["timestamp"][:10] == day.isoformat())]
+
+    def settled(self, day: date) -> Mapping[str, int]:
+        query = "SELECT adjusted FROM notes WHERE broker = ? AND date = ?"
+        kept = list(self._read(query, [self.account.broker, day.isoformat()], lambda row: row["adjusted"]))
+        kept += [row["adjusted"] for row in self._notes if row["date"] == day.isoformat()]
+        total: dict[str, int] = {}
+        for adjusted in kept:
+            for name, amount in msgspec.json.decode(adjusted, type=dict[str, int]).items():
+                total[name] = total.get(name, 0) + amount
+        return total
+
+    def unsettled(self) -> Iterable[date]:
+        query = (
+            "SELECT substr(timestamp, 1, 10) AS day, count(*) AS fills, "
+            "(SELECT n.fills FROM notes AS n WHERE n.broker = f.broker AND n.date = substr(f.timestamp, 1, 10) "
+            "ORDER BY n.id DESC LIMIT 1) AS noted FROM fills AS f WHERE broker = ? GROUP BY 1 "
+            "HAVING noted IS NULL OR noted <> fills"
+        )
+        yield from self._read(query, [self.account.broker], lambda row: date.fromisoformat(row["day"]))
+
+    def shares(self) -> Iterable[tuple[Key, str, int]]:
+        query = (
+            "SELECT f.instrument_token, f.product, f.strategy_id, "
+            "SUM(CASE f.side WHEN 'BUY' THEN f.quantity ELSE -f.quantity END) AS units "
+            "FROM fills AS f JOIN positions AS p USING (broker, instrument_token, product) "
+            "WHERE p.broker = ? AND p.quantity <> 0 GROUP BY 1, 2, 3 HAVING units <> 0"
+        )
+        yield from self._read(
+            query,
+            [self.account.broker],
+            lambda row: ((row["instrument_token"], row["product"]), row["strategy_id"], row["units"]),
+        )
+
+    def _read(self, query: str, values: list[Any], made: Callable[[Row], Any]) -> Iterator[Any]:
+        """What `made` makes of each row of `query`. Raises `InvariantBroken` for a row that cannot be read."""
+        with sqlite_errors(self._path):
+            rows = list(self._db.query(query, values))
+        for row in rows:
+            try:
+                yield made(row)
+            except _UNREADABLE as error:
+                named = row.get("order_id") or row.get("date") or next(iter(row.values()), "")
+                raise InvariantBroken(f"{self._path}: {named} cannot be read: {error}; restore a backup") from None
+
     def _found(self, query: str, value: str) -> bool:
         with sqlite_errors(self._path):
             return self._db.conn.execute(query, [value]).fetchone() is not None
 
-    def _read_account(self, config: PaperConfig) -> tuple[Account, bool]:
-        """The account, and whether it is a new one."""
+    def _highest(self, column: str, table: str) -> int:
+        return int(self._db.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0])  # noqa: S608
+
+    def _read_account(self, config: PaperConfig) -> tuple[Account, Decimal, bool]:
+        """The account, the rupees it began with, and whether it is a new one."""
         rows = list(self._db.query("SELECT * FROM accounts WHERE broker = ?", [config.broker]))
         if not rows:
-            return Account.opened(config.broker, config.starting_cash), True
+            return Account.opened(config.broker, config.starting_cash), config.starting_cash, True
         try:
             account = account_of(rows[0], self._db.query("SELECT * FROM positions WHERE broker = ?", [config.broker]))
-        except ArithmeticError:
+            began = Decimal(rows[0]["starting_cash"])
+        except _UNREADABLE:
             raise InvariantBroken(f"{self._path}: an amount of the account is not a number; restore a backup") from None
-        if config.cash is not None and config.cash != account.starting_cash:
+        if config.cash is not None and config.cash != began:
             raise UsageError(
-                f"--cash {config.cash}: the account in {self._path} began with {plain(account.starting_cash)}; "
+                f"--cash {config.cash}: the account in {self._path} began with {plain(began)}; "
                 "leave --cash out, or name another --state folder"
             )
         account.check()
-        return account, False
+        self._check_entries(account)
+        return account, began, False
+
+    def _check_entries(self, account: Account) -> None:
+        """The postings that were kept must add up to nothing, and to the balances of the account."""
+        rows = self._db.execute("SELECT account, SUM(amount) FROM entries WHERE broker = ? GROUP BY 1", [account.broker])
+        sums = dict(rows.fetchall())
+        expected = {"cash": account.cash, "capital": -account.capital, "realised": -account.realised}
+        wrong = [name for name, amount in expected.items() if sums.get(name, 0) != amount]
+        if wrong or sum(sums.values()):
+            what = wrong[0] if wrong else "postings"
+            raise InvariantBroken(
+                f"{self._path}: {what} and the entries differ by "
+                f"{in_rupees(sums.get(what, 0) - expected.get(what, -sum(sums.values())))} rupees; restore a backup"
+            )
 
     # --- what changes ------------------------------------------------------------------------
 
@@ -104,10 +189,20 @@ class Store:
         self._orders[paper_order.order.order_id] = paper_order
         self._signals.add(paper_order.order.signal_id)
 
-    def fill(self, fill: Fill, account: Account) -> None:
-        self._fills.append(fill_row(fill))
-        key = (fill.instrument_token, fill.product)
-        self._positions[key] = account.positions[key]
+    def fill(self, fill: Fill, booking: Booking, account: Account) -> None:
+        self._fills.append(fill_row(fill, self._name_of(fill.instrument_token)))
+        self._book(booking, fill.fill_id, fill.timestamp)
+        assert booking.key is not None
+        self._positions[booking.key] = account.positions[booking.key]
+
+    def note(self, note: ContractNote, adjusted: Mapping[str, int], booking: Booking, account: Account) -> None:
+        del account
+        self._notes.append(note_row(note, adjusted))
+        self._book(booking, f"contract note of {note.date}", note.timestamp)
+
+    def deposit(self, booking: Booking, cause: str) -> None:
+        """Money was put in or taken out."""
+        self._book(booking, cause, None)
 
     def portfolio(self, portfolio: Portfolio, account: Account) -> None:
         self._portfolios.append(portfolio_row(portfolio))
@@ -115,7 +210,7 @@ class Store:
 
     def commit(self) -> None:
         """Write what changed since the last time, all of it or nothing."""
-        if not (self._orders or self._portfolios):
+        if not (self._orders or self._portfolios or self._notes or self._entries):
             return
         with sqlite_errors(self._path), transaction(self._db):
             self._write(self._db)
@@ -125,17 +220,29 @@ class Store:
     def release(self) -> None:
         self._state.close()
 
+    def _book(self, booking: Booking, cause: str, timestamp: datetime | None) -> None:
+        self._bookings_before += 1
+        self._entries += entry_rows(self._bookings_before, self.account.broker, booking, cause, timestamp)
+
     def _write(self, db: Database) -> None:
         broker = self.account.broker
-        if self._fills or self._account_is_new:
-            db.table("accounts").upsert(account_row(self.account), pk="broker")
+        if self._entries or self._account_is_new:
+            db.table("accounts").upsert(account_row(self.account, self._starting_cash), pk="broker")
         if self._orders:
-            db.table("orders").upsert_all(map(order_row, self._orders.values()), pk="order_id")
+            rows = (order_row(order, self._name_of(order.order.instrument_token)) for order in self._orders.values())
+            db.table("orders").upsert_all(rows, pk="order_id")
         if self._fills:
             db.table("fills").insert_all(self._fills)
         if self._positions:
-            rows = (position_row(broker, holding) for holding in self._positions.values())
-            db.table("positions").upsert_all(rows, pk=("broker", "instrument_token", "product"))
+            held = (
+                position_row(broker, holding, self._name_of(holding.instrument_token))
+                for holding in self._positions.values()
+            )
+            db.table("positions").upsert_all(held, pk=("broker", "instrument_token", "product"))
+        if self._entries:
+            db.table("entries").insert_all(self._entries)
+        if self._notes:
+            db.table("notes").insert_all(self._notes)
         if self._portfolios:
             db.table("portfolios").insert_all(self._portfolios)
 
@@ -143,5 +250,7 @@ class Store:
         self._orders: dict[str, PaperOrder] = {}
         self._signals: set[str] = set()
         self._fills: list[Row] = []
+        self._entries: list[Row] = []
+        self._notes: list[Row] = []
         self._positions: dict[Key, Holding] = {}
         self._portfolios: list[Row] = []

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import msgspec
 
 from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio as Statement, Product, Side
-from alpha_cli.paper.ledger import ZERO, Account, Holding, Unbookable
+from alpha_cli.paper.ledger import ZERO, Account, Holding, Unbookable, divided, in_rupees, units
 
 #: Fills, and finished orders, remembered so as to know one that comes again: a busy month's.
 _REMEMBERED = 200_000
@@ -58,15 +58,15 @@ class Portfolio:
         if fill.fill_id in books.fills:
             return False
         account = self._account(fill.strategy_id, fill.broker)
-        charges = fill.charges.get("total", ZERO)
+        charges = {"total": units(fill.charges.get("total", ZERO))}
         before = account.cash
         try:
-            account.apply((fill.instrument_token, fill.product), fill.side, fill.quantity, fill.price, charges)
+            account.fill((fill.instrument_token, fill.product), fill.side, fill.quantity, units(fill.price), charges)
         except Unbookable:
             return False
         _remember(books.fills, fill.fill_id)
         if fill.broker in books.cash:
-            books.cash[fill.broker] += account.cash - before
+            books.cash[fill.broker] += in_rupees(account.cash - before)
         return True
 
     def on_order(self, order: Order) -> None:
@@ -113,10 +113,10 @@ class Portfolio:
         return sum(held.quantity for held in self._held(strategy_id, broker, token))
 
     def average_price(self, strategy_id: str, broker: str, token: int) -> Decimal | None:
-        """Rupees a unit of what `position` counts; None when that is nothing."""
+        """Rupees a unit of what `position` counts, rounded half-even to four decimals; None when that is nothing."""
         quantity = self.position(strategy_id, broker, token)
-        cost = sum((held.cost for held in self._held(strategy_id, broker, token)), ZERO)
-        return cost / quantity if quantity else None
+        cost = sum(held.cost for held in self._held(strategy_id, broker, token))
+        return in_rupees(divided(cost, quantity)) if quantity else None
 
     def open_orders(self, strategy_id: str, broker: str, token: int | None) -> tuple[OpenOrder, ...]:
         """Orders entered and not finished, oldest first; of all instruments if `token` is None."""
@@ -133,10 +133,10 @@ class Portfolio:
     def realised(self, strategy_id: str, broker: str) -> Decimal:
         """Rupees realised by a strategy's fills, gross of charges."""
         account = self.books.accounts.get(strategy_id, {}).get(broker)
-        return ZERO if account is None else account.realised
+        return ZERO if account is None else in_rupees(account.realised)
 
     def snapshot(self) -> Any:
-        """JSON-able; amounts are text, so that nothing is rounded."""
+        """JSON-able; amounts are text or ledger units, so that nothing is rounded."""
         accounts = {
             strategy: {
                 broker: {
@@ -191,9 +191,11 @@ class Portfolio:
 
 
 class _SavedAccount(msgspec.Struct):
-    cash: Decimal
-    realised: Decimal
-    charges: Decimal
+    """In ledger units."""
+
+    cash: int
+    realised: int
+    charges: dict[str, int]
     positions: list[Holding]
 
 

@@ -1,0 +1,240 @@
+"""The data files of the calendar: `configs/calendar/EXCHANGE.json`, decoded strictly.
+
+A file says from when to when it is known to be right, and where each fact comes from. It is JSON and not
+YAML because a stage reads it at its start. What people write is `calendar.yaml`; see `overrides`.
+
+All times are of a clock in India. A session holds open <= time < close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, time
+from itertools import pairwise
+from typing import Literal
+
+import msgspec
+
+from alpha_cli.config_files import find_config, find_own_config
+from alpha_cli.errors import ConfigurationError, UsageError, printable
+
+#: The exchanges and segments with a file of their own, by the names that Kite gives them.
+EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "MCX")
+#: Those that keep the hours and holidays of another.
+FOLLOWS = {"BCD": "CDS", "NCO": "MCX"}
+
+OWN_FILE = "calendar.yaml"
+
+Part = Literal["all", "morning", "evening"]
+
+
+class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a day."""
+
+    open: time
+    close: time
+
+
+class PhaseHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of an auction, and what may be done in it."""
+
+    phase: str
+    open: time
+    close: time
+
+
+class Auction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The closing auction, and when continuous trading ends for the stocks that have it."""
+
+    continuous_close: time
+    phases: tuple[PhaseHours, ...]
+
+
+class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from"}):
+    """The hours of an ordinary day, from a date on until that of the next regime.
+
+    closing_auction  of cash stocks that also have futures and options
+    expiring_close   when index contracts that expire today stop
+    square_off       when a broker begins to close intraday (MIS) positions
+    """
+
+    since: date
+    source: str
+    continuous: Hours
+    square_off: time
+    square_off_source: str
+    pre_open: tuple[PhaseHours, ...] = ()
+    closing_auction: Auction | None = None
+    expiring_close: time | None = None
+    post_close: Hours | None = None
+
+
+class Holiday(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A day without trading, or without one of its two parts, which meet at the file's `evening`."""
+
+    date: date
+    name: str
+    closed: Part = "all"
+    source: str = ""
+
+
+class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A day with trading where there otherwise is none, or at other hours. Without `sessions`, at the usual ones.
+
+    provisional  why the hours are not certain
+    """
+
+    date: date
+    name: str
+    source: str
+    sessions: tuple[Hours, ...] = ()
+    pre_open: tuple[PhaseHours, ...] = ()
+    post_close: Hours | None = None
+    square_off: time | None = None
+    provisional: str = ""
+
+
+class Unknown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A day of which no source says whether there was trading."""
+
+    date: date
+    why: str
+
+
+class ExchangeData(msgspec.Struct, forbid_unknown_fields=True):
+    """One file.
+
+    holidays_of  the exchange whose holidays it has, besides its own
+    evening      where morning and evening part, if they do
+    sources      year -> where its holidays come from
+    """
+
+    exchange: str
+    valid_from: date
+    valid_through: date
+    regimes: tuple[Regime, ...]
+    holidays_of: str | None = None
+    evening: time | None = None
+    sources: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    holidays: tuple[Holiday, ...] = ()
+    special: tuple[Special, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
+
+
+def canonical(exchange: str) -> str:
+    """The exchange whose file holds for `exchange`. Raises `UsageError` for one that is not known."""
+    name = FOLLOWS.get(exchange, exchange)
+    if name not in EXCHANGES:
+        from alpha_cli.cli import did_you_mean
+
+        raise UsageError(f"no exchange {printable(exchange)!r}{did_you_mean(exchange, [*EXCHANGES, *FOLLOWS])}")
+    return name
+
+
+def load(exchange: str) -> ExchangeData:
+    """The data of one of `EXCHANGES`, with the holidays that it shares and what the user changed.
+
+    Raises `ConfigurationError` for a file that is missing, or wrong.
+    """
+    data = _read(exchange)
+    shared = None if data.holidays_of is None else load(data.holidays_of)
+    if shared is not None:
+        data.holidays += shared.holidays
+        data.unknown += shared.unknown
+        data.valid_from = max(data.valid_from, shared.valid_from)
+    own = find_own_config(OWN_FILE)
+    if own is not None:
+        from alpha_cli.calendar.overrides import changed  # pydantic and YAML, which most have no need of
+
+        data = changed(data, own)
+        _check(data, str(own))
+    if shared is not None:  # whose holidays are not known any longer, its own days are not either
+        data.valid_through = min(data.valid_through, shared.valid_through)
+    return data
+
+
+def _read(exchange: str) -> ExchangeData:
+    path = find_config(f"calendar/{exchange}.json")
+    try:
+        data = msgspec.json.decode(path.read_bytes(), type=ExchangeData)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
+    if data.exchange != exchange:
+        raise ConfigurationError(f"{path}: exchange: this is of {printable(data.exchange)}, not of {exchange}")
+    _check(data, str(path))
+    return data
+
+
+# --- what decoding does not see ---------------------------------------------------------------
+
+
+def _check(data: ExchangeData, where: str) -> None:
+    """Raise `ConfigurationError` for what cannot be: sessions that overlap, regimes out of order, a date twice."""
+    for fault in _faults(data):
+        raise ConfigurationError(f"{where}: {data.exchange}: {fault}")
+
+
+def _faults(data: ExchangeData) -> Iterable[str]:
+    if data.valid_through < data.valid_from:
+        yield f"valid_through {data.valid_through} is before valid_from {data.valid_from}"
+    if data.holidays_of is not None and (data.holidays_of not in EXCHANGES or data.holidays_of == data.exchange):
+        yield f"holidays_of: {printable(data.holidays_of)!r} is not another exchange"
+    starts = [regime.since for regime in data.regimes]
+    if not starts or starts[0] > data.valid_from or starts != sorted(set(starts)):
+        yield "regimes: the first must begin by valid_from, and each later than the one before"
+    for regime in data.regimes:
+        yield from (f"regimes: from {regime.since}: {fault}" for fault in _regime_faults(regime, data.evening))
+    for name, dated in (("holidays", data.holidays), ("special", data.special), ("unknown", data.unknown)):
+        dates: set[date] = set()
+        for one in dated:
+            if one.date in dates:
+                yield f"{name}: {one.date} is there twice"
+            dates.add(one.date)
+    if data.evening is None and any(holiday.closed != "all" for holiday in data.holidays):
+        yield "holidays: only an exchange with an evening session can close a part of the day"
+    for special in data.special:
+        yield from (f"special: {special.date}: {fault}" for fault in _special_faults(special))
+
+
+def _regime_faults(regime: Regime, evening: time | None) -> Iterable[str]:
+    close = regime.continuous.close
+    yield from _out_of_order([*regime.pre_open, regime.continuous, *([regime.post_close] if regime.post_close else [])])
+    if regime.closing_auction is not None:
+        yield from _out_of_order(
+            [Hours(regime.continuous.open, regime.closing_auction.continuous_close), *regime.closing_auction.phases]
+        )
+        close = min(close, regime.closing_auction.continuous_close)
+    if regime.expiring_close is not None and not regime.continuous.open < regime.expiring_close <= close:
+        yield "expiring_close is not within the session"
+    if not regime.continuous.open < regime.square_off <= close:
+        within = f"{regime.continuous.open:%H:%M} to {close:%H:%M}"
+        yield f"square_off {regime.square_off:%H:%M} is not within the session, {within}"
+    if evening is not None and not regime.continuous.open < evening < regime.continuous.close:
+        yield "evening is not within the session"
+
+
+def _special_faults(special: Special) -> Iterable[str]:
+    yield from _out_of_order(special.sessions)
+    yield from _out_of_order(special.pre_open)
+    if not special.sessions:
+        if special.pre_open or special.post_close is not None or special.square_off is not None:
+            yield "without sessions it has the usual hours, and no others"
+        return
+    if special.post_close is not None:
+        yield from _out_of_order([special.sessions[-1], special.post_close])
+    if special.square_off is not None and not (
+        special.sessions[0].open < special.square_off <= special.sessions[-1].close
+    ):
+        yield "square_off is not within the sessions"
+
+
+def _out_of_order(parts: Sequence[Hours | PhaseHours]) -> Iterable[str]:
+    for part in parts:
+        if part.open >= part.close:
+            yield f"{part.open:%H:%M} to {part.close:%H:%M} ends before it begins"
+    for before, after in pairwise(parts):
+        if after.open < before.close:
+            yield f"{after.open:%H:%M} to {after.close:%H:%M} begins before {before.close:%H:%M}, the end of what precedes"

@@ -1,0 +1,278 @@
+"""What the broker does by the clock of the stream: squares off, ends days, settles what expires, writes notes.
+
+The time is that of the newest tick or order. What is due waits in an `Agenda`; the loop delivers the first
+tick at or after it, of whatever instrument, so that nothing has to be looked at on every tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING
+
+from alpha_cli.events import IST, ContractNote, Event, Fill, Order, Side
+from alpha_cli.market import Market
+from alpha_cli.order_states import CANCELLED, COMPLETE
+from alpha_cli.paper.agenda import Agenda, Due, What
+from alpha_cli.paper.codes import MEANINGS, Code
+from alpha_cli.paper.ledger import Holding, Key, in_rupees, units
+from alpha_cli.paper.matching import price_units
+from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, made_id
+from alpha_cli.paper.venue import Contract, at_midnight, end_of
+
+if TYPE_CHECKING:
+    from alpha_cli.paper.engine import Engine
+
+_END_OF_DAY = time(23, 59, 59)
+
+
+class Clock:
+    """The clock of one `engine`."""
+
+    def __init__(self, engine: Engine, market: Market, journal: Journal) -> None:
+        self._engine = engine
+        self._market = market
+        self._journal = journal
+        self._agenda = Agenda()
+        self._next: datetime | None = None
+        self._days: set[date] = set()  # with fills that no note settled
+        #: Whose position it is: units by strategy, of what may be squared off or settled.
+        self._shares: dict[Key, dict[str, int]] = {}
+
+    def begin(self, orders: Iterable[PaperOrder]) -> None:
+        """Remember what is due for the orders and positions that an earlier run left."""
+        engine = self._engine
+        for working in orders:
+            self.expect(
+                engine.venue.contract(working.order.instrument_token, in_india(working.arrived).date()), working
+            )
+        for key, holding in engine.account.positions.items():
+            if holding.quantity and holding.day:
+                self._holds(engine.venue.contract(key[0], date.fromordinal(holding.day)), holding)
+        for key, strategy_id, quantity in self._journal.shares():
+            self._shares.setdefault(key, {})[strategy_id] = quantity
+        for day in self._journal.unsettled():
+            self._night(day)
+        self._set_alarm()
+
+    def passed(self, now: datetime) -> list[Event]:
+        """What comes of it that the time is `now`."""
+        if self._next is None or now < self._next:
+            return []
+        out: list[Event] = []
+        while (due := self._agenda.pop(now)) is not None:
+            out += self._do(due, now)
+        self._set_alarm()
+        return out
+
+    # --- what is to come ---------------------------------------------------------------------
+
+    def expect(self, contract: Contract, working: PaperOrder) -> None:
+        """An order was taken: its day will end, and MIS is squared off before."""
+        day, exchange, auctioned = contract.day, contract.instrument.exchange, contract.auctioned
+        if day is not None:
+            if working.order.product == "MIS" and day.square_off is not None:
+                self._agenda.add(Due(day.square_off, What.SQUARE_OFF, exchange, auctioned))
+            if day.closing_auction:
+                self._agenda.add(Due(day.closing_auction[0].open, What.AUCTION, exchange, auctioned))
+            self._agenda.add(Due(end_of(day), What.CLOSE, exchange, auctioned))
+        self._night(contract.on)
+        self._set_alarm()
+
+    def traded(self, holding: Holding, contract: Contract, order: Order, quantity: int, today: int) -> None:
+        """`holding` has just been changed by a fill of `order`."""
+        signed = quantity if order.side == "BUY" else -quantity
+        if holding.day != today:
+            holding.overnight = holding.quantity - signed
+            holding.day = today
+        key: Key = (holding.instrument_token, holding.product)
+        shares = self._shares.setdefault(key, {})
+        shares[order.strategy_id] = shares.get(order.strategy_id, 0) + signed
+        if not shares[order.strategy_id]:
+            del shares[order.strategy_id]
+        self._holds(contract, holding)
+        self._days.add(contract.on)
+        self._night(contract.on)
+        self._set_alarm()
+
+    def first_delivery(self, holding: Holding, quantity: int, today: int) -> bool:
+        """Whether selling `quantity` takes shares from the demat account, for the first time today.
+
+        Today's buys are sold first. Also remembers that it was so.
+        """
+        overnight = holding.overnight if holding.day == today else holding.quantity
+        bought = max(0, holding.quantity - overnight)
+        if quantity <= bought or holding.delivered == today:
+            return False
+        holding.delivered = today
+        return True
+
+    def _holds(self, contract: Contract, holding: Holding) -> None:
+        """There is a position: it is squared off if it is MIS, and settled if it expires."""
+        day, instrument = contract.day, contract.instrument
+        if holding.product == "MIS" and day is not None and day.square_off is not None:
+            self._agenda.add(Due(day.square_off, What.SQUARE_OFF, instrument.exchange, contract.auctioned))
+        if instrument.expiry is not None:
+            last = self._engine.venue.last_day(instrument)
+            at = end_of(last) if last is not None else datetime.combine(instrument.expiry, _END_OF_DAY, IST)
+            self._agenda.add(Due(at, What.SETTLE, token=instrument.instrument_token))
+
+    def _night(self, day: date) -> None:
+        self._agenda.add(Due(at_midnight(day), What.NIGHT))
+
+    def _set_alarm(self) -> None:
+        self._next = self._agenda.next
+        self._market.wake[:] = [] if self._next is None else [self._next]
+
+    # --- what is due -------------------------------------------------------------------------
+
+    def _do(self, due: Due, now: datetime) -> list[Event]:
+        if due.what is What.SQUARE_OFF:
+            return self._square_off(due, now)
+        if due.what is What.AUCTION:
+            stops = [one for one in self._of(due) if one.trigger is not None]
+            return [self._cancelled(one, Code.AUCTION_BEGAN, now) for one in stops]
+        if due.what is What.CLOSE:
+            return [self._cancelled(one, Code.DAY_ENDED, now) for one in self._of(due)]
+        if due.what is What.SETTLE:
+            return self._settle(due.token, now)
+        left = [one for one in self._engine.working_orders() if in_india(one.arrived) < due.at and not one.made_by]
+        return [*(self._cancelled(one, Code.DAY_ENDED, now) for one in left), *self.settle_charges(due.at)]
+
+    def _of(self, due: Due) -> list[PaperOrder]:
+        """The orders that `due` is about. What the broker itself ordered goes on until it is filled."""
+        return [
+            one
+            for one in self._engine.working_orders()
+            if not one.made_by and one.arrived < due.at and self._concerns(due, one.order.instrument_token)
+        ]
+
+    def _concerns(self, due: Due, token: int) -> bool:
+        contract = self._engine.venue.contract(token, due.at.date())
+        return (contract.instrument.exchange, contract.auctioned) == (due.exchange, due.auctioned)
+
+    def _cancelled(self, working: PaperOrder, code: Code, now: datetime) -> Event:
+        return self._engine.end(working, CANCELLED, code, MEANINGS[code], now)
+
+    def _square_off(self, due: Due, now: datetime) -> list[Event]:
+        """Cancel the open MIS orders, then close each MIS position by MARKET orders in the names of its strategies."""
+        out = [
+            self._cancelled(one, Code.MIS_SQUARED_OFF, now) for one in self._of(due) if one.order.product == "MIS"
+        ]  # fmt: skip
+        for key, holding in list(self._engine.account.positions.items()):
+            if holding.product != "MIS" or not holding.quantity or not self._concerns(due, key[0]):
+                continue
+            contract = self._engine.venue.contract(key[0], in_india(now).date())
+            for working in self._closing(key, holding, SQUARE_OFF, now):
+                working.code, working.message = Code.MIS_SQUARED_OFF, f"squared off at {due.at:%H:%M}"
+                out += self._engine.place(working, contract)
+        return out
+
+    def _settle(self, token: int, now: datetime) -> list[Event]:
+        """Close what is held of an expired contract at its settlement price."""
+        out: list[Event] = []
+        for key, holding in list(self._engine.account.positions.items()):
+            if key[0] != token or not holding.quantity:
+                continue
+            contract = self._engine.venue.contract(token, date.fromordinal(holding.day))
+            price = self._settlement_price(contract, holding)
+            for working in self._closing(key, holding, EXPIRY, now):
+                self._engine.fill_at(working, contract, price, now, out)
+                out.append(self._engine.end(working, COMPLETE, Code.EXPIRED, "settled at expiry", now))
+        left = [one for one in self._engine.working_orders() if one.order.instrument_token == token]
+        return [*out, *(self._cancelled(one, Code.EXPIRED, now) for one in left)]
+
+    def _settlement_price(self, contract: Contract, holding: Holding) -> int:
+        """Of a derivative, by the last price of what it is on; by its own last price where that is not known."""
+        own = self._market.last(holding.instrument_token)
+        price = holding.last_price if own is None else price_units(own.last_price)
+        underlying = self._engine.venue.underlying(contract)
+        spot = None if underlying is None else self._market.last(underlying)
+        if spot is None:
+            return price
+        value = price_units(spot.last_price)
+        if contract.kind != "option":
+            return value
+        call = contract.instrument.instrument_type == "CE"
+        return max(0, value - contract.strike if call else contract.strike - value)
+
+    def _closing(self, key: Key, holding: Holding, why: str, now: datetime) -> Iterator[PaperOrder]:
+        """Orders that close `holding`, one for each strategy that holds on its side, in the order of their names.
+
+        Strategies on the other side of the account's position keep what the account does not have to trade.
+        """
+        left = holding.quantity
+        side: Side = "SELL" if left > 0 else "BUY"
+        shares = self._shares.get(key, {})
+        owners = [(name, shares[name]) for name in sorted(shares) if (shares[name] > 0) == (left > 0)]
+        for strategy_id, share in owners or [(why, left)]:
+            quantity = min(abs(share), abs(left))
+            if not quantity:
+                return
+            left += quantity if left < 0 else -quantity
+            order_id = made_id(why, self._engine.account.broker, *key, strategy_id, in_india(now).date())
+            if self._journal.knows_order(order_id):
+                continue  # it is on its way already
+            order = Order(
+                order_id=order_id,
+                signal_id=order_id,
+                strategy_id=strategy_id,
+                broker=self._engine.account.broker,
+                instrument_token=key[0],
+                side=side,
+                quantity=quantity,
+                timestamp=now,
+                product=key[1],
+            )
+            yield PaperOrder.of(order, now, now, made_by=why)
+
+    # --- charges of a day --------------------------------------------------------------------
+
+    def settle_charges(self, before: datetime | None = None) -> list[Event]:
+        """The contract notes of the days that had fills, in the mode that settles by them; of days that are over.
+
+        Without `before`, of all days: a session is closed, and if its day goes on, a later note adds to this one.
+        """
+        engine = self._engine
+        done = sorted(day for day in self._days if before is None or at_midnight(day) <= before)
+        out: list[Event] = []
+        for day in done:
+            self._days.discard(day)
+            if engine.costs.mode == "contract-note":
+                out += self._note(day)
+        return out
+
+    def _note(self, day: date) -> list[Event]:
+        engine = self._engine
+        fills = list(self._journal.fills_of(day))
+        if not fills:
+            return []
+        charges = engine.costs.of_day(day, fills, engine.venue)
+        booked = self._booked(fills)
+        for name, amount in self._journal.settled(day).items():
+            booked[name] = booked.get(name, 0) + amount
+        names = sorted({*charges, *booked})
+        adjusted = {name: charges.get(name, 0) - booked.get(name, 0) for name in names}
+        adjusted = {name: amount for name, amount in adjusted.items() if amount}
+        booking = engine.account.charge(adjusted)
+        note = ContractNote(
+            broker=engine.account.broker,
+            date=day,
+            charges={name: in_rupees(amount) for name, amount in sorted(charges.items())}
+            | {"total": in_rupees(sum(charges.values()))},
+            adjustment=in_rupees(sum(adjusted.values())),
+            fills=len(fills),
+            timestamp=self._market.now,
+        )
+        self._journal.note(note, adjusted, booking, engine.account)
+        return [note]
+
+    @staticmethod
+    def _booked(fills: Iterable[Fill]) -> dict[str, int]:
+        """Ledger units by charge that the fills themselves took."""
+        booked: dict[str, int] = {}
+        for fill in fills:
+            for name, amount in fill.charges.items():
+                if name != "total":
+                    booked[name] = booked.get(name, 0) + units(amount)
+        return booked
