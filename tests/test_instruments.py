@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 from conftest import DEADLINE, environment, run_alpha, shared, signal, stream, tick
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from alpha_cli.cli import execute
+from alpha_cli.config_files import packaged
 from alpha_cli.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
 from alpha_cli.events import Tick, decode
 from alpha_cli.instruments import Instrument, Master, dump, open_master, resolve
@@ -26,7 +27,6 @@ from alpha_cli.instruments.dump import read_dump
 from alpha_cli.instruments.freeze import FreezeTable, Limit, freeze_quantity, load_freeze_table
 from alpha_cli.instruments.master import default_path, look_up
 from alpha_cli.instruments.store import Loaded, load
-from alpha_cli.settings import packaged
 from alpha_cli.strategy.config import load_file
 
 HEADER = (
@@ -431,6 +431,7 @@ def test_a_changed_tick_size_holds_from_the_dump_that_has_it(tmp_path: Path) -> 
     assert size(None) == size(date(2030, 1, 1)) == "0.1"
 
 
+@settings(max_examples=30)
 @given(st.permutations(range(4)), st.lists(st.sampled_from(["1", "2"]), min_size=4, max_size=4))
 def test_dumps_loaded_in_any_order_say_of_their_own_days_what_they_said(order: list[int], lots: list[str]) -> None:
     """A dump found later, of an earlier day, spoils nothing; nor does loading them all again."""
