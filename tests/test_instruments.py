@@ -508,6 +508,27 @@ def test_find_keeps_to_the_exchange_the_limit_and_the_living(master: Master) -> 
     assert on_expiry - after == 1
 
 
+def test_no_name_and_no_token_makes_a_lookup_fail(master: Master) -> None:
+    """Bytes that are no text, NUL, numbers beyond what SQLite holds, a thousand words."""
+    for text in ("\udcff", "a\0b", "'; DROP TABLE instruments; --", "🚀"):
+        assert master.by_key(f"NSE:{text}") is None
+        assert master.by_symbol(text) == []
+        assert master.find(text) == []
+        with pytest.raises(UsageError, match="not in the instrument master"):
+            resolve(text, master)
+    for token in (0, -1, 1 << 32, 1 << 63, 1 << 200):
+        assert master.by_token(token) is None
+    with pytest.raises(UsageError, match="1000 words to find: at most 32"):
+        master.find("a " * 1000)
+
+
+def test_a_database_may_be_called_anything(tmp_path: Path) -> None:
+    """Also what a URI would take for something else, and bytes that are no text."""
+    for name in ("a b?mode=memory#x%41.db", os.fsdecode(b"\xff.db")):
+        assert loaded(tmp_path / name, (DAY, ROWS)).by_token(408065) is not None
+        assert (tmp_path / name).is_file()
+
+
 def test_find_shows_each_instrument_once_as_the_newest_dump_has_it(tmp_path: Path) -> None:
     """Not every version of it."""
     master = loaded(tmp_path / "i.db", (DAY, [SHARE]), (LATER, [changed(SHARE, lot_size="3")]))

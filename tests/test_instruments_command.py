@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -268,6 +269,23 @@ def test_a_slip_in_the_command_is_answered(capsys: pytest.CaptureFixture[str]) -
     """With the one that was meant; without any it is the help, and 2."""
     assert "did you mean 'fetch'?" in said(capsys, "fech")[2]
     assert said(capsys)[0] == 2
+
+
+@pytest.mark.parametrize("args", [("find", "nifty"), ("show", "NSE:INFY"), ("load",)])
+def test_a_lookup_starts_without_what_configurations_take(
+    args: tuple[str, ...], database: Path, tmp_path: Path
+) -> None:
+    """Neither pydantic nor YAML, and of SQLite the standard library's alone."""
+    program = (
+        "import sys; from alpha_cli.cli import execute; code = execute(sys.argv[1:]); "
+        "print(code, *(set(sys.modules) & {'pydantic', 'yaml', 'sqlite_utils', 'sqlite3', 'urllib.request'}))"
+    )
+    file = [str(dump_file(tmp_path, *ROWS))] if args == ("load",) else []
+    made = subprocess.run(
+        [sys.executable, "-c", program, "instruments", *args, *file, "--db", str(database), "--date", DAY],
+        capture_output=True, timeout=DEADLINE, check=True, env=environment(),
+    )  # fmt: skip
+    assert made.stdout.splitlines()[-1] == b"0 sqlite3", made.stderr
 
 
 # --- fetch -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from alpha_cli.instruments.instrument import Instrument
 REQUIRED = ("instrument_token", "tradingsymbol", "exchange", "segment", "instrument_type", "lot_size", "tick_size")
 OPTIONAL = ("name", "exchange_token", "expiry", "strike")
 
-MAX_BYTES = 256 << 20  # of a dump, decompressed; a whole one has about 8 MB
+MAX_BYTES = 64 << 20  # of a dump, decompressed; a whole one has about 8 MB
 TYPES = frozenset({"EQ", "FUT", "CE", "PE"})
 SOURCE = "https://api.kite.trade/instruments"
 

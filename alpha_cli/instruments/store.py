@@ -7,6 +7,7 @@ finds what a token meant then. Dates are those of the dumps, not of the loading.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -45,6 +46,7 @@ CREATE TABLE instruments (
     PRIMARY KEY (exchange, tradingsymbol, expiry, first_seen)
 ) WITHOUT ROWID;
 CREATE INDEX instruments_by_token ON instruments (instrument_token);
+CREATE INDEX instruments_by_name ON instruments (name, instrument_type);
 CREATE INDEX instruments_by_symbol ON instruments (tradingsymbol COLLATE NOCASE);
 CREATE TABLE dumps (
     exchange TEXT NOT NULL,
@@ -105,7 +107,7 @@ def connected(path: Path, *, write: bool = False) -> sqlite3.Connection:
     mode = "rwc" if write else "ro"
     with sqlite_errors(path):
         db = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None,
+            f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
         try:
