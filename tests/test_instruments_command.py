@@ -86,6 +86,25 @@ def test_what_cannot_be_loaded_makes_no_database(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_wrong_row_is_left_out_where_one_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is told; more than one in a hundred is no dump; one cut short is never taken."""
+    rows = [changed(SHARE, instrument_token=str(n), tradingsymbol=f"S{n}") for n in range(1, 200)]
+    args = ["--db", str(tmp_path / "i.db"), "--date", DAY, "--bad", "skip"]
+    wrong = changed(SHARE, tick_size="0")
+    code, out, err = said(capsys, "load", str(dump_file(tmp_path, *rows, wrong, rows[0])), *args)
+    assert (code, out[1].split()) == (0, ["NSE", "199", "199", "0", "0"])
+    assert err.splitlines()[:2] == [
+        "alpha instruments: line 201: tick_size '0' is not above 0; only an index may have none; left out",
+        "alpha instruments: line 202: NSE:S1 is given twice; left out (2 so far)",
+    ]
+    code, _, err = said(capsys, "load", str(dump_file(tmp_path, *rows, wrong, rows[0], rows[1])), *args)
+    assert code == 65
+    assert "3 of 202 rows are wrong" in err
+    code, _, err = said(capsys, "load", str(dump_file(tmp_path, *rows, wrong, wrong[:-9])), *args)
+    assert code == 65
+    assert "cut short?" in err
+
+
 def test_a_dump_that_shrank_is_loaded_with_force(
     database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
