@@ -153,6 +153,22 @@ def test_rates_by_group_side_and_commodity(what: str, side: str, component: str,
     assert charged == Decimal(fraction) * 10**7
 
 
+@pytest.mark.parametrize(
+    ("what", "rupees"), [("NSE equity CNC", 307), ("NFO future NRML", 183), ("NFO option NRML", 3553)]
+)  # fmt: skip
+def test_the_exchange_takes_what_its_circular_says_of_a_crore(what: str, rupees: int) -> None:
+    """NSE/FA/73061, each side, its investor protection fund included; the same in total since October 2024."""
+    for day in (date(2024, 10, 1), date(2026, 2, 28), date(2026, 3, 1), TODAY):
+        assert cost(trade("BUY", 10_000, "1000", what, day))["transaction"] == rupees
+
+
+def test_half_of_the_last_decimal_is_rounded_up() -> None:
+    """0.025 % of 20 paise is 0.00005 rupees."""
+    assert TARIFF.on_fill(trade("SELL", 1, "0.2")) == {
+        "brokerage": Decimal("0.0001"), "stt": Decimal("0.0001"), "total": Decimal("0.0002"),
+    }  # fmt: skip
+
+
 # --- dates -----------------------------------------------------------------------------------
 
 ERAS = {
@@ -368,9 +384,13 @@ def edited(tmp_path: Path, edit: Any) -> Path:
     return path
 
 
-def _drop(values: dict[str, Any], component: str, exchange: str) -> None:
+def _drop(values: dict[str, Any], component: str, exchange: str, **scope: Any) -> None:
     values["rates"] = [
-        row for row in values["rates"] if row["component"] != component or exchange not in row.get("exchanges", ())
+        row
+        for row in values["rates"]
+        if row["component"] != component
+        or exchange not in row.get("exchanges", ())
+        or any(row.get(name) != value for name, value in scope.items())
     ]
 
 
@@ -392,8 +412,13 @@ def _drop(values: dict[str, Any], component: str, exchange: str) -> None:
         (lambda v: v["rates"][0].update({"from": "2022-02-30"}), "rates[0].from"),
         (lambda v: v["rates"][0].update({"from": "2022-02-01"}), "begins on 2022-02-01, not on first_day 2022-01-01"),
         (lambda v: v["rates"].append(dict(v["rates"][0])), "the same scope and day twice"),
-        (lambda v: _drop(v, "sebi", "MCX"), "no rate of sebi for future on MCX"),
-        (lambda v: _drop(v, "stt", "CDS"), "no rate of stt for future on CDS"),
+        (lambda v: _drop(v, "sebi", "MCX"), "no rate of sebi for future, delivery on MCX"),
+        (lambda v: _drop(v, "stt", "CDS"), "no rate of stt for future, delivery on CDS"),
+        (lambda v: _drop(v, "ctt", "MCX", agri=True), "no rate of ctt for future, delivery, agri on MCX"),
+        (
+            lambda v: _drop(v, "stamp_duty", "NSE", holding="intraday"),
+            "no rate of stamp_duty for equity, intraday on NSE",
+        ),
         (lambda v: v.update(rates=[r for r in v["rates"] if r["component"] != "dp"]), "no rate of dp"),
         (lambda v: v.pop("broker"), "missing required field `broker`"),
         (lambda v: v["rates"].pop(), "no rate of auto_square_off"),

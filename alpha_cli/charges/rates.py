@@ -252,18 +252,24 @@ def _is_amount(text: str) -> bool:
 
 def _gaps(rates: Sequence[Row]) -> Iterator[str]:
     """A component that no row names would silently be free: each needs one, be it of rate 0."""
-    for exchange, kinds in EXCHANGES.items():
-        tax = "ctt" if exchange in COMMODITIES else "stt"
-        for kind in kinds:
-            for component in ("brokerage", tax, "transaction", "sebi", "stamp_duty", "gst"):
-                if not any(
-                    row.component == component
-                    and row.event is None
-                    and (not row.exchanges or exchange in row.exchanges)
-                    and (not row.kinds or kind in row.kinds)
-                    for row in rates
-                ):
-                    yield f"no rate of {component} for {kind} on {exchange}; where there is none, say so with rate 0"
+    for asked in _everything():
+        tax: Component = "ctt" if asked.exchange in COMMODITIES else "stt"
+        needed: tuple[Component, ...] = ("brokerage", tax, "transaction", "sebi", "stamp_duty", "gst")
+        for component in needed:
+            either_side = (asked, asked._replace(side="BUY"))
+            if not any(row.component == component and _covers(row, one) for row in rates for one in either_side):
+                what = f"{asked.kind}, {asked.holding}{', agri' if asked.agri else ''} on {asked.exchange}"
+                yield f"no rate of {component} for {what}; where there is none, say so with rate 0"
     for component in ("dp", "auto_square_off"):
         if not any(row.component == component for row in rates):
             yield f"no rate of {component}"
+
+
+def _everything() -> Iterator[Asked]:
+    """All that can be traded, without a group, as a sale."""
+    holdings: tuple[Holding, ...] = ("delivery", "intraday")
+    for exchange, kinds in EXCHANGES.items():
+        for kind in kinds:
+            for holding in holdings if kind == "equity" else holdings[:1]:
+                for agri in (False, True) if exchange in COMMODITIES else (False,):
+                    yield Asked(exchange, kind, holding, "SELL", agri=agri)

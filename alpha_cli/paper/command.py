@@ -3,60 +3,132 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from alpha_cli.cli import did_you_mean
 from alpha_cli.options import Build, reads_stdin, stage_options, state_option
+from alpha_cli.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
 from alpha_cli.stage import Options, Stage
 
+#: Commands that look at the account of a state folder or change it; see `accounts`.
+ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
 
-@click.command(name="paper")
+
+class PaperGroup(click.Group):
+    """The stage itself, and the commands on its account, imported when one is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(ACCOUNT)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in ACCOUNT:
+            return None
+        from alpha_cli.paper.accounts import COMMANDS
+
+        return COMMANDS[cmd_name]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in ACCOUNT:
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], list(ACCOUNT))}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(name="paper", cls=PaperGroup, invoke_without_command=True)
 @stage_options(bad="fail")
 @state_option("Folder that keeps the books, for the next run to go on from.")
 @click.option(
     "--as", "name", metavar="NAME", help="Name in the state folder, for a second account there.  [default: paper]"
 )
 @click.option("--cash", metavar="RUPEES", help="What a new account begins with.  [default: 1000000]")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Margins, bands and the rest of this list.  [default: the nearest paper.yaml, if there is one]",
+)
+@click.option(
+    "--charges",
+    type=click.Choice(CHARGES),
+    help="On each fill; settled by the day's contract note; none.  [default: estimate]",
+)
+@click.option(
+    "--slippage",
+    "slips",
+    metavar="MODEL",
+    help="What taking liquidity costs: depth, '2 ticks' or '5 bps' beyond the best price.  [default: depth]",
+)
+@click.option(
+    "--latency", "delay", type=int, metavar="MS", help="From an order to the exchange, in stream time.  [default: 0]"
+)
+@click.option(
+    "--instruments",
+    "master",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instrument master: tick and lot sizes, expiries.  [default: that of alpha instruments]",
+)
+@click.option("--all-hours", is_flag=True, help="Trade on every tick: no sessions, no square-off.")
 @click.option("--forward", is_flag=True, help="Keep the input in the output.")
 @click.pass_context
-def command(
-    ctx: click.Context, *, state: Path | None, name: str | None, cash: str | None, forward: bool, options: Options
-) -> Stage:
+def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: Any) -> Stage | None:  # fmt: skip
     """Simulate a broker: fill the orders of broker `paper` at the prices of the ticks.
 
-    Writes a fill and an order_update for each order, and at the end a portfolio with cash, positions
-    and profit. MARKET orders fill on the newest tick, LIMIT orders when a tick trades at their price.
+    Writes fills and order updates, and at the end a portfolio with cash, positions and profit. MARKET, LIMIT,
+    SL and SL-M; DAY and IOC; MIS, CNC and NRML; with charges, margins and the exchange's own refusals, as in
+    docs/matching.md. With a command, it shows or changes the account that --state DIR keeps.
 
     \b
     Examples:
         alpha feed | alpha run-strategy momentum | alpha risk | alpha paper
         alpha pipe 'feed | run-strategy momentum | risk' | alpha paper --state ~/trading
-        sqlite-utils rows ~/trading/paper.db trades --table
+        alpha paper --state ~/trading positions
     """
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = (given["state"], given["name"] or "paper")
+        return None
     reads_stdin(ctx)
-    from alpha_cli.paper.config import PaperConfig, rupees
+    from alpha_cli.instruments import open_master
     from alpha_cli.paper.engine import Engine
-    from alpha_cli.paper.ledger import Account
-    from alpha_cli.paper.orders import Journal, Memory
+    from alpha_cli.paper.venue import Venue
 
     build: Build = ctx.obj
-    config = PaperConfig(cash=None if cash is None else rupees(cash))
-    journal: Journal
-    if state is None:
-        if name is not None:
+    config = _config(given)
+    venue = Venue(lambda: open_master(given["master"]), all_hours=config.all_hours)
+    if given["master"] is not None:
+        venue.open()
+    engine: Engine
+    if given["state"] is None:
+        if given["name"] is not None:
             raise click.UsageError("--as names a state; it needs --state DIR")
-        journal = Memory()
-        engine = Engine(Account.opened(config.broker, config.starting_cash), build.market, journal)
+        from alpha_cli.paper.ledger import Account
+        from alpha_cli.paper.orders import Memory
+
+        journal: Any = Memory(keep_fills=config.charges == "contract-note")
+        engine = Engine(
+            Account.opened(config.broker, config.starting_cash), build.market, journal, config=config, venue=venue
+        )
     else:
         from alpha_cli.paper.store import Store  # SQLite is for those who keep something
 
-        journal = store = Store(state, name or "paper", config)
-        engine = Engine(store.account, build.market, store, store.resting())
+        journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
+        try:
+            engine = Engine(store.account, build.market, store, store.resting(), config=config, venue=venue)
+        except BaseException:
+            store.release()
+            raise
     return Stage(
         "paper",
         engine.steps,
         options,
         market=build.market,
+        tick_fields=("depth", "ohlc", "last_traded_quantity", "last_trade_time"),
         forward=forward,
         opening=engine.opening,
         close=engine.close,
@@ -64,3 +136,19 @@ def command(
         release=journal.release,
         counts=engine.counts,
     )
+
+
+def _config(given: dict[str, Any]) -> PaperConfig:
+    """What the command line says, before the file, before the defaults."""
+    import msgspec
+
+    changed: dict[str, Any] = {"all_hours": given["all_hours"]}
+    if given["cash"] is not None:
+        changed["cash"] = rupees(given["cash"])
+    if given["charges"] is not None:
+        changed["charges"] = given["charges"]
+    if given["slips"] is not None:
+        changed["slippage"] = slippage(given["slips"])
+    if given["delay"] is not None:
+        changed["latency"] = latency(given["delay"])
+    return msgspec.structs.replace(configured(given["config_file"]), **changed)

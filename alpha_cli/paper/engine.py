@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Tick, encode
+from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
 from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
@@ -158,6 +158,7 @@ class Engine:
             return out
         hours = book.hours
         if not (hours.open <= tick.timestamp < hours.close or hours.contains(tick.timestamp)):
+            self._auction(book, tick, out)
             return out
         if book.asleep:
             for working in [one for one in book.asleep if one.changed < tick.timestamp]:
@@ -265,7 +266,9 @@ class Engine:
             working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
         taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)
         for part in taken:
-            if part.quantity and not self._fill(working, contract, part.quantity, part.price, at=tick.timestamp, out=out):
+            if part.quantity and not self._fill(
+                working, contract, part.quantity, part.price, at=tick.timestamp, out=out
+            ):
                 return
         if not working.left:
             out.append(self.end(working, COMPLETE, None, None, tick.timestamp))
@@ -283,12 +286,14 @@ class Engine:
         last = tick.last_price
         contract = self._contract_at(tick.instrument_token, tick.timestamp)
         depth = tick.depth
-        for side, levels in (("BUY", depth and depth.sell), ("SELL", depth and depth.buy)):
+        sides: tuple[Side, Side] = ("BUY", "SELL")
+        for side in sides:
+            levels = depth and (depth.sell if side == "BUY" else depth.buy)
             best = last
             if levels and levels[0].price > 0:
                 best = min(last, levels[0].price) if side == "BUY" else max(last, levels[0].price)
             again = []
-            for working in book.met(side, best):  # type: ignore[arg-type]
+            for working in book.met(side, best):
                 assert working.limit is not None
                 quantity = liquidity.meet(working.order.side, working.limit, working.left, working.effective)
                 if quantity and not self._fill(working, contract, quantity, working.limit, at=tick.timestamp, out=out):
@@ -303,10 +308,26 @@ class Engine:
                     break  # who comes after has a worse price, or came later
             for working in again:
                 book.rest(working)
-        for side in ("BUY", "SELL"):
-            for working in list(book.triggered(side, last)):  # type: ignore[arg-type]
+        for side in sides:
+            for working in list(book.triggered(side, last)):
                 self._trigger(working, tick, out)
                 self._take(working, tick, out)
+
+    def _auction(self, book: Book, tick: Any, out: list[Event]) -> None:
+        """The closing auction matches: who reaches its price gets it, whatever limit he gave."""
+        contract = self._contract_at(tick.instrument_token, tick.timestamp)
+        matching = contract.auction
+        price = price_units(tick.last_price)
+        if matching is None or not matching.open <= tick.timestamp < matching.close or not price:
+            return
+        for working in list(book.arrived(tick.timestamp)):
+            working.becomes(OPEN)
+            book.rest(working)
+        sides: tuple[Side, Side] = ("BUY", "SELL")
+        for side in sides:
+            for working in list(book.met(side, tick.last_price)):
+                if self._fill(working, contract, working.left, price, at=tick.timestamp, out=out):
+                    out.append(self.end(working, COMPLETE, None, None, tick.timestamp))
 
     def _fill(
         self, working: PaperOrder, contract: Contract, quantity: int, price: int, *, at: datetime, out: list[Event]
@@ -339,9 +360,7 @@ class Engine:
         )
         if order.metadata and len(encode(fill)) > MAX_LINE:
             out.append(
-                self._unbookable(
-                    working, Code.METADATA_TOO_LONG, "its metadata is too long for the line of a fill", at
-                )
+                self._unbookable(working, Code.METADATA_TOO_LONG, "its metadata is too long for the line of a fill", at)
             )
             return False
         try:

@@ -254,7 +254,8 @@ def _to_2(db: Database) -> None:
         "SELECT order_id, filled_quantity, average_price FROM orders WHERE filled_quantity > 0"
     ).fetchall():
         db.conn.execute(
-            "UPDATE orders SET turnover = ? WHERE order_id = ?", [str(int(Decimal(price) * 10_000) * quantity), order_id]
+            "UPDATE orders SET turnover = ? WHERE order_id = ?",
+            [str(int(Decimal(price) * 10_000) * quantity), order_id],
         )
     _create_books(db)
     for number, (broker, capital, cash, realised) in enumerate(

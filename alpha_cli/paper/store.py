@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,12 @@ class Store:
         name_of: Callable[[int], str] = lambda token: f"NSE:{token}",
     ) -> None:
         self._state = State(folder, name)
-        self._path = folder / f"{name}.db"
+        self.path = folder / f"{name}.db"
         self._name_of = name_of
         try:
             self._db = self._state.database(APPLICATION_ID, VERSION, create, MIGRATIONS)
-            with sqlite_errors(self._path):
-                self.account, self._starting_cash, self._account_is_new = self._read_account(config)
+            with sqlite_errors(self.path):
+                self.account, self.starting_cash, self._account_is_new = self._read_account(config)
                 self._orders_before = self._highest("number", "orders")
                 self._bookings_before = self._highest("booking", "entries")
         except BaseException:
@@ -132,17 +133,17 @@ class Store:
 
     def _read(self, query: str, values: list[Any], made: Callable[[Row], Any]) -> Iterator[Any]:
         """What `made` makes of each row of `query`. Raises `InvariantBroken` for a row that cannot be read."""
-        with sqlite_errors(self._path):
+        with sqlite_errors(self.path):
             rows = list(self._db.query(query, values))
         for row in rows:
             try:
                 yield made(row)
             except _UNREADABLE as error:
                 named = row.get("order_id") or row.get("date") or next(iter(row.values()), "")
-                raise InvariantBroken(f"{self._path}: {named} cannot be read: {error}; restore a backup") from None
+                raise InvariantBroken(f"{self.path}: {named} cannot be read: {error}; restore a backup") from None
 
     def _found(self, query: str, value: str) -> bool:
-        with sqlite_errors(self._path):
+        with sqlite_errors(self.path):
             return self._db.conn.execute(query, [value]).fetchone() is not None
 
     def _highest(self, column: str, table: str) -> int:
@@ -157,10 +158,10 @@ class Store:
             account = account_of(rows[0], self._db.query("SELECT * FROM positions WHERE broker = ?", [config.broker]))
             began = Decimal(rows[0]["starting_cash"])
         except _UNREADABLE:
-            raise InvariantBroken(f"{self._path}: an amount of the account is not a number; restore a backup") from None
+            raise InvariantBroken(f"{self.path}: an amount of the account is not a number; restore a backup") from None
         if config.cash is not None and config.cash != began:
             raise UsageError(
-                f"--cash {config.cash}: the account in {self._path} began with {plain(began)}; "
+                f"--cash {config.cash}: the account in {self.path} began with {plain(began)}; "
                 "leave --cash out, or name another --state folder"
             )
         account.check()
@@ -169,14 +170,16 @@ class Store:
 
     def _check_entries(self, account: Account) -> None:
         """The postings that were kept must add up to nothing, and to the balances of the account."""
-        rows = self._db.execute("SELECT account, SUM(amount) FROM entries WHERE broker = ? GROUP BY 1", [account.broker])
+        rows = self._db.execute(
+            "SELECT account, SUM(amount) FROM entries WHERE broker = ? GROUP BY 1", [account.broker]
+        )
         sums = dict(rows.fetchall())
         expected = {"cash": account.cash, "capital": -account.capital, "realised": -account.realised}
         wrong = [name for name, amount in expected.items() if sums.get(name, 0) != amount]
         if wrong or sum(sums.values()):
             what = wrong[0] if wrong else "postings"
             raise InvariantBroken(
-                f"{self._path}: {what} and the entries differ by "
+                f"{self.path}: {what} and the entries differ by "
                 f"{in_rupees(sums.get(what, 0) - expected.get(what, -sum(sums.values())))} rupees; restore a backup"
             )
 
@@ -212,10 +215,19 @@ class Store:
         """Write what changed since the last time, all of it or nothing."""
         if not (self._orders or self._portfolios or self._notes or self._entries):
             return
-        with sqlite_errors(self._path), transaction(self._db):
+        with sqlite_errors(self.path), transaction(self._db):
             self._write(self._db)
         self._account_is_new = False
         self._forget()
+
+    def put_away(self) -> None:
+        """Let the database lie beside its place under the next free name, whole; its place is free then."""
+        with sqlite_errors(self.path):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.execute("PRAGMA journal_mode = DELETE")
+        self._db.close()
+        number = next(n for n in count(1) if not self.path.with_name(f"{self.path.name}.before-{n}").exists())
+        self.path.rename(self.path.with_name(f"{self.path.name}.before-{number}"))
 
     def release(self) -> None:
         self._state.close()
@@ -227,7 +239,7 @@ class Store:
     def _write(self, db: Database) -> None:
         broker = self.account.broker
         if self._entries or self._account_is_new:
-            db.table("accounts").upsert(account_row(self.account, self._starting_cash), pk="broker")
+            db.table("accounts").upsert(account_row(self.account, self.starting_cash), pk="broker")
         if self._orders:
             rows = (order_row(order, self._name_of(order.order.instrument_token)) for order in self._orders.values())
             db.table("orders").upsert_all(rows, pk="order_id")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, SessionHours, TradingDay
+from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, TradingDay
 from alpha_cli.events import IST
 from alpha_cli.instruments import Instrument
 from alpha_cli.instruments.freeze import freeze_quantity
@@ -65,6 +65,12 @@ class Contract(Struct, frozen=True, eq=False):
         return "equity" if self.kind == "index" else self.kind
 
     @property
+    def auction(self) -> Session | None:
+        """When the closing auction matches; None without one."""
+        phases = None if self.day is None else self.day.closing_auction
+        return Session(phases[-1].open, phases[-1].close) if phases else None
+
+    @property
     def expired(self) -> bool:
         """Whether its last day has passed."""
         return self.instrument.expiry is not None and self.instrument.expiry < self.on
@@ -88,6 +94,15 @@ class Venue:
             self._opened = True
             self._master = self._open_master()
         return self._master
+
+    def open(self) -> None:
+        """Open the master now, so that a bad one is found before anything is read."""
+        _ = self.master
+
+    def name_of(self, token: int) -> str:
+        """EXCHANGE:SYMBOL of what `token` was last asked about as."""
+        known = self._contracts.get(token)
+        return Instrument.unlisted(token).key if known is None else known.instrument.key
 
     def contract(self, token: int, on: date) -> Contract:
         """What `token` stands for on that day."""
