@@ -172,7 +172,7 @@ def held(days: list[dict[str, Any]], newest: str) -> Iterator[dict[str, Any]]:
 
 @click.command()
 @click.option(
-    "--table", "tables", type=click.Choice(TABLES), multiple=True, help="Only this one; may be repeated.  [default: all]"
+    "--table", "tables", type=click.Choice(TABLES), multiple=True, help="Only this; may be repeated.  [default: all]"
 )
 @click.pass_obj
 def export(where: tuple[Path | None, str], tables: tuple[str, ...]) -> None:
