@@ -3,7 +3,7 @@
 An order is looked at (`gate`), goes to the exchange, and meets the ticks of its instrument there
 (`matching`, `book`); the clock of the stream squares off, ends days and settles (`clock`). The rules are told
 one by one in `docs/matching.md`. Only ticks of instruments with something that could fill are delivered
-(`Market.watch`), and the first tick at or after what is due next (`Market.wake`).
+(`Market.watch`), and the first tick at or after what is due next (`Market.wake_at`).
 
 A resting order that was read back from a journal sleeps until the stream has caught up with it, so
 that the same input read twice gives the same books: it wakes on a tick later than its last change, or
@@ -207,21 +207,18 @@ class Engine:
     def place(self, working: PaperOrder, contract: Contract) -> list[Event]:
         """Send an order that nothing speaks against to the exchange."""
         self._next_priority(working)
-        self._kept(working)
         self._clock.expect(contract, working)
-        self._reassign(working.order)
         return self._to_exchange(working, working.arrived, fresh=True)
 
     def _to_exchange(self, working: PaperOrder, now: datetime, *, fresh: bool) -> list[Event]:
         """Let the order meet the newest tick, or wait for one that is not older than it is."""
         order = working.order
-        book = self._book(order.instrument_token)
         tick = self._market.last(order.instrument_token)
         out: list[Event] = []
         if tick is not None and tick.timestamp >= working.effective and self._trades(tick):
             self._arrive(working, tick, out, say=True)
             return out
-        book.wait(working)
+        self._kept(working).wait(working)
         if fresh:
             under_way = self.config.latency > _NO_TIME
             working.status = OPEN_PENDING if under_way else OPEN if working.trigger is None else TRIGGER_PENDING
@@ -237,7 +234,7 @@ class Engine:
             last = price_units(tick.last_price)
             if (last < working.trigger) if working.order.side == "BUY" else (last > working.trigger):
                 working.becomes(TRIGGER_PENDING)
-                self._book(working.order.instrument_token).rest(working)
+                self._kept(working).rest(working)
                 if say or status != TRIGGER_PENDING:
                     out.append(self._noted(working, tick.timestamp))
                 return
@@ -257,11 +254,10 @@ class Engine:
         """Take from `tick` what the order's limit allows; what is left rests, or ends if it must not."""
         order = working.order
         contract = self._contract_at(order.instrument_token, tick.timestamp)
-        book = self._book(order.instrument_token)
         liquidity = self._liquidity_of(tick)
         if working.limit is None:
             if not liquidity.last:  # a price that is nothing at four decimals is no price
-                book.wait(working)
+                self._kept(working).wait(working)
                 return
             working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
         taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)
@@ -276,7 +272,7 @@ class Engine:
             what = "the rest is cancelled" if working.filled_quantity else "not marketable at once"
             out.append(self.end(working, CANCELLED, Code.IOC_NOT_FILLED, f"validity IOC: {what}", tick.timestamp))
         else:
-            book.rest(working)
+            self._kept(working).rest(working)
             if taken or say:
                 out.append(self._noted(working, tick.timestamp))
 
@@ -519,11 +515,16 @@ class Engine:
             book = self._books[token] = Book(self._contract_now(token).hours)
         return book
 
-    def _kept(self, working: PaperOrder) -> None:
+    def _kept(self, working: PaperOrder) -> Book:
+        """The book of an order that goes on; the order is among those that work from now on."""
         order = working.order
-        self._open[order.order_id] = working
-        self._book(order.instrument_token).orders[order.order_id] = working
-        self._market.watch(order.instrument_token)
+        book = self._book(order.instrument_token)
+        if order.order_id not in self._open:
+            self._open[order.order_id] = working
+            book.orders[order.order_id] = working
+            self._market.watch(order.instrument_token)
+            self._reassign(order)
+        return book
 
     def _next_priority(self, working: PaperOrder) -> None:
         self._priority += 1
