@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Tick, encode
+from msgspec.structs import replace
+
+from alpha_cli.events import Cancel, Event, Fill, Modify, Order, OrderType, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
 from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
@@ -396,16 +398,15 @@ class Engine:
         order = modified(working.order, modify)
         trial = PaperOrder.of(order, working.arrived, now)
         trial.filled_quantity = working.filled_quantity
-        if working.trigger is None and working.order.order_type in {"SL", "SL-M"} and modify.order_type is None:
-            trial.trigger = None  # it was triggered: what is left of it is a limit
+        triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}
+        if triggered and modify.order_type is None:  # what is left of it is a limit, or a market order
+            trial.trigger = None
+            kind: OrderType = "LIMIT" if order.order_type == "SL" else "MARKET"
+            order = replace(order, order_type=kind)
         contract = self._contract_at(order.instrument_token, now)
         facts = self._facts(trial, contract, now, instead_of=working)
-        rules = (
-            gate.OF_MODIFICATIONS
-            if trial.trigger is not None or order.order_type in {"MARKET", "LIMIT"}
-            else gate.OF_TRIGGERED
-        )
-        gate.check(facts, rules)
+        facts.order = order
+        gate.check(facts, gate.OF_MODIFICATIONS)
 
     def _modify(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
         triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}

@@ -236,10 +236,8 @@ RULES: tuple[Rule, ...] = (
     listed, session, product, charged, prices, quantity, priced, band, square_off, holdings, margin,
 )  # fmt: skip
 
-#: Those that a modification is held to.
+#: Those that a modification is held to; a stop that was triggered is a plain order by then.
 OF_MODIFICATIONS: tuple[Rule, ...] = (session, prices, quantity, priced, band, square_off, holdings, margin)
-#: ... and those for a stop that was triggered: it is a limit now, and its trigger is history.
-OF_TRIGGERED: tuple[Rule, ...] = (session, quantity, band, square_off, holdings, margin)
 
 
 def check(facts: Facts, rules: tuple[Rule, ...] = RULES) -> None:
