@@ -1,6 +1,7 @@
 """What people write: how configuration files are read, and the settings of a deployment.
 
-Where a file is looked for, `config_files` says. It is YAML, checked by a pydantic model that refuses what it does not know.
+Where a file is looked for, `config_files` says. It is YAML, checked by a pydantic model that refuses what it does
+not know.
 """
 
 from __future__ import annotations

@@ -24,6 +24,9 @@ ALLOWED: dict[str, set[str]] = {
     "paper": WIRE,
     "show": WIRE,
     "show --color always": WIRE,
+    "market next --at 2026-01-05": WIRE,
+    "market sessions 2026-01-05 --json": WIRE,
+    "market sessions 2026-01-05": CONFIGURED,  # the table is that of `strategies list`
     "charges BUY 1@1": WIRE,
     "schema": WIRE | {"orjson"},
     "schema tick": WIRE | {"orjson"},

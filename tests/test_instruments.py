@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 from conftest import DEADLINE, environment, run_alpha, shared, signal, stream, tick
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from alpha_cli.cli import execute
+from alpha_cli.config_files import packaged
 from alpha_cli.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
 from alpha_cli.events import Tick, decode
 from alpha_cli.instruments import Instrument, Master, dump, open_master, resolve
@@ -26,7 +27,6 @@ from alpha_cli.instruments.dump import read_dump
 from alpha_cli.instruments.freeze import FreezeTable, Limit, freeze_quantity, load_freeze_table
 from alpha_cli.instruments.master import default_path, look_up
 from alpha_cli.instruments.store import Loaded, load
-from alpha_cli.settings import packaged
 from alpha_cli.strategy.config import load_file
 
 HEADER = (
@@ -226,6 +226,21 @@ def test_a_dump_cut_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
         assert made == whole[: len(made)]
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_dump_may_come_through_a_pipe(compressed: bool) -> None:
+    """As from `<(curl …)`: it can be read but once."""
+    reading, writing = os.pipe()
+    data = text_of(*ROWS)
+    os.write(writing, gzip.compress(data) if compressed else data)
+    os.close(writing)
+    try:
+        made = open_master(Path(f"/dev/fd/{reading}"))
+        assert made is not None
+        assert made.by_key("NSE:INFY") is not None
+    finally:
+        os.close(reading)
+
+
 def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is unpacked than a dump may have."""
     monkeypatch.setattr(dump, "MAX_BYTES", 1 << 16)
@@ -294,6 +309,18 @@ def test_an_exchange_that_lost_more_than_half_is_refused_unless_forced(tmp_path:
     load(path, instruments(*many[:5]), LATER)
     load(path, instruments(SHARE_BSE), LATER)
     assert load(path, instruments(SHARE), LATER + timedelta(days=1), force=True) == [Loaded("NSE", 1, 1, 0, 5)]
+
+
+def test_a_dump_of_another_day_is_refused_unless_forced(tmp_path: Path) -> None:
+    """Its date is what lookups of the past go by; a contract or two that linger are no sign."""
+    path = tmp_path / "i.db"
+    after = date(2026, 8, 26)
+    with pytest.raises(BadData, match=r"2 of 2 contracts expired before 2026-08-26: an older dump\? Say .* --date"):
+        load(path, instruments(*ROWS), after)
+    assert not path.exists()
+    alive = [changed(CALL, instrument_token=str(n), tradingsymbol=f"C{n}", expiry="2026-09-29") for n in range(1, 10)]
+    load(path, instruments(*alive, CALL), after)
+    load(path, instruments(*ROWS), after, force=True)
 
 
 def test_two_may_not_load_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,6 +431,7 @@ def test_a_changed_tick_size_holds_from_the_dump_that_has_it(tmp_path: Path) -> 
     assert size(None) == size(date(2030, 1, 1)) == "0.1"
 
 
+@settings(max_examples=30)
 @given(st.permutations(range(4)), st.lists(st.sampled_from(["1", "2"]), min_size=4, max_size=4))
 def test_dumps_loaded_in_any_order_say_of_their_own_days_what_they_said(order: list[int], lots: list[str]) -> None:
     """A dump found later, of an earlier day, spoils nothing; nor does loading them all again."""
@@ -480,6 +508,27 @@ def test_find_keeps_to_the_exchange_the_limit_and_the_living(master: Master) -> 
     assert on_expiry - after == 1
 
 
+def test_no_name_and_no_token_makes_a_lookup_fail(master: Master) -> None:
+    """Bytes that are no text, NUL, numbers beyond what SQLite holds, a thousand words."""
+    for text in ("\udcff", "a\0b", "'; DROP TABLE instruments; --", "🚀"):
+        assert master.by_key(f"NSE:{text}") is None
+        assert master.by_symbol(text) == []
+        assert master.find(text) == []
+        with pytest.raises(UsageError, match="not in the instrument master"):
+            resolve(text, master)
+    for token in (0, -1, 1 << 32, 1 << 63, 1 << 200):
+        assert master.by_token(token) is None
+    with pytest.raises(UsageError, match="1000 words to find: at most 32"):
+        master.find("a " * 1000)
+
+
+def test_a_database_may_be_called_anything(tmp_path: Path) -> None:
+    """Also what a URI would take for something else, and bytes that are no text."""
+    for name in ("a b?mode=memory#x%41.db", os.fsdecode(b"\xff.db")):
+        assert loaded(tmp_path / name, (DAY, ROWS)).by_token(408065) is not None
+        assert (tmp_path / name).is_file()
+
+
 def test_find_shows_each_instrument_once_as_the_newest_dump_has_it(tmp_path: Path) -> None:
     """Not every version of it."""
     master = loaded(tmp_path / "i.db", (DAY, [SHARE]), (LATER, [changed(SHARE, lot_size="3")]))
@@ -503,6 +552,7 @@ def test_resolve_takes_tokens_keys_and_symbols_of_one_exchange(master: Master) -
         ("NIFTY26AUG25000PE", "did you mean NFO:NIFTY26AUG25000CE"),
         ("zzzzz", "not in the instrument master; look for it with alpha instruments find zzzzz"),
         ("0", "a token is a number from 1 to 4294967295"),
+        ("-5", "a token is a number"),
         ("4294967296", "a token is a number"),
         ("9" * 5000, "a token is a number"),
         ("", "write a token, EXCHANGE:SYMBOL or a symbol"),
@@ -690,6 +740,19 @@ def test_feed_takes_symbols(database: Path) -> None:
     assert tokens("NSE:INFY, 256265,NSE:NIFTY 50".rpartition(",")[0]) == {408065, 256265}
     assert tokens("BSE:SENSEX") == {265}
     assert len(tokens("2")) == 2
+
+
+def test_feed_takes_a_symbol_for_records_that_name_none(database: Path, tmp_path: Path) -> None:
+    """Where it took a token."""
+    (tmp_path / "a.csv").write_text("timestamp,last_price\n2024-06-03T09:15:00,100\n")
+    args = ["feed", "-q", str(tmp_path / "a.csv"), "--instrument-token"]
+    env = {"ALPHA_INSTRUMENTS": str(database)}
+    assert b'"instrument_token":408065' in run_alpha([*args, "NSE:INFY"], env=env).stdout
+    assert b'"instrument_token":77' in run_alpha([*args, "77"], env=env).stdout
+    for wrong, message in (("NSE:INFI", b"did you mean NSE:INFY"), ("-1", b"a token is a number")):
+        made = run_alpha([*args, wrong], env=env)
+        assert (made.returncode, made.stdout, made.stderr.count(b"\n")) == (2, b"", 1)
+        assert message in made.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import socket
 import sqlite3
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_alpha, shared
+from conftest import DEADLINE, alpha, environment, run_alpha, shared
 from test_instruments import CALL, FUTURE, INDEX, ROWS, SHARE, changed, dump_file, text_of
 
 from alpha_cli.cli import execute
@@ -84,6 +86,25 @@ def test_what_cannot_be_loaded_makes_no_database(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_wrong_row_is_left_out_where_one_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is told; more than one in a hundred is no dump; one cut short is never taken."""
+    rows = [changed(SHARE, instrument_token=str(n), tradingsymbol=f"S{n}") for n in range(1, 200)]
+    args = ["--db", str(tmp_path / "i.db"), "--date", DAY, "--bad", "skip"]
+    wrong = changed(SHARE, tick_size="0")
+    code, out, err = said(capsys, "load", str(dump_file(tmp_path, *rows, wrong, rows[0])), *args)
+    assert (code, out[1].split()) == (0, ["NSE", "199", "199", "0", "0"])
+    assert err.splitlines()[:2] == [
+        "alpha instruments: line 201: tick_size '0' is not above 0; only an index may have none; left out",
+        "alpha instruments: line 202: NSE:S1 is given twice; left out (2 so far)",
+    ]
+    code, _, err = said(capsys, "load", str(dump_file(tmp_path, *rows, wrong, rows[0], rows[1])), *args)
+    assert code == 65
+    assert "3 of 202 rows are wrong" in err
+    code, _, err = said(capsys, "load", str(dump_file(tmp_path, *rows, wrong, wrong[:-9])), *args)
+    assert code == 65
+    assert "cut short?" in err
+
+
 def test_a_dump_that_shrank_is_loaded_with_force(
     database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,12 +125,12 @@ def test_the_database_is_where_the_environment_says(tmp_path: Path, monkeypatch:
     file = str(dump_file(tmp_path, *ROWS))
     assert run("load", file) == 2
     monkeypatch.setenv("ALPHA_INSTRUMENTS", str(tmp_path / "named.db"))
-    assert run("load", file) == 0
+    assert run("load", file, "--date", DAY) == 0
     assert (tmp_path / "named.db").is_file()
     monkeypatch.delenv("ALPHA_INSTRUMENTS")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert run("show", "NSE:INFY") == 66
-    assert run("load", file) == 0
+    assert run("load", file, "--date", DAY) == 0
     assert (tmp_path / "data" / "alpha" / "instruments.db").is_file()
     assert run("show", "NSE:INFY") == 0
 
@@ -130,6 +151,27 @@ def test_without_a_date_it_is_today_in_india(tmp_path: Path, monkeypatch: pytest
     db = sqlite3.connect(tmp_path / "i.db")
     assert db.execute("SELECT DISTINCT day FROM dumps").fetchall() == [("2026-08-19",)]
     db.close()
+
+
+def test_a_person_who_watches_sees_how_far_it_is(tmp_path: Path) -> None:
+    """A bar on a terminal; what is on stdout stays the same."""
+    import pty
+
+    rows = [changed(SHARE, instrument_token=str(n), tradingsymbol=f"S{n}") for n in range(1, 5000)]
+    args = ["instruments", "load", str(dump_file(tmp_path, *rows)), "--date", DAY, "--db", str(tmp_path / "i.db")]
+    ours, theirs = pty.openpty()
+    try:
+        made = subprocess.run(
+            alpha(*args), stdout=subprocess.PIPE, stderr=theirs, env=environment({"TERM": "xterm"}), timeout=DEADLINE,
+            check=True,
+        )  # fmt: skip
+        seen = os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert b"alpha instruments load" in seen
+    assert b"%" in seen
+    assert made.stdout.splitlines()[1].split() == [b"NSE", b"4999", b"4999", b"0", b"0"]
 
 
 # --- find and show ---------------------------------------------------------------------------
@@ -248,6 +290,23 @@ def test_a_slip_in_the_command_is_answered(capsys: pytest.CaptureFixture[str]) -
     assert said(capsys)[0] == 2
 
 
+@pytest.mark.parametrize("args", [("find", "nifty"), ("show", "NSE:INFY"), ("load",)])
+def test_a_lookup_starts_without_what_configurations_take(
+    args: tuple[str, ...], database: Path, tmp_path: Path
+) -> None:
+    """Neither pydantic nor YAML, and of SQLite the standard library's alone."""
+    program = (
+        "import sys; from alpha_cli.cli import execute; code = execute(sys.argv[1:]); "
+        "print(code, *(set(sys.modules) & {'pydantic', 'yaml', 'sqlite_utils', 'sqlite3', 'urllib.request'}))"
+    )
+    file = [str(dump_file(tmp_path, *ROWS))] if args == ("load",) else []
+    made = subprocess.run(
+        [sys.executable, "-c", program, "instruments", *args, *file, "--db", str(database), "--date", DAY],
+        capture_output=True, timeout=DEADLINE, check=True, env=environment(),
+    )  # fmt: skip
+    assert made.stdout.splitlines()[-1] == b"0 sqlite3", made.stderr
+
+
 # --- fetch -----------------------------------------------------------------------------------
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -339,7 +398,7 @@ def test_fetch_loads_what_the_server_gives(given: Answer, tmp_path: Path, capsys
 def test_fetch_tries_again_what_may_pass(trouble: Answer, tmp_path: Path) -> None:
     """Three times in all."""
     with serving(trouble, trouble, GOOD) as (url, requests):
-        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db")) == 0
+        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db"), "--date", DAY) == 0
         assert len(requests) == 3
     with serving(trouble) as (url, requests):
         assert run("fetch", "--url", url, "--db", str(tmp_path / "none.db")) == 69
@@ -380,7 +439,7 @@ def test_fetch_does_not_ask_again_for_what_will_not_pass(
 def test_fetch_follows_a_redirect_to_where_it_could_have_gone(tmp_path: Path) -> None:
     """On this machine, here."""
     with serving(GOOD) as (target, _), serving(answer(status=302, Location=target)) as (url, _):
-        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db")) == 0
+        assert run("fetch", "--url", url, "--db", str(tmp_path / "i.db"), "--date", DAY) == 0
 
 
 def test_fetch_does_not_wait_for_ever(

@@ -92,7 +92,7 @@ def open_(ctx: click.Context, exchange: str, moment: datetime, *, verbose: bool)
     \b
     Example:
         alpha market open && echo trading
-        */5 * * * 1-6  alpha market open MCX && $HOME/bin/check
+        */5 * * * *  alpha market open MCX && $HOME/bin/check
     """
     from alpha_cli.calendar.sessions import Calendar
 

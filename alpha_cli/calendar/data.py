@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date, time
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "MCX")
 FOLLOWS = {"BCD": "CDS", "NCO": "MCX"}
 
 OWN_FILE = "calendar.yaml"
+MAX_FILE = 1 << 20  # bytes; five years take some ten thousand
 
 Part = Literal["all", "morning", "evening"]
 
@@ -101,6 +102,9 @@ class Unknown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
 
 
+Dated = TypeVar("Dated", Holiday, Unknown)
+
+
 class ExchangeData(msgspec.Struct, forbid_unknown_fields=True):
     """One file.
 
@@ -128,7 +132,7 @@ def canonical(exchange: str) -> str:
     if name not in EXCHANGES:
         from alpha_cli.cli import did_you_mean
 
-        raise UsageError(f"no exchange {printable(exchange)!r}{did_you_mean(exchange, [*EXCHANGES, *FOLLOWS])}")
+        raise UsageError(f"no exchange {exchange[:40]!r}{did_you_mean(exchange, [*EXCHANGES, *FOLLOWS])}")
     return name
 
 
@@ -138,28 +142,48 @@ def load(exchange: str) -> ExchangeData:
     Raises `ConfigurationError` for a file that is missing, or wrong.
     """
     data = _read(exchange)
-    shared = None if data.holidays_of is None else load(data.holidays_of)
-    if shared is not None:
-        data.holidays += shared.holidays
-        data.unknown += shared.unknown
-        data.valid_from = max(data.valid_from, shared.valid_from)
-    own = find_own_config(OWN_FILE)
-    if own is not None:
-        from alpha_cli.calendar.overrides import changed  # pydantic and YAML, which most have no need of
+    if data.holidays_of is None:
+        return _changed(data)
+    shared = _changed(_read(data.holidays_of))
+    if shared.holidays_of is not None:
+        raise ConfigurationError(f"calendar of {exchange}: holidays_of: {shared.exchange} has those of another itself")
+    data.holidays += _besides(data.holidays, shared.holidays)
+    data.unknown += _besides(data.unknown, shared.unknown)
+    data.valid_from = max(data.valid_from, shared.valid_from)
+    data = _changed(data)
+    data.valid_through = min(data.valid_through, shared.valid_through)  # from then on its holidays are not known
+    return data
 
-        data = changed(data, own)
-        _check(data, str(own))
-    if shared is not None:  # whose holidays are not known any longer, its own days are not either
-        data.valid_through = min(data.valid_through, shared.valid_through)
+
+def _besides(own: Iterable[Dated], shared: Iterable[Dated]) -> tuple[Dated, ...]:
+    """Those of `shared` on other dates than `own` has."""
+    dates = {one.date for one in own}
+    return tuple(one for one in shared if one.date not in dates)
+
+
+def _changed(data: ExchangeData) -> ExchangeData:
+    """With what the user's own file says of it."""
+    own = find_own_config(OWN_FILE)
+    if own is None:
+        return data
+    from alpha_cli.calendar.overrides import changed  # pydantic and YAML, which most have no need of
+
+    data = changed(data, own)
+    _check(data, str(own))
     return data
 
 
 def _read(exchange: str) -> ExchangeData:
     path = find_config(f"calendar/{exchange}.json")
     try:
-        data = msgspec.json.decode(path.read_bytes(), type=ExchangeData)
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE + 1)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
+    if len(text) > MAX_FILE:
+        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
+    try:
+        data = msgspec.json.decode(text, type=ExchangeData)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
     if data.exchange != exchange:
@@ -181,7 +205,7 @@ def _faults(data: ExchangeData) -> Iterable[str]:
     if data.valid_through < data.valid_from:
         yield f"valid_through {data.valid_through} is before valid_from {data.valid_from}"
     if data.holidays_of is not None and (data.holidays_of not in EXCHANGES or data.holidays_of == data.exchange):
-        yield f"holidays_of: {printable(data.holidays_of)!r} is not another exchange"
+        yield f"holidays_of: {data.holidays_of[:40]!r} is not another exchange"
     starts = [regime.since for regime in data.regimes]
     if not starts or starts[0] > data.valid_from or starts != sorted(set(starts)):
         yield "regimes: the first must begin by valid_from, and each later than the one before"
@@ -237,4 +261,4 @@ def _out_of_order(parts: Sequence[Hours | PhaseHours]) -> Iterable[str]:
             yield f"{part.open:%H:%M} to {part.close:%H:%M} ends before it begins"
     for before, after in pairwise(parts):
         if after.open < before.close:
-            yield f"{after.open:%H:%M} to {after.close:%H:%M} begins before {before.close:%H:%M}, the end of what precedes"
+            yield f"{after.open:%H:%M} to {after.close:%H:%M} begins before {before.close:%H:%M}, when the last ends"

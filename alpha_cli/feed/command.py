@@ -13,6 +13,7 @@ from alpha_cli.feed.config import (
     OF_SYNTHETIC,
     check_ticks,
     parse_columns,
+    parse_instrument,
     parse_instruments,
     parse_speed,
     parse_start_time,
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
 @click.option("--columns", metavar="A,B,...", help="Columns of CSV files, instead of a header.")
 @click.option(
     "--instrument-token",
-    type=click.IntRange(1, (1 << 32) - 1),
-    metavar="N",
-    help="Instrument of records that name none.",
+    metavar="TOKEN|KEY",
+    help="Instrument of records that name none: its token, or EXCHANGE:SYMBOL.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="synthetic: another market.")
 @click.option("--date", default="2026-01-05", show_default=True, help="synthetic: the day.")
@@ -104,7 +104,8 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
     files = [] if streams else find(sources)
     replay = Replay(
         files, streams[0] if streams else "-", options.bad, parse_types(given["types"]), window, speed, zone,
-        parse_start_time(given["start_time"], zone), given["instrument_token"], parse_columns(given["columns"], files),
+        parse_start_time(given["start_time"], zone), parse_instrument(given["instrument_token"]),
+        parse_columns(given["columns"], files),
     )  # fmt: skip
     return Source("feed", replay.description, replay.batches, options, counts=replay.counts)
 

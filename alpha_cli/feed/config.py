@@ -79,6 +79,22 @@ def _resolved(text: str, parts: Sequence[str]) -> list[int]:
             master.close()
 
 
+def parse_instrument(text: str | None) -> int | None:
+    """The token of the instrument named, by token or by symbol."""
+    if text is None:
+        return None
+    from alpha_cli.instruments import open_master, resolve
+
+    master = open_master()
+    try:
+        return resolve(text, master)
+    except UsageError as error:
+        raise click.UsageError(f"--instrument-token {text!r}: {error}") from None
+    finally:
+        if master is not None:
+            master.close()
+
+
 def check_ticks(count: int | None) -> int | None:
     """How many ticks a synthetic session has; None for the usual number."""
     from alpha_cli.feed.synthetic import MAX_TICKS

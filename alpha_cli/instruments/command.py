@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import NoInput, UsageError, printable, tell
+from alpha_cli.errors import NoInput, UsageError, printable, tell, worth_telling
 
 if TYPE_CHECKING:
     from alpha_cli.instruments.master import Master
@@ -73,7 +73,9 @@ def _loading(command: Command) -> Command:
     """What `load` and `fetch` have in common."""
     for option in (
         _db,
-        click.option("--force", is_flag=True, help="Also a dump with less than half the instruments of the last one."),
+        click.option("--bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+                     help="A wrong row: refuse the dump, or leave the row out (one in a hundred at most)."),
+        click.option("--force", is_flag=True, help="Also a dump that looks cut short, or older than its date."),
         click.option("--date", "day", callback=_day, metavar="YYYY-MM-DD",
                      help="The day that the dump is of.  [default: today in India]"),
     ):  # fmt: skip
@@ -96,7 +98,7 @@ def _looking(command: Command) -> Command:
 @command.command("load", short_help="Load a dump of Kite's.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_loading
-def load_(file: Path, database: Path | None, day: date, *, force: bool) -> None:
+def load_(file: Path, database: Path | None, day: date, bad: str, *, force: bool) -> None:
     """Load FILE, a dump of Kite's instruments (CSV, also .gz), into the database: all of it or nothing.
 
     What the dumps of other days said stays: a recording finds what a token meant on its day. Exchanges that are not in
@@ -107,14 +109,14 @@ def load_(file: Path, database: Path | None, day: date, *, force: bool) -> None:
         alpha instruments load instruments.csv.gz
         alpha instruments load nfo-2026-08-18.csv --date 2026-08-18
     """
-    _load(file, _target(database), day, force=force)
+    _load(file, _target(database), day, bad, force=force)
 
 
 @command.command(short_help="Fetch today's dump from Kite and load it.")
 @click.option("--url", default="https://api.kite.trade/instruments", show_default=True, metavar="URL",
               help="Where to take it from.")  # fmt: skip
 @_loading
-def fetch(url: str, database: Path | None, day: date, *, force: bool) -> None:
+def fetch(url: str, database: Path | None, day: date, bad: str, *, force: bool) -> None:
     """Fetch the dump that Kite publishes each morning and load it. No login is needed.
 
     \b
@@ -132,7 +134,7 @@ def fetch(url: str, database: Path | None, day: date, *, force: bool) -> None:
         file = Path(folder) / "instruments.csv"
         with _bar("alpha instruments fetch") as progress:
             download.fetch(url, file, progress)
-        _load(file, target, day, force=force, source=url)
+        _load(file, target, day, bad, force=force, source=url)
 
 
 @command.command(short_help="Find instruments by words of their names.")
@@ -202,11 +204,15 @@ def _target(database: Path | None) -> Path:
     return path
 
 
-def _load(file: Path, target: Path, day: date, *, force: bool, source: str | None = None) -> None:
+def _load(file: Path, target: Path, day: date, bad: str, *, force: bool, source: str | None = None) -> None:
     from alpha_cli.instruments import listing, store
     from alpha_cli.instruments.dump import read_dump
 
-    instruments = read_dump(file, source)
+    wrong: list[str] = []
+    instruments = read_dump(file, source, wrong.append if bad == "skip" else None)
+    for place, fault in enumerate(wrong, 1):
+        if worth_telling(place):
+            tell(f"alpha instruments: {fault}; left out" + (f" ({place} so far)" if place > 1 else ""))
     with _bar("alpha instruments load") as progress:
         told = None if progress is None else lambda count: progress(count, len(instruments))
         loaded = store.load(target, instruments, day, force=force, progress=told)

@@ -1,6 +1,7 @@
-"""Reading Kite's instrument dump: CSV, plain or gzip. One wrong row refuses it all.
+"""Reading Kite's instrument dump: CSV, plain or gzip. One wrong row refuses it all, unless told otherwise.
 
-A master with a hole in it denies orders, or lets through what it should not; so there is no half of a dump.
+A master with a hole in it denies orders that it should not; so there is no half of a dump, and a row is left
+out only where a person has said so.
 The columns are those of https://kite.trade/docs/connect/v3/market-quotes/#instruments. Copies of a dump often
 lack some; what nothing can stand in for is required, see `REQUIRED`.
 """
@@ -8,7 +9,7 @@ lack some; what nothing can stand in for is required, see `REQUIRED`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from alpha_cli.instruments.instrument import Instrument
 REQUIRED = ("instrument_token", "tradingsymbol", "exchange", "segment", "instrument_type", "lot_size", "tick_size")
 OPTIONAL = ("name", "exchange_token", "expiry", "strike")
 
-MAX_BYTES = 256 << 20  # of a dump, decompressed; a whole one has about 8 MB
+MAX_BYTES = 64 << 20  # of a dump, decompressed; a whole one has about 8 MB
 TYPES = frozenset({"EQ", "FUT", "CE", "PE"})
 SOURCE = "https://api.kite.trade/instruments"
 
@@ -35,14 +36,16 @@ _GZIP = b"\x1f\x8b"
 _INDEX_LOT, _INDEX_TICK = 1, Decimal("0.05")
 
 
-def read_dump(path: Path, source: str | None = None) -> list[Instrument]:
+def read_dump(path: Path, source: str | None = None, wrong: Callable[[str], object] | None = None) -> list[Instrument]:
     """Every instrument of the dump at `path`, in its order; `source` is what to call it instead.
 
-    Raises `NoInput` if there is no such file, and `BadData` naming the line if it is not a whole dump.
+    With `wrong`, a wrong row is told to it and left out, up to one in a hundred. Raises `NoInput` if there is
+    no such file, and `BadData` naming the line if it is not a whole dump.
     """
     where = f"instrument master {source or path}"
     text = _text(path, where)
-    instruments = []
+    instruments: list[Instrument] = []
+    left_out = 0
     keys: set[tuple[str, str, date | None]] = set()
     tokens: set[int] = set()
     try:
@@ -55,12 +58,20 @@ def read_dump(path: Path, source: str | None = None) -> list[Instrument]:
                 if one.instrument_token in tokens:
                     raise ValueError(f"instrument_token {one.instrument_token} is given twice")
             except ValueError as error:
-                raise BadData(f"{where}: line {number}: {error}; nothing of it is used") from None
+                if wrong is None:
+                    raise BadData(f"{where}: line {number}: {error}; nothing of it is used") from None
+                left_out += 1
+                wrong(f"line {number}: {error}")
+                continue
             keys.add(key)
             tokens.add(one.instrument_token)
             instruments.append(one)
     except _NotADump as error:
         raise BadData(f"{where} is not Kite's CSV: {error}") from None
+    if left_out * 100 > len(instruments) + left_out:
+        raise BadData(
+            f"{where}: {left_out} of {len(instruments) + left_out} rows are wrong, which is no dump of Kite's"
+        )
     if not instruments:
         raise BadData(f"{where} has no instruments, only a header; fetch it again from {SOURCE}")
     return instruments
@@ -74,16 +85,14 @@ def _text(path: Path, where: str) -> str:
     """The text of the file. Whether it is compressed is seen from its first bytes, not from its name."""
     import gzip
     import zlib
+    from io import BytesIO
 
     try:
         with path.open("rb") as raw:
-            compressed = raw.read(2) == _GZIP
-            raw.seek(0)
-            if compressed:
-                with gzip.open(raw) as file:
-                    data = file.read(MAX_BYTES + 1)
-            else:
-                data = raw.read(MAX_BYTES + 1)
+            data = raw.read(MAX_BYTES + 1)  # at once: a pipe cannot be read again
+        if data.startswith(_GZIP):
+            with gzip.open(BytesIO(data)) as file:
+                data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise NoInput(f"{where} does not exist; Kite gives it at api.kite.trade/instruments") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from alpha_cli.config_files import find_config
 from alpha_cli.errors import ConfigurationError, printable
 from alpha_cli.instruments.instrument import Instrument
 
@@ -66,11 +67,7 @@ def freeze_limit(instrument: Instrument, on: date, table: FreezeTable | None = N
 
 def load_freeze_table(path: Path | None = None) -> FreezeTable:
     """The file at `path`, or the nearest `freeze.json`; each is read once. Raises `ConfigurationError`."""
-    if path is None:
-        from alpha_cli.settings import find_config
-
-        path = find_config(NAME)
-    return _read(path.absolute())
+    return _read((path or find_config(NAME)).absolute())
 
 
 @lru_cache(maxsize=8)

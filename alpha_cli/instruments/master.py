@@ -6,6 +6,7 @@ SQLite is imported and the file opened at the first look. What was found once is
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,7 @@ ENVIRONMENT = "ALPHA_INSTRUMENTS"
 LOAD = "alpha instruments fetch, or alpha instruments load FILE"
 
 _MAX_TOKEN = (1 << 32) - 1
+_MAX_WORDS = 32  # to find
 _KEPT = 1 << 16  # answers; more instruments than anyone follows
 
 
@@ -84,6 +86,8 @@ class Master:
 
     def versions(self, token: int) -> list[Version]:
         """All that `token` has stood for, oldest first."""
+        if not 0 < token <= _MAX_TOKEN:
+            return []
         return self._rows("WHERE instrument_token = ? ORDER BY first_seen, last_seen", (token,))
 
     def history(self, instrument: Instrument) -> list[Version]:
@@ -100,9 +104,11 @@ class Master:
         """What every word of `text` occurs in, in any case: symbol, name, type, segment, strike or date of expiry.
 
         Best first: what words match as a whole, then the nearest expiry, then the strike. With `on`, what has
-        expired by then is left out.
+        expired by then is left out. Raises `UsageError` for more words than anybody means.
         """
         words = text.upper().split()
+        if len(words) > _MAX_WORDS:
+            raise UsageError(f"{len(words)} words to find: at most {_MAX_WORDS}")
         conditions = [f"instr({_HAYSTACK}, ?)" for _ in words]
         values: list[Any] = list(words)
         if exchange is not None:
@@ -173,7 +179,10 @@ class Master:
         if self._db is None:
             self._db = self._connect()
         with sqlite_errors(self.path or Path(":memory:")):
-            return self._db.execute(sql, values).fetchall()
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except UnicodeEncodeError:  # bytes of a command line that are no text: no instrument is called so
+                return []
 
 
 def default_path(environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -200,8 +209,10 @@ def open_master(path: Path | None = None) -> Master | None:
     if path is None:
         return None
     try:
-        with path.open("rb") as file:
-            beginning = file.read(16)
+        beginning = b""
+        if stat.S_ISREG(path.stat().st_mode):  # a pipe, as of `<(zcat dump.gz)`, can be read but once
+            with path.open("rb") as file:
+                beginning = file.read(16)
     except FileNotFoundError:
         if not named:
             return None
@@ -249,8 +260,8 @@ def look_up(text: str, master: Master, on: date | None = None) -> Instrument:
 def _resolved(text: str, master: Master | None, on: date | None) -> Instrument:
     name = text.strip()
     shown = printable(name, 80)
-    if name.isascii() and name.isdigit():
-        if not 0 < len(name) <= 10 or not 0 < int(name) <= _MAX_TOKEN:
+    if name.isascii() and name.lstrip("+-").isdigit():
+        if name.startswith(("+", "-")) or len(name) > 10 or not 0 < int(name) <= _MAX_TOKEN:
             raise UsageError(f"instrument {shown}: a token is a number from 1 to {_MAX_TOKEN}")
         return Instrument.unlisted(int(name))
     if not name:

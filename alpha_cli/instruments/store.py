@@ -7,6 +7,7 @@ finds what a token meant then. Dates are those of the dumps, not of the loading.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -45,6 +46,7 @@ CREATE TABLE instruments (
     PRIMARY KEY (exchange, tradingsymbol, expiry, first_seen)
 ) WITHOUT ROWID;
 CREATE INDEX instruments_by_token ON instruments (instrument_token);
+CREATE INDEX instruments_by_name ON instruments (name, instrument_type);
 CREATE INDEX instruments_by_symbol ON instruments (tradingsymbol COLLATE NOCASE);
 CREATE TABLE dumps (
     exchange TEXT NOT NULL,
@@ -105,7 +107,7 @@ def connected(path: Path, *, write: bool = False) -> sqlite3.Connection:
     mode = "rwc" if write else "ro"
     with sqlite_errors(path):
         db = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None,
+            f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
         try:
@@ -137,11 +139,13 @@ def load(
 ) -> list[Loaded]:
     """Add the dump of `day` to the database at `path`, all of it or nothing; the same dump twice is loaded once.
 
-    force     also if an exchange has less than half the instruments of the dump before
+    force     also if an exchange has less than half the instruments of the dump before, or many have expired
     progress  told how many instruments were compared, now and then
 
-    Raises `BadData` for a dump that looks cut short, and what `connected` raises.
+    Raises `BadData` for a dump that looks cut short or of another day, and what `connected` raises.
     """
+    if not force:
+        _check_day(instruments, day)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -211,6 +215,17 @@ def _check_identity(db: sqlite3.Connection, path: Path, *, write: bool) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _check_day(instruments: Sequence[Instrument], day: date) -> None:
+    """Refuse a dump of another day: one of a morning has hardly a contract that expired before it."""
+    expiries = [one.expiry for one in instruments if one.expiry is not None]
+    expired = sum(expiry < day for expiry in expiries)
+    if expired * 10 > len(expiries):
+        raise BadData(
+            f"{expired} of {len(expiries)} contracts expired before {day}: an older dump? "
+            "Say of which day it is with --date YYYY-MM-DD; --force loads it nevertheless"
+        )
 
 
 def _check_size(db: sqlite3.Connection, counts: Counter[str], day: date) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
 
+TABLES = ("accounts", "orders", "fills", "positions", "entries", "notes", "portfolios")
+
 POSITIONS = """\
 SELECT instrument, product, quantity, average_price, last_price, realised_pnl,
        CAST(ROUND(quantity * CAST(last_price AS REAL) - CAST(cost AS REAL), 4) AS TEXT) AS unrealised_pnl,
@@ -169,8 +171,9 @@ def held(days: list[dict[str, Any]], newest: str) -> Iterator[dict[str, Any]]:
 
 
 @click.command()
-@click.option("--table", "tables", type=click.Choice(["orders", "fills", "positions", "entries", "notes", "portfolios"]),
-              multiple=True, help="Only this one; may be repeated.  [default: all]")  # fmt: skip
+@click.option(
+    "--table", "tables", type=click.Choice(TABLES), multiple=True, help="Only this; may be repeated.  [default: all]"
+)
 @click.pass_obj
 def export(where: tuple[Path | None, str], tables: tuple[str, ...]) -> None:
     """Print everything the account keeps: one JSON object a line, `table` says of which.
@@ -183,7 +186,7 @@ def export(where: tuple[Path | None, str], tables: tuple[str, ...]) -> None:
     import orjson
 
     with _database(where) as db:
-        for table in tables or ("accounts", "orders", "fills", "positions", "entries", "notes", "portfolios"):
+        for table in tables or TABLES:
             for row in db.query(f"SELECT * FROM {table} ORDER BY rowid"):  # noqa: S608  (a name of the list above)
                 click.echo(orjson.dumps({"table": table, **row}))
 
@@ -220,9 +223,7 @@ def _named(where: tuple[Path | None, str]) -> tuple[Path, str]:
 def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
     folder, name = _named(where)
     if not (folder / f"{name}.db").is_file():
-        raise NoInput(
-            f"{folder / name}.db: no such account; open it with alpha paper --state {folder} init --cash RUPEES"
-        )
+        raise NoInput(f"{folder / name}.db: no such account; alpha paper --state {folder} init --cash RUPEES opens one")
     return folder, name
 
 

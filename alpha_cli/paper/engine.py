@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from alpha_cli.events import Cancel, Event, Fill, Modify, Order, OrderType, Tick, encode
+from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
 from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
@@ -160,6 +160,7 @@ class Engine:
             return out
         hours = book.hours
         if not (hours.open <= tick.timestamp < hours.close or hours.contains(tick.timestamp)):
+            self._auction(book, tick, out)
             return out
         if book.asleep:
             for working in [one for one in book.asleep if one.changed < tick.timestamp]:
@@ -287,12 +288,14 @@ class Engine:
         last = tick.last_price
         contract = self._contract_at(tick.instrument_token, tick.timestamp)
         depth = tick.depth
-        for side, levels in (("BUY", depth and depth.sell), ("SELL", depth and depth.buy)):
+        sides: tuple[Side, Side] = ("BUY", "SELL")
+        for side in sides:
+            levels = depth and (depth.sell if side == "BUY" else depth.buy)
             best = last
             if levels and levels[0].price > 0:
                 best = min(last, levels[0].price) if side == "BUY" else max(last, levels[0].price)
             again = []
-            for working in book.met(side, best):  # type: ignore[arg-type]
+            for working in book.met(side, best):
                 assert working.limit is not None
                 quantity = liquidity.meet(working.order.side, working.limit, working.left, working.effective)
                 if quantity and not self._fill(working, contract, quantity, working.limit, at=tick.timestamp, out=out):
@@ -307,10 +310,26 @@ class Engine:
                     break  # who comes after has a worse price, or came later
             for working in again:
                 book.rest(working)
-        for side in ("BUY", "SELL"):
-            for working in list(book.triggered(side, last)):  # type: ignore[arg-type]
+        for side in sides:
+            for working in list(book.triggered(side, last)):
                 self._trigger(working, tick, out)
                 self._take(working, tick, out)
+
+    def _auction(self, book: Book, tick: Any, out: list[Event]) -> None:
+        """The closing auction matches: who reaches its price gets it, whatever limit he gave."""
+        contract = self._contract_at(tick.instrument_token, tick.timestamp)
+        matching = contract.auction
+        price = price_units(tick.last_price)
+        if matching is None or not matching.open <= tick.timestamp < matching.close or not price:
+            return
+        for working in list(book.arrived(tick.timestamp)):
+            working.becomes(OPEN)
+            book.rest(working)
+        sides: tuple[Side, Side] = ("BUY", "SELL")
+        for side in sides:
+            for working in list(book.met(side, tick.last_price)):
+                if self._fill(working, contract, working.left, price, at=tick.timestamp, out=out):
+                    out.append(self.end(working, COMPLETE, None, None, tick.timestamp))
 
     def _fill(
         self, working: PaperOrder, contract: Contract, quantity: int, price: int, *, at: datetime, out: list[Event]
@@ -398,15 +417,12 @@ class Engine:
         order = modified(working.order, modify)
         trial = PaperOrder.of(order, working.arrived, now)
         trial.filled_quantity = working.filled_quantity
-        triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}
-        if triggered and modify.order_type is None:  # what is left of it is a limit, or a market order
+        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
+            # It was triggered: it is a plain order now, and its trigger is history.
+            trial.order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET")
             trial.trigger = None
-            kind: OrderType = "LIMIT" if order.order_type == "SL" else "MARKET"
-            order = replace(order, order_type=kind)
         contract = self._contract_at(order.instrument_token, now)
-        facts = self._facts(trial, contract, now, instead_of=working)
-        facts.order = order
-        gate.check(facts, gate.OF_MODIFICATIONS)
+        gate.check(self._facts(trial, contract, now, instead_of=working), gate.OF_MODIFICATIONS)
 
     def _modify(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
         triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}

@@ -236,7 +236,7 @@ RULES: tuple[Rule, ...] = (
     listed, session, product, charged, prices, quantity, priced, band, square_off, holdings, margin,
 )  # fmt: skip
 
-#: Those that a modification is held to; a stop that was triggered is a plain order by then.
+#: Those that a modification is held to.
 OF_MODIFICATIONS: tuple[Rule, ...] = (session, prices, quantity, priced, band, square_off, holdings, margin)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, SessionHours, TradingDay
+from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, TradingDay
 from alpha_cli.events import IST
 from alpha_cli.instruments import Instrument
 from alpha_cli.instruments.freeze import freeze_quantity
@@ -63,6 +63,12 @@ class Contract(Struct, frozen=True, eq=False):
     def traded_as(self) -> Kind:
         """What it is charged and protected as. Without a master even an index trades as a share."""
         return "equity" if self.kind == "index" else self.kind
+
+    @property
+    def auction(self) -> Session | None:
+        """When the closing auction matches; None without one."""
+        phases = None if self.day is None else self.day.closing_auction
+        return Session(phases[-1].open, phases[-1].close) if phases else None
 
     @property
     def expired(self) -> bool:
