@@ -241,17 +241,26 @@ class Engine:
                 if say or status != TRIGGER_PENDING:
                     out.append(self._noted(working, tick.timestamp))
                 return
-            self._trigger(working, tick, out)
+            if not self._trigger(working, tick, out):
+                return
         working.becomes(OPEN)
         self._take(working, tick, out, say=say or status == OPEN_PENDING)
 
-    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> None:
-        """The market has reached the trigger: from here on the order is a plain one."""
+    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> bool:
+        """The market has reached the trigger: from here on the order is a plain one. False if it may not be that."""
         working.trigger = None
         working.becomes(OPEN)
         working.changed = tick.timestamp
         working.code, working.message = None, f"triggered at {in_rupees(price_units(tick.last_price))}"
         out.append(self._noted(working, tick.timestamp))
+        contract = self._contract_at(tick.instrument_token, tick.timestamp)
+        if contract.kind == "option" and working.limit is not None:
+            try:
+                gate.check_protection(working.order.side, working.limit, price_units(tick.last_price))
+            except Refused as fault:
+                out.append(self.end(working, CANCELLED, fault.code, str(fault)[:_REASON], tick.timestamp))
+                return False
+        return True
 
     def _take(self, working: PaperOrder, tick: Any, out: list[Event], *, say: bool = False) -> None:
         """Take from `tick` what the order's limit allows; what is left rests, or ends if it must not."""
@@ -310,8 +319,8 @@ class Engine:
                 book.rest(working)
         for side in sides:
             for working in list(book.triggered(side, last)):
-                self._trigger(working, tick, out)
-                self._take(working, tick, out)
+                if self._trigger(working, tick, out):
+                    self._take(working, tick, out)
 
     def _auction(self, book: Book, tick: Any, out: list[Event]) -> None:
         """The closing auction matches: who reaches its price gets it, whatever limit he gave."""
