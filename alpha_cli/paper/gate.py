@@ -80,15 +80,20 @@ def listed(facts: Facts) -> None:
         raise Refused(Code.INSTRUMENT_EXPIRED, f"{contract.instrument.key} expired on {contract.instrument.expiry}")
 
 
+#: How the calendar calls the parts of the closing auction in which orders are taken: not before its reference
+#: price is known, nor once it matches.
+_ORDER_ENTRY = "order entry"
+
+
 def session(facts: Facts) -> None:
-    """Orders are taken in the continuous session, and LIMIT orders in the closing auction."""
+    """Orders are taken in the continuous session, and LIMIT orders while the closing auction takes them."""
     contract, now = facts.contract, facts.now
     if contract.unknown is not None:
         raise Refused(Code.CALENDAR_UNKNOWN, contract.unknown)
     if contract.hours.contains(now):
         return
-    auction = None if contract.day is None else contract.day.closing_auction
-    if auction and auction[0].open <= now < auction[-1].close:
+    auction = (None if contract.day is None else contract.day.closing_auction) or ()
+    if any(phase.open <= now < phase.close for phase in auction if phase.phase.startswith(_ORDER_ENTRY)):
         if facts.order.order_type == "LIMIT" and facts.order.validity == "DAY":
             return
         asked = f"{facts.order.order_type} {facts.order.validity}"
