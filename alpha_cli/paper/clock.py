@@ -1,4 +1,4 @@
-"""What the broker does by the clock of the stream: squares off, ends days, settles what expires, writes notes.
+"""What the broker does by the clock of the stream: cancels, squares off, ends days, settles what expires, writes notes.
 
 The time is that of the newest tick or order. What is due waits in an `Agenda`; the loop delivers the first
 tick at or after it, of whatever instrument, so that nothing has to be looked at on every tick.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from alpha_cli.events import IST, ContractNote, Event, Fill, Order, Side
 from alpha_cli.market import Market
-from alpha_cli.order_states import CANCELLED, COMPLETE
+from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE
 from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
 from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key, in_rupees, units
@@ -44,11 +44,14 @@ class Clock:
         self._days: set[date] = set()  # with fills that no note settled
         #: Whose position it is: units by strategy, of what may be squared off or settled.
         self._shares: dict[Key, dict[str, int]] = {}
+        self._reasons: dict[str, str] = {}  # of cancellations on their way, by order
 
     def begin(self, orders: Iterable[PaperOrder]) -> None:
         """Remember what is due for the orders and positions that an earlier run left."""
         engine = self._engine
         for working in orders:
+            if working.status == CANCEL_PENDING:
+                self.cancel(working, working.changed + engine.config.latency, working.message or "")
             self.expect(
                 engine.venue.contract(working.order.instrument_token, in_india(working.arrived).date()), working
             )
@@ -83,6 +86,12 @@ class Clock:
                 self._agenda.add(Due(day.closing_auction[0].open, What.AUCTION, exchange, auctioned))
             self._agenda.add(Due(end_of(day), What.CLOSE, exchange, auctioned))
         self._night(contract.on)
+        self._set_alarm()
+
+    def cancel(self, working: PaperOrder, at: datetime, reason: str) -> None:
+        """A cancellation is on its way; at `at` it is at the exchange, if there is anything left to cancel."""
+        self._reasons[working.order.order_id] = reason
+        self._agenda.add(Due(at, What.CANCEL, order_id=working.order.order_id))
         self._set_alarm()
 
     def traded(self, holding: Holding, contract: Contract, order: Order, quantity: int, today: int) -> None:
@@ -133,6 +142,12 @@ class Clock:
     # --- what is due -------------------------------------------------------------------------
 
     def _do(self, due: Due, now: datetime) -> list[Event]:
+        if due.what is What.CANCEL:
+            reason = self._reasons.pop(due.order_id, "cancelled on request")
+            found = self._engine.working(due.order_id)
+            return (
+                [] if found is None else [self._engine.end(found, CANCELLED, Code.CANCELLED_ON_REQUEST, reason, due.at)]
+            )
         if due.what is What.SQUARE_OFF:
             return self._square_off(due, now)
         if due.what is What.AUCTION:

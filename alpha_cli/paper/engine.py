@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
+from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
 from alpha_cli.paper import gate
 from alpha_cli.paper.book import Book
 from alpha_cli.paper.clock import Clock
@@ -111,7 +111,7 @@ class Engine:
         return [*self._clock.passed(arrived), *self._new(order, arrived)]
 
     def on_cancel(self, cancel: Cancel) -> list[Event]:
-        """Cancel a resting order."""
+        """Cancel a resting order, once the cancellation is at the exchange; until then it may still fill."""
         working = self._open.get(cancel.order_id)
         if working is None:
             self._counts["unknown"] += 1
@@ -120,12 +120,17 @@ class Engine:
         out = self._clock.passed(now)
         if working.order.order_id not in self._open:  # the clock was quicker
             return out
-        return [
-            *out,
-            self.end(
-                working, CANCELLED, Code.CANCELLED_ON_REQUEST, (cancel.reason or "cancelled on request")[:_REASON], now
-            ),
-        ]
+        reason = (cancel.reason or "cancelled on request")[:_REASON]
+        if self.config.latency == _NO_TIME:
+            return [*out, self.end(working, CANCELLED, Code.CANCELLED_ON_REQUEST, reason, now)]
+        if working.status == CANCEL_PENDING:
+            self._counts["repeated"] += 1
+            return out
+        working.becomes(CANCEL_PENDING)
+        working.changed = now
+        working.code, working.message = None, reason
+        self._clock.cancel(working, now + self.config.latency, reason)
+        return [*out, self._noted(working, now)]
 
     def on_modify(self, modify: Modify) -> list[Event]:
         """Change a resting order, which costs it its place in the queue; it may fill at once."""
@@ -476,6 +481,10 @@ class Engine:
             charges=lambda: self.costs.known(working, contract),
             bands=self.config.bands,
         )
+
+    def working(self, order_id: str) -> PaperOrder | None:
+        """The order of this id, if it goes on."""
+        return self._open.get(order_id)
 
     def working_orders(self) -> Iterator[PaperOrder]:
         """All orders that go on, in the order of their arrival."""
