@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
+from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
 from alpha_cli.paper import gate
 from alpha_cli.paper.book import Book
 from alpha_cli.paper.clock import Clock
@@ -111,7 +111,7 @@ class Engine:
         return [*self._clock.passed(arrived), *self._new(order, arrived)]
 
     def on_cancel(self, cancel: Cancel) -> list[Event]:
-        """Cancel a resting order."""
+        """Cancel a resting order, once the cancellation is at the exchange; until then it may still fill."""
         working = self._open.get(cancel.order_id)
         if working is None:
             self._counts["unknown"] += 1
@@ -120,12 +120,17 @@ class Engine:
         out = self._clock.passed(now)
         if working.order.order_id not in self._open:  # the clock was quicker
             return out
-        return [
-            *out,
-            self.end(
-                working, CANCELLED, Code.CANCELLED_ON_REQUEST, (cancel.reason or "cancelled on request")[:_REASON], now
-            ),
-        ]
+        reason = (cancel.reason or "cancelled on request")[:_REASON]
+        if self.config.latency == _NO_TIME:
+            return [*out, self.end(working, CANCELLED, Code.CANCELLED_ON_REQUEST, reason, now)]
+        if working.status == CANCEL_PENDING:
+            self._counts["repeated"] += 1
+            return out
+        working.becomes(CANCEL_PENDING)
+        working.changed = now
+        working.code, working.message = None, reason
+        self._clock.cancel(working, now + self.config.latency, reason)
+        return [*out, self._noted(working, now)]
 
     def on_modify(self, modify: Modify) -> list[Event]:
         """Change a resting order, which costs it its place in the queue; it may fill at once."""
@@ -240,17 +245,26 @@ class Engine:
                 if say or status != TRIGGER_PENDING:
                     out.append(self._noted(working, tick.timestamp))
                 return
-            self._trigger(working, tick, out)
+            if not self._trigger(working, tick, out):
+                return
         working.becomes(OPEN)
         self._take(working, tick, out, say=say or status == OPEN_PENDING)
 
-    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> None:
-        """The market has reached the trigger: from here on the order is a plain one."""
+    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> bool:
+        """The market has reached the trigger: from here on the order is a plain one. False if it may not be that."""
         working.trigger = None
         working.becomes(OPEN)
         working.changed = tick.timestamp
         working.code, working.message = None, f"triggered at {in_rupees(price_units(tick.last_price))}"
         out.append(self._noted(working, tick.timestamp))
+        contract = self._contract_at(tick.instrument_token, tick.timestamp)
+        if contract.kind == "option" and working.limit is not None:
+            try:
+                gate.check_protection(working.order.side, working.limit, price_units(tick.last_price))
+            except Refused as fault:
+                out.append(self.end(working, CANCELLED, fault.code, str(fault)[:_REASON], tick.timestamp))
+                return False
+        return True
 
     def _take(self, working: PaperOrder, tick: Any, out: list[Event], *, say: bool = False) -> None:
         """Take from `tick` what the order's limit allows; what is left rests, or ends if it must not."""
@@ -308,8 +322,8 @@ class Engine:
                 book.rest(working)
         for side in sides:
             for working in list(book.triggered(side, last)):
-                self._trigger(working, tick, out)
-                self._take(working, tick, out)
+                if self._trigger(working, tick, out):
+                    self._take(working, tick, out)
 
     def _auction(self, book: Book, tick: Any, out: list[Event]) -> None:
         """The closing auction matches: who reaches its price gets it, whatever limit he gave."""
@@ -463,6 +477,10 @@ class Engine:
             charges=lambda: self.costs.known(working, contract),
             bands=self.config.bands,
         )
+
+    def working(self, order_id: str) -> PaperOrder | None:
+        """The order of this id, if it goes on."""
+        return self._open.get(order_id)
 
     def working_orders(self) -> Iterator[PaperOrder]:
         """All orders that go on, in the order of their arrival."""
