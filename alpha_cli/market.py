@@ -30,9 +30,9 @@ _token_of = attrgetter("instrument_token")
 class Market:
     """The newest tick of each instrument, in the order of the stream.
 
-    `watched` counts who wants every tick of an instrument; the loop delivers those. `bound` is the
-    moment, if there is one, from which on any tick is wanted: a whole second. `decode` turns a kept line into a tick; a line that turns out broken goes to `broken`
-    and counts as no tick.
+    `watched` counts who wants every tick of an instrument; the loop delivers those. `bound` is the moment,
+    if there is one, from which on any tick is wanted: a whole second. `decode` turns a kept line into a
+    tick; a line that turns out broken goes to `broken` and counts as no tick.
     """
 
     def __init__(
