@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from alpha_cli.events import ContractNote, Fill, Order, Portfolio, encode
+from alpha_cli.order_states import STATES
 from alpha_cli.paper.ledger import Account, Booking, Holding, in_rupees, plain, units
 from alpha_cli.paper.orders import PaperOrder, in_india
 
@@ -105,6 +106,8 @@ def order_row(paper_order: PaperOrder, instrument: str) -> Row:
 
 def order_of(row: Row) -> PaperOrder:
     """The open order on `row`, asleep. Raises ValueError, TypeError or `MsgspecError` if it was tampered with."""
+    if row["status"] not in STATES:
+        raise ValueError(f"status {row['status']!r} is none of an order's")
     fields = {name: row[name] for name in _ORDER_FIELDS} | {
         "type": "order",
         "metadata": msgspec.json.decode(row["metadata"]),
