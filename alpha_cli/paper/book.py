@@ -14,8 +14,8 @@ from typing import Any
 
 from alpha_cli.calendar import SessionHours
 from alpha_cli.events import Side
+from alpha_cli.money import UNITS
 from alpha_cli.order_states import is_terminal
-from alpha_cli.paper.ledger import UNITS
 from alpha_cli.paper.orders import PaperOrder
 
 #: (key, priority, order): the smallest key is reached first. Keys are prices in rupees as floats, the very

@@ -96,7 +96,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
     reads_stdin(ctx)
     from alpha_cli.instruments import open_master
     from alpha_cli.paper.engine import Engine
-    from alpha_cli.paper.venue import Venue
+    from alpha_cli.venue import Venue
 
     build: Build = ctx.obj
     config = _config(given)

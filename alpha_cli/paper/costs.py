@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from alpha_cli.events import Fill
+from alpha_cli.money import in_rupees, units
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import ChargesMode
-from alpha_cli.paper.ledger import in_rupees, units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder, is_made_by
-from alpha_cli.paper.venue import Contract, Venue
+from alpha_cli.venue import Contract, Venue
 
 if TYPE_CHECKING:
     from alpha_cli.charges.engine import Charges, Tariff, Trade

@@ -12,12 +12,12 @@ from typing import Any
 from msgspec import Struct
 
 from alpha_cli.events import Modify, Order, Side
+from alpha_cli.money import UNITS, in_rupees, units
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import Bands
-from alpha_cli.paper.ledger import UNITS, in_rupees, units
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
-from alpha_cli.paper.venue import Contract
+from alpha_cli.venue import Contract
 
 #: What Kite takes. Source: kite.trade forum, discussion 31294.
 MOST_MODIFICATIONS = 25

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from alpha_cli.events import IST, ContractNote, Fill, Modify, Order, OrderUpdate, Portfolio
 from alpha_cli.ids import derive_id
+from alpha_cli.money import divided, in_rupees, units
 from alpha_cli.order_states import OPEN, advance, is_terminal
-from alpha_cli.paper.ledger import Account, Booking, Key, divided, in_rupees, units
+from alpha_cli.paper.ledger import Account, Booking, Key
 
 #: Why the broker makes an order of its own; its id begins with that, and nobody else's may.
 SQUARE_OFF = "square-off"

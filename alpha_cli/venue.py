@@ -1,4 +1,7 @@
-"""What broker and exchange know of an instrument on a day: the facts that the rules need, and no rule."""
+"""What broker and exchange know of an instrument on a day: the facts that the rules need, and no rule.
+
+Master, calendar and freeze quantities come together here, for the stages that ask about instruments.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, Session, Sessi
 from alpha_cli.events import IST
 from alpha_cli.instruments import Instrument
 from alpha_cli.instruments.freeze import freeze_quantity
-from alpha_cli.paper.ledger import units
+from alpha_cli.money import units
 
 if TYPE_CHECKING:
     from alpha_cli.instruments import Master
@@ -126,6 +129,20 @@ class Venue:
         except OutOfCoverage:
             return None
 
+    def hours(self, token: int, on: date) -> SessionHours:
+        """The continuous sessions of what `token` stands for; the same object for all that share them."""
+        if self._all_hours:
+            return _ALL_HOURS
+        master = self.master
+        found = None if master is None else master.by_token(token, on) or master.by_token(token)
+        if found is None:
+            return self._hours_of("NSE", closing_auction=False)
+        return self._hours_of(found.exchange, closing_auction=self._is_auctioned(found, on))
+
+    def beyond(self) -> OutOfCoverage | None:
+        """Why moments that were asked about are in no session: a calendar does not cover them. None: all did."""
+        return next((why for hours in self._hours.values() if (why := hours.why()) is not None), None)
+
     def underlying(self, contract: Contract) -> int | None:
         """The token of what a derivative is settled by, if the master has it."""
         if self.master is None:
@@ -141,9 +158,7 @@ class Venue:
         found = None if master is None else master.by_token(token, on) or master.by_token(token)
         instrument = found or Instrument.unlisted(token)
         index = instrument.name in INDICES and instrument.kind in {"future", "option"}
-        auctioned = (
-            master is not None and instrument.kind == "equity" and master.has_futures(instrument.tradingsymbol, on)
-        )  # fmt: skip
+        auctioned = self._is_auctioned(instrument, on)
         day, unknown = None, None
         if not self._all_hours:
             try:
@@ -166,6 +181,14 @@ class Venue:
             day=day,
             unknown=unknown,
             hours=self._hours_of(instrument.exchange, closing_auction=auctioned),
+        )
+
+    def _is_auctioned(self, instrument: Instrument, on: date) -> bool:
+        """Whether a share closes by auction: those with futures do."""
+        return (
+            self._master is not None
+            and instrument.kind == "equity"
+            and self._master.has_futures(instrument.tradingsymbol, on)
         )
 
     def _hours_of(self, exchange: str, *, closing_auction: bool) -> SessionHours:
