@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
@@ -394,18 +396,13 @@ class Engine:
         """Raise `Refused` if `working` may not become what `modify` makes of it."""
         gate.check_modification(working, modify)
         order = modified(working.order, modify)
+        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
+            # It was triggered: what is left of it is a plain order, and its trigger is history.
+            order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET", trigger_price=None)
         trial = PaperOrder.of(order, working.arrived, now)
         trial.filled_quantity = working.filled_quantity
-        if working.trigger is None and working.order.order_type in {"SL", "SL-M"} and modify.order_type is None:
-            trial.trigger = None  # it was triggered: what is left of it is a limit
         contract = self._contract_at(order.instrument_token, now)
-        facts = self._facts(trial, contract, now, instead_of=working)
-        rules = (
-            gate.OF_MODIFICATIONS
-            if trial.trigger is not None or order.order_type in {"MARKET", "LIMIT"}
-            else gate.OF_TRIGGERED
-        )
-        gate.check(facts, rules)
+        gate.check(self._facts(trial, contract, now, instead_of=working), gate.OF_MODIFICATIONS)
 
     def _modify(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
         triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}

@@ -238,8 +238,6 @@ RULES: tuple[Rule, ...] = (
 
 #: Those that a modification is held to.
 OF_MODIFICATIONS: tuple[Rule, ...] = (session, prices, quantity, priced, band, square_off, holdings, margin)
-#: ... and those for a stop that was triggered: it is a limit now, and its trigger is history.
-OF_TRIGGERED: tuple[Rule, ...] = (session, quantity, band, square_off, holdings, margin)
 
 
 def check(facts: Facts, rules: tuple[Rule, ...] = RULES) -> None:
