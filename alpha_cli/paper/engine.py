@@ -79,6 +79,9 @@ class Engine:
             self._book(working.order.instrument_token).sleep(working)
             self._kept(working)
         self._clock.begin(self._open.values())
+        one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
+        for order in one_of_each.values():  # what they block
+            self._reassign(order)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
