@@ -80,6 +80,9 @@ class Engine:
             self._book(working.order.instrument_token).sleep(working)
             self._kept(working)
         self._clock.begin(self._open.values())
+        one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
+        for order in one_of_each.values():  # what they block
+            self._reassign(order)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -426,12 +429,11 @@ class Engine:
         """Raise `Refused` if `working` may not become what `modify` makes of it."""
         gate.check_modification(working, modify)
         order = modified(working.order, modify)
+        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
+            # It was triggered: what is left of it is a plain order, and its trigger is history.
+            order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET", trigger_price=None)
         trial = PaperOrder.of(order, working.arrived, now)
         trial.filled_quantity = working.filled_quantity
-        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
-            # It was triggered: it is a plain order now, and its trigger is history.
-            trial.order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET")
-            trial.trigger = None
         contract = self._contract_at(order.instrument_token, now)
         gate.check(self._facts(trial, contract, now, instead_of=working), gate.OF_MODIFICATIONS)
 
