@@ -8,12 +8,12 @@ Time is that of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import MAXYEAR, datetime, timedelta
 from decimal import Decimal
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.calendar import AllHours, SessionHours
 from alpha_cli.errors import worth_telling
@@ -33,7 +33,7 @@ from alpha_cli.strategy.executor import (
     tick_cause,
 )  # fmt: skip
 from alpha_cli.strategy.factory import told
-from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, Told, aside, in_order
+from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, LaneState, Told, aside, in_order
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.timing import SPARED
 from alpha_cli.strategy.watchdog import Overtime
@@ -48,6 +48,13 @@ MOST_SAID = 500
 _RESERVE = 8 << 20
 _RECOVERED = "circuit closed: it did not fail this time"
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class Known(NamedTuple):
+    """What is known of instruments, by token, and of the bars that are being built of them."""
+
+    lanes: Mapping[int, LaneState] = {}
+    series: Sequence[Any] = ()
 
 
 class StrategyRunner:
@@ -89,6 +96,9 @@ class StrategyRunner:
         self._cool_down = cool_down
         self.arrived: list[tuple[datetime, int, Any]] = []  # a heap: from beside the stream, until its time has come
         self._arrivals = 0
+        #: What other processes know, while strategies change here: see `knowing`.
+        self.elsewhere = Known()
+        self._known = Known()
         self._due: datetime | None = None  # the first moment at which more than a tick is to be looked at
 
     # --- who runs ----------------------------------------------------------------------------
@@ -112,15 +122,44 @@ class StrategyRunner:
     def follow(self, strategy: Strategy) -> None:
         """Put the executors of `strategy` where the ticks come by, with the history there is."""
         for token, executor in strategy.executors.items():
-            lane = self.lanes.setdefault(token, Lane())
+            known = self._known.lanes.get(token)
+            lane = self.lanes.get(token)
+            if lane is None:
+                lane = self.lanes[token] = Lane()
+                if known is not None:
+                    lane.restore(known)
             if not executor.history:
-                list.extend(executor.history, lane.longest()[-strategy.config.max_history :])
+                past = lane.longest() if known is None else known.history
+                list.extend(executor.history, past[-strategy.config.max_history :])
+            list.__setitem__(executor.history, slice(None), map(_whole, executor.history))
             executor.lane = lane
             if executor.bars:
                 self._builder().follow(token, map(interval_of, executor.bars))
                 lane.bars = True
             lane.add(executor)
             self._warm_up(executor)
+
+    @contextmanager
+    def knowing(self) -> Iterator[None]:
+        """While many strategies change: those that begin find what was known before, whoever leaves meanwhile.
+
+        With what is known `elsewhere` it is what one process would know that hosts them all.
+        """
+        mine = {token: lane.state() for token, lane in self.lanes.items()}
+        others = {
+            token: state
+            for token, state in self.elsewhere.lanes.items()
+            if token not in mine or len(state.history) > len(mine[token].history)
+        }
+        built = {(one["token"], one["interval"]) for one in self.bars.snapshot()["series"]} if self.bars else set()
+        self._known = Known({**mine, **others})
+        try:
+            yield
+            new = [one for one in self.elsewhere.series if (one["token"], one["interval"]) not in built]
+            if new and self.bars is not None:
+                self.restore_bars({**self.bars.snapshot(), "series": new})
+        finally:
+            self._known = Known()
 
     def _warm_up(self, executor: Executor) -> None:
         try:
@@ -492,6 +531,12 @@ class StrategyRunner:
                 executor.remember_bar(bar)
         return calls
 
+    def build_bars(self, wanted: Iterable[tuple[int, str]]) -> None:
+        """Build the bars of instruments over intervals, as (token, interval), whoever wants them."""
+        for token, interval in wanted:
+            self._builder().follow(token, [interval_of(interval)])
+            self.lanes.setdefault(token, Lane()).bars = True
+
     def restore_bars(self, state: Any) -> None:
         """Go on with bars that were being built."""
         self._builder().restore(state)
@@ -509,6 +554,13 @@ class StrategyRunner:
         if self.bars is not None and self.bars.due.year < MAXYEAR:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)
+
+
+def _whole(tick: Any) -> Any:
+    """`tick` with all the fields that a tick may have, also where it was read for somebody who used fewer."""
+    if isinstance(tick, Tick):
+        return tick
+    return Tick(**{name: getattr(tick, name) for name in tick.__struct_fields__})
 
 
 def _skip(process: Any) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
@@ -45,6 +46,7 @@ class Host:
 
     guard   put around what is called of a strategy
     making  told which strategy is being made
+    again   they ran before: one that cannot be made any more is no reason to end the run
     """
 
     #: The types of event that it reads.
@@ -59,6 +61,7 @@ class Host:
         *,
         guard: Callable[[Strategy, Process], Process] = lambda _, process: process,
         making: Callable[[str | None], object] = lambda _: None,
+        again: bool = False,
     ) -> None:
         self._options = options
         self._guard = guard
@@ -75,9 +78,13 @@ class Host:
         self._unlimit: Callable[[], object] = _as_it_is
         for one in wanted:
             making(one.config.id)
-            self.runner.add(self._create(one))
+            try:
+                self.runner.add(self._create(one))
+            except AlphaError as error:
+                if not again:
+                    raise
+                self.runner.disable(one.config.id, str(error))
         making(None)
-        self.manager.wanted = list(wanted)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -107,11 +114,11 @@ class Host:
         """See `StrategyRunner.arrive`."""
         self.runner.arrive(event)
 
-    def restore(self, state: RunnerState) -> None:
-        """Go on from where an earlier run ended."""
+    def restore(self, state: RunnerState, *, whole: bool = False) -> None:
+        """Go on from where an earlier run ended, or with `whole` this very run, in another process."""
         from alpha_cli.strategy import snapshot
 
-        snapshot.restore(self.runner, state)
+        snapshot.restore(self.runner, state, whole=whole)
 
     def snapshot(self) -> RunnerState:
         """What is remembered now."""
