@@ -361,7 +361,10 @@ class StrategyRunner:
             strategy.rejected += 1
         else:
             strategy.errors += 1
-        self._tell(executor, now, error)
+        try:
+            self._tell(executor, now, error)
+        except Overtime as late:  # its own words took too long
+            error = late
         if isinstance(error, Rejected) and not isinstance(error, Garbage):
             # It answered; it may be at a limit that it does not know of, which is no reason to stop it from going back.
             on_trial = strategy.stopped is not None and strategy.stopped.until is not None
@@ -419,11 +422,15 @@ class StrategyRunner:
         strategy = executor.strategy
         strategy.told += 1
         if worth_telling(strategy.told):
-            what = f"rejected: {error}" if isinstance(error, Rejected) else strategy.guard(strategy, told)(error)
+            what = f"rejected: {error}" if isinstance(error, Rejected) else self._words(strategy, error)
             self.report(
                 f"{strategy.id} on {executor.token} at {now.isoformat()}: {what} "
                 f"(failure {strategy.told}; other strategies go on)"
             )
+
+    def _words(self, strategy: Strategy, error: BaseException) -> str:
+        """What `error` says of itself, which is code of the strategy's."""
+        return str(strategy.guard(strategy, told)(error))
 
     # --- answers -----------------------------------------------------------------------------
 

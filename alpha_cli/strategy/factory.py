@@ -22,9 +22,11 @@ from pydantic import BaseModel, ValidationError
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import AlphaError, ConfigurationError, printable, shown
 from alpha_cli.settings import packaged
+from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of, source_of
 from alpha_cli.strategy.protocols import StrategyProcessor, StrategyValidator
+from alpha_cli.strategy.watchdog import Overtime
 
 #: type -> the file in `strategies/` that has its `create_processor`.
 PROCESSORS: dict[str, str] = {
@@ -153,7 +155,9 @@ def told(error: BaseException) -> str:
     """`error` in a line, whatever it does to prevent that."""
     try:
         text = " ".join(str(error).split())
-    except (Exception, SystemExit):  # its own __str__ fails
+    except (LeaveNow, Overtime):
+        raise
+    except BaseException:  # its own __str__ fails
         text = "(no message)"
     where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
     return f"{type(error).__name__}: {text or '(no message)'}{where}"

@@ -73,6 +73,9 @@ class Host:
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
         )
+        # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
+        # KeyboardInterrupt is a strategy.
+        self.runner.passing = (LeaveNow,)
         self.manager = Manager(self.runner, reread, self._create)
         self._watchdog: Watchdog | None = None
         self._unlimit: Callable[[], object] = _as_it_is
@@ -129,12 +132,12 @@ class Host:
     def start(self) -> None:
         """The loop begins: keep what strategies print from the data, limit what they may take of time and memory."""
         sys.stdout = sys.stderr
-        self.runner.passing = (LeaveNow,)  # Ctrl-C comes as a signal here: who raises KeyboardInterrupt is a strategy
         if self._options.memory:
             self._unlimit = limit_memory(self._options.memory)
         if self._options.deadline:
             loops = (StrategyRunner.on_tick.__code__, StrategyRunner._asked.__code__)
-            self._watchdog = Watchdog(self.runner, self._options.deadline, loops)
+            gates = (Strategy.refusal.__code__, StrategyRunner._words.__code__)
+            self._watchdog = Watchdog(self.runner, self._options.deadline, loops, gates)
             self._watchdog.start()
 
     def finish(self) -> None:
