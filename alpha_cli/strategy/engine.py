@@ -8,7 +8,7 @@ Time is that of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import MAXYEAR, datetime, timedelta
 from decimal import Decimal
@@ -119,8 +119,11 @@ class StrategyRunner:
         self.disabled[name] = why
         self.report(f"{name} is disabled: {why} (other strategies go on)")
 
-    def follow(self, strategy: Strategy) -> None:
-        """Put the executors of `strategy` where the ticks come by, with the history there is."""
+    def follow(self, strategy: Strategy, remember: Collection[int] = ()) -> None:
+        """Put the executors of `strategy` where the ticks come by, with the history there is.
+
+        Those of the instruments `remember` know it already.
+        """
         for token, executor in strategy.executors.items():
             known = self._known.lanes.get(token)
             lane = self.lanes.get(token)
@@ -137,7 +140,8 @@ class StrategyRunner:
                 self._builder().follow(token, map(interval_of, executor.bars))
                 lane.bars = True
             lane.add(executor)
-            self._warm_up(executor)
+            if token not in remember:
+                self._warm_up(executor)
 
     @contextmanager
     def knowing(self) -> Iterator[None]:
@@ -183,17 +187,59 @@ class StrategyRunner:
         del self.strategies[strategy.id]
         self.shut_down(strategy)
 
-    def reconfigure(self, strategy: Strategy, config: StrategyConfig, brokers: Sequence[str]) -> None:
-        """Give `strategy` new processors for `config`. Raises `AlphaError` or `Disabled` and leaves it as it was."""
+    def reconfigure(
+        self, strategy: Strategy, config: StrategyConfig, brokers: Sequence[str], *, remembering: bool = False
+    ) -> str | None:
+        """Give `strategy` new processors for `config`. Raises `AlphaError` or `Disabled` and leaves it as it was.
+
+        With `remembering` they go on from the snapshots of the former ones, if both sides know about that. What
+        became of it if that fails; they begin anew then, with the history there is.
+        """
         before = Strategy.__new__(Strategy)
         before.__dict__.update(strategy.__dict__)
         strategy.reconfigure(config, brokers)
+        remember: set[int] = set()
+        failure = None
+        if remembering and not strategy.is_mute:
+            try:
+                remember = self._handed_over(before, strategy)
+            except self.passing:
+                raise
+            except BaseException as error:
+                failure = told(error)
+                try:
+                    strategy.reconfigure(config, brokers)  # what a restore left half done is no beginning
+                except BaseException:
+                    strategy.__dict__.update(before.__dict__)
+                    raise
         for token, executor in strategy.executors.items():
             if token in before.executors:
                 executor.take_over(before.executors[token])
-        self.follow(strategy)  # while its former self is there, whose history it takes over
+        self.follow(strategy, remember)  # while its former self is there, whose history it takes over
         self.unfollow(before)
         self.shut_down(before)
+        return failure
+
+    def _handed_over(self, before: Strategy, after: Strategy) -> set[int]:
+        """Give new processors what the former ones remember. Raises what they raise.
+
+        The instruments of those that took it.
+        """
+        given: dict[int, bool] = {}  # by processor
+        taken = set()
+        for token, executor in after.executors.items():
+            former = before.executors.get(token)
+            if former is None:
+                continue
+            key = id(executor.processor)
+            if key not in given:
+                take, back = former.method("snapshot", 0), executor.method("restore", 1)
+                given[key] = take is not None and back is not None
+                if take is not None and back is not None:
+                    back(as_json(take()))
+            if given[key]:
+                taken.add(token)
+        return taken
 
     def shut_down(self, strategy: Strategy) -> None:
         """Tell the processors of `strategy` that there are no more ticks, if they want to know."""
@@ -561,6 +607,13 @@ class StrategyRunner:
         if self.bars is not None and self.bars.due.year < MAXYEAR:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)
+
+
+def as_json(value: Any) -> Any:
+    """`value` as JSON would give it back. Raises `TypeError` or `ValueError` for what JSON cannot say."""
+    import json  # rarely needed
+
+    return json.loads(json.dumps(value, allow_nan=False))
 
 
 def _whole(tick: Any) -> Any:

@@ -155,19 +155,22 @@ class Manager:
                 raise Disabled('a set needs its parameters, as in "value":{"threshold":0.001}')
             parameters = changed(strategy.config, control.value)
             config = strategy.config.model_copy(update={"parameters": parameters})
-            runner.reconfigure(strategy, config, strategy.brokers)
+            failure = runner.reconfigure(strategy, config, strategy.brokers, remembering=True)
         except runner.passing:
             raise
         except BaseException as error:  # whatever the new processor raises: it is not taken
             runner.report(f"{strategy.id}: nothing was set: {error}")
             return _done("set", strategy.id, "refused, see the log; it goes on as before", at)
+        if failure is not None:
+            runner.report(f"{strategy.id}: it begins anew, because it cannot go on from what it remembered: {failure}")
+        anew = "" if failure is None else "; it begins anew, see the log"
         return Control(
             action="set",
             target=strategy.id,
             by=RUNNER,
             value=control.value if len(msgspec.json.encode(control.value)) <= MOST_SAID else None,
             timestamp=at,
-            reason=f"by {control.by or 'a control event'}"[:MOST_SAID],
+            reason=f"by {control.by or 'a control event'}{anew}"[:MOST_SAID],
         )
 
     def _replayed(self, control: Control) -> list[Event]:

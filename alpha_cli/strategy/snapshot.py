@@ -7,7 +7,6 @@ kept for another configuration is left aside.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -17,7 +16,7 @@ import msgspec
 from alpha_cli import events as wire
 from alpha_cli.errors import AlphaError, ConfigurationError, InvariantBroken
 from alpha_cli.events import Bar
-from alpha_cli.strategy.engine import Known, StrategyRunner
+from alpha_cli.strategy.engine import Known, StrategyRunner, as_json
 from alpha_cli.strategy.executor import Cause, Disabled, Executor, Strategy
 from alpha_cli.strategy.factory import told
 from alpha_cli.strategy.lane import Lane, LaneState
@@ -173,7 +172,7 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         if take is None or key in processors or strategy.is_mute:
             continue
         try:  # what comes back is what JSON can say, or an error
-            processors[key] = json.loads(json.dumps(take(), allow_nan=False))
+            processors[key] = as_json(take())
         except runner.passing:
             raise
         except BaseException as error:
