@@ -27,7 +27,7 @@ CAPABILITIES: dict[str, str] = {
     "on_bar": "on_bar(bar, history): the answer to a closed bar; `bars = ('1m',)` has them built here",
     "on_fill": "on_fill(fill): told of each of its own fills; may answer as to a tick",
     "snapshot": "snapshot(): what it remembers, JSON-able, for --state and for workers that are started again",
-    "restore": "restore(state): go on from a snapshot",
+    "restore": "restore(state): go on from a snapshot, perhaps from before a set; raises if it cannot",
     "shutdown": "shutdown(): after the last tick",
 }
 

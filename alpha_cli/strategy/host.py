@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
@@ -45,6 +46,7 @@ class Host:
 
     guard   put around what is called of a strategy
     making  told which strategy is being made
+    again   they ran before: one that cannot be made any more is no reason to end the run
     """
 
     #: The types of event that it reads.
@@ -59,6 +61,7 @@ class Host:
         *,
         guard: Callable[[Strategy, Process], Process] = lambda _, process: process,
         making: Callable[[str | None], object] = lambda _: None,
+        again: bool = False,
     ) -> None:
         self._options = options
         self._guard = guard
@@ -70,14 +73,21 @@ class Host:
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
         )
+        # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
+        # KeyboardInterrupt is a strategy.
+        self.runner.passing = (LeaveNow,)
         self.manager = Manager(self.runner, reread, self._create)
         self._watchdog: Watchdog | None = None
         self._unlimit: Callable[[], object] = _as_it_is
         for one in wanted:
             making(one.config.id)
-            self.runner.add(self._create(one))
+            try:
+                self.runner.add(self._create(one))
+            except AlphaError as error:
+                if not again:
+                    raise
+                self.runner.disable(one.config.id, str(error))
         making(None)
-        self.manager.wanted = list(wanted)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -107,11 +117,11 @@ class Host:
         """See `StrategyRunner.arrive`."""
         self.runner.arrive(event)
 
-    def restore(self, state: RunnerState) -> None:
-        """Go on from where an earlier run ended."""
+    def restore(self, state: RunnerState, *, whole: bool = False) -> None:
+        """Go on from where an earlier run ended, or with `whole` this very run, in another process."""
         from alpha_cli.strategy import snapshot
 
-        snapshot.restore(self.runner, state)
+        snapshot.restore(self.runner, state, whole=whole)
 
     def snapshot(self) -> RunnerState:
         """What is remembered now."""
@@ -122,12 +132,12 @@ class Host:
     def start(self) -> None:
         """The loop begins: keep what strategies print from the data, limit what they may take of time and memory."""
         sys.stdout = sys.stderr
-        self.runner.passing = (LeaveNow,)  # Ctrl-C comes as a signal here: who raises KeyboardInterrupt is a strategy
         if self._options.memory:
             self._unlimit = limit_memory(self._options.memory)
         if self._options.deadline:
             loops = (StrategyRunner.on_tick.__code__, StrategyRunner._asked.__code__)
-            self._watchdog = Watchdog(self.runner, self._options.deadline, loops)
+            gates = (Strategy.refusal.__code__, StrategyRunner._words.__code__)
+            self._watchdog = Watchdog(self.runner, self._options.deadline, loops, gates)
             self._watchdog.start()
 
     def finish(self) -> None:
