@@ -11,8 +11,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import ConfigurationError
 from alpha_cli.events import Tick
@@ -58,7 +56,7 @@ def tick_fields_of(processor: object) -> frozenset[str] | None:
     fields = declared(processor, "tick_fields")
     if fields is None:
         return None
-    names = [field.name for field in msgspec.structs.fields(Tick)]
+    names = Tick.__struct_fields__
     if isinstance(fields, str) or not isinstance(fields, Iterable):
         raise ConfigurationError(f"tick_fields = {fields!r} is not a tuple of names, as ('ohlc', 'volume_traded')")
     given = list(fields)

@@ -90,7 +90,7 @@ class StrategyRunner:
         self._detail = detail
         self.turns = 0  # events other than ticks that strategies were asked about
         #: Let go of when memory runs out: without any even that cannot be dealt with.
-        self.reserve: bytearray | None = bytearray(_RESERVE)
+        self.reserve: bytes | None = bytes(_RESERVE)  # of zeros: reserved, but not touched
         self._hours: SessionHours = AllHours() if all_hours else SessionHours()
         self._failures = failures
         self._cool_down = cool_down
@@ -462,7 +462,7 @@ class StrategyRunner:
         with suppress(Exception):
             self.reconfigure(strategy, strategy.config, strategy.brokers)
         with suppress(MemoryError):  # the call that used it up may still hold it
-            self.reserve = bytearray(_RESERVE)
+            self.reserve = bytes(_RESERVE)
 
     def _tell(self, executor: Executor, now: datetime, error: BaseException) -> None:
         strategy = executor.strategy

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.errors import AlphaError
@@ -13,11 +14,12 @@ from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpda
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
-from alpha_cli.strategy.management import Manager, Wanted, nothing_changed
+from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.status import StrategyStatus, statuses
 from alpha_cli.strategy.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from alpha_cli.strategy.management import Manager
     from alpha_cli.strategy.snapshot import RunnerState
 
 Report = Callable[[str], None]
@@ -76,7 +78,7 @@ class Host:
         # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
         # KeyboardInterrupt is a strategy.
         self.runner.passing = (LeaveNow,)
-        self.manager = Manager(self.runner, reread, self._create)
+        self._reread = reread
         self._watchdog: Watchdog | None = None
         self._unlimit: Callable[[], object] = _as_it_is
         for one in wanted:
@@ -103,8 +105,17 @@ class Host:
             Control: self.on_control,
         }
 
+    @cached_property
+    def manager(self) -> Manager:
+        """Who applies requests; few runs have any."""
+        from alpha_cli.strategy.management import Manager
+
+        return Manager(self.runner, self._reread, self._create)
+
     def on_control(self, control: Control) -> Iterable[Event]:
         """What became of a request; a reload that changes nothing is told of too."""
+        from alpha_cli.strategy.management import nothing_changed
+
         said = list(self.manager.on_control(control))
         return said or (nothing_changed(control) if control.action == "reload" and control.by != RUNNER else ())
 

@@ -10,27 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
 from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Control, Event
-from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import MOST_SAID, StrategyRunner
 from alpha_cli.strategy.executor import Cause, Disabled, Strategy
 from alpha_cli.strategy.factory import changed
+from alpha_cli.strategy.selection import Wanted
 
 #: Why a strategy stands still although the stream alone does not say so.
 BY_THE_CLOCK = frozenset({"deadline", "memory", "process"})
-
-
-class Wanted(NamedTuple):
-    """A strategy that is to run: its configuration, and those of its brokers that are active."""
-
-    config: StrategyConfig
-    brokers: tuple[str, ...]
-    place: int
 
 
 class Manager:

@@ -25,7 +25,8 @@ from alpha_cli.strategy.engine import Known
 from alpha_cli.strategy.executor import Cause, Process, Strategy
 from alpha_cli.strategy.factory import loaded_sources, told
 from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.management import Wanted, refusal
+from alpha_cli.strategy.management import refusal
+from alpha_cli.strategy.selection import Wanted
 
 
 class Stop(msgspec.Struct, frozen=True):

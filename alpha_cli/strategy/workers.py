@@ -38,7 +38,8 @@ from alpha_cli.events import RUNNER, Control, Event, decode, encode
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.factory import sources_of
 from alpha_cli.strategy.host import Host, HostOptions, total
-from alpha_cli.strategy.management import BY_THE_CLOCK, Wanted, not_reloaded, nothing_changed
+from alpha_cli.strategy.management import BY_THE_CLOCK, not_reloaded, nothing_changed
+from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.snapshot import RunnerState
 from alpha_cli.strategy.status import StrategyStatus
 from alpha_cli.strategy.worker import Added, Answer, Ask, Marks, Reload, Stop, together, work
