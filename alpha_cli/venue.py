@@ -139,6 +139,20 @@ class Venue:
             return self._hours_of("NSE", closing_auction=False)
         return self._hours_of(found.exchange, closing_auction=self._is_auctioned(found, on))
 
+    def hours_at(self, token: int, moment: datetime) -> SessionHours:
+        """`hours` on the Indian day of `moment`."""
+        if not self._by_day:
+            return self.hours(token, date.min)
+        try:
+            return self.hours(token, moment.astimezone(IST).date())
+        except OverflowError:  # at either end of what a date can be
+            return self.hours(token, date.min)
+
+    @property
+    def _by_day(self) -> bool:
+        """Whether it matters on which day one asks: without a master every token is NSE equity."""
+        return not self._all_hours and self.master is not None
+
     def beyond(self) -> OutOfCoverage | None:
         """Why moments that were asked about are in no session: a calendar does not cover them. None: all did."""
         return next((why for hours in self._hours.values() if (why := hours.why()) is not None), None)

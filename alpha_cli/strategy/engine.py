@@ -15,7 +15,7 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alpha_cli.calendar import AllHours, SessionHours
+from alpha_cli.calendar import OutOfCoverage
 from alpha_cli.errors import worth_telling
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
 from alpha_cli.shutdown import LeaveNow
@@ -37,6 +37,7 @@ from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, LaneState, Told,
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.timing import SPARED
 from alpha_cli.strategy.watchdog import Overtime
+from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
     from alpha_cli.bars.engine import BarBuilder
@@ -66,6 +67,7 @@ class StrategyRunner:
     failures      in a row that open a strategy's circuit
     cool_down     how long it stays open, in the time of the stream
     detail        is told of each signal
+    venue         knows the sessions of instruments; by itself, those of NSE equity
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class StrategyRunner:
         failures: int = 5,
         cool_down: timedelta = timedelta(seconds=60),
         detail: Report | None = None,
+        venue: Venue | None = None,
     ) -> None:
         self.all_hours = all_hours
         self.strategies: dict[str, Strategy] = {}
@@ -91,7 +94,7 @@ class StrategyRunner:
         self.turns = 0  # events other than ticks that strategies were asked about
         #: Let go of when memory runs out: without any even that cannot be dealt with.
         self.reserve: bytes | None = bytes(_RESERVE)  # of zeros: reserved, but not touched
-        self._hours: SessionHours = AllHours() if all_hours else SessionHours()
+        self._venue = venue or Venue(all_hours=all_hours)
         self._failures = failures
         self._cool_down = cool_down
         self.arrived: list[tuple[datetime, int, Any]] = []  # a heap: from beside the stream, until its time has come
@@ -267,6 +270,10 @@ class StrategyRunner:
         """Ticks of followed instruments that lay outside the continuous session."""
         return sum(lane.outside for lane in self.lanes.values())
 
+    def beyond(self) -> OutOfCoverage | None:
+        """Why some of those are in no session that anybody knows: no calendar covers their day."""
+        return self._venue.beyond()
+
     # --- the steps ---------------------------------------------------------------------------
 
     def on_tick(self, tick: Tick) -> Iterable[Event]:  # noqa: PLR0912  (the hot loop: parts would cost calls)
@@ -284,10 +291,10 @@ class StrategyRunner:
             lane.time = time
         elif time == lane.time != NEVER:
             ordinal = lane.again = lane.again + 1
-        elif self._hours.contains(time):
+        elif (hours := self._venue.hours_at(tick.instrument_token, time)).contains(time):
             if time > lane.time:
                 lane.again = 0
-                lane.time, lane.close = time, self._hours.close
+                lane.time, lane.close = time, hours.close
             else:
                 ordinal = lane.earlier(time)
         else:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.instruments import open_master
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
 from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.status import StrategyStatus, statuses
 from alpha_cli.strategy.watchdog import Watchdog
+from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
     from alpha_cli.strategy.management import Manager
@@ -74,6 +76,7 @@ class Host:
             failures=options.failures,
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
+            venue=Venue(open_master, all_hours=options.all_hours),
         )
         # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
         # KeyboardInterrupt is a strategy.
@@ -166,6 +169,10 @@ class Host:
     def counts(self) -> Mapping[str, int]:
         """Figures of all strategies together."""
         return total(self.statuses(), self.runner.outside_session)
+
+    def verdict(self) -> AlphaError | None:
+        """With what the stage ends although it came to the end of its input: a calendar did not know some days."""
+        return self.runner.beyond()
 
     def statuses(self) -> list[StrategyStatus]:
         """Figures of each."""

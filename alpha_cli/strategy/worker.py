@@ -86,6 +86,7 @@ class Answer(msgspec.Struct):
     disabled: dict[str, str] = {}
     sources: dict[str, bytes] = {}
     outside: dict[int, int] = {}  # token -> ticks outside the session
+    beyond: str | None = None  # why some of them are in no session that a calendar knows
     tick_fields: tuple[str, ...] | None = ()
     error: str | None = None  # that ends the run, and its exit code
     code: int = 0
@@ -252,6 +253,8 @@ class _Handler:
             answer.sources = loaded_sources()
         elif ask.kind == "statuses":
             answer.data = msgspec.json.encode(host.statuses())
+            beyond = host.verdict()
+            answer.beyond = None if beyond is None else str(beyond)
             answer.outside = {token: lane.outside for token, lane in host.runner.lanes.items() if lane.outside}
         elif ask.kind == "finish" and not ask.stops:  # else one did not come back from it; the rest was told
             host.finish()

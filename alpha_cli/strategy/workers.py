@@ -33,6 +33,7 @@ from zlib import crc32
 import msgspec
 
 from alpha_cli.batch import Batch
+from alpha_cli.calendar import OutOfCoverage
 from alpha_cli.errors import AlphaError, BadLine, InvariantBroken
 from alpha_cli.events import RUNNER, Control, Event, decode, encode
 from alpha_cli.strategy import snapshot
@@ -301,6 +302,7 @@ class WorkerPool:
         self._line = 0
         self._prepared: dict[int, list[bytes]] = {}
         self._beside: list[bytes] = []
+        self._beyond: str | None = None
         self._last: tuple[Mapping[str, int], list[StrategyStatus]] | None = None
         self._report = report
         self._busy = False  # with a request that has no answer yet
@@ -369,8 +371,15 @@ class WorkerPool:
             return self._last[0]
         outside: dict[int, int] = {}
         for worker in self._workers:
-            outside.update(worker.query("statuses").outside)
+            answer = worker.query("statuses")
+            outside.update(answer.outside)
+            self._beyond = self._beyond or answer.beyond
         return total(self.statuses(), sum(outside.values()))
+
+    def verdict(self) -> AlphaError | None:
+        """With what the stage ends although it came to the end of its input: a calendar did not know some days."""
+        self.counts()
+        return None if self._beyond is None else OutOfCoverage(self._beyond)
 
     def statuses(self) -> list[StrategyStatus]:
         """Figures of each, in order, the disabled ones last."""
