@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, TradingDay
 from alpha_cli.events import IST
-from alpha_cli.instruments import Instrument
-from alpha_cli.instruments.freeze import freeze_quantity
 from alpha_cli.money import units
 
-if TYPE_CHECKING:
-    from alpha_cli.instruments import Master
+if TYPE_CHECKING:  # both are imported when they are first asked: a stage starts before anything is to be known
+    from alpha_cli.calendar import OutOfCoverage, Session, SessionHours, TradingDay
+    from alpha_cli.instruments import Instrument, Master
 
 Kind = Literal["equity", "future", "option"]
 
@@ -71,6 +69,8 @@ class Contract(Struct, frozen=True, eq=False):
     def auction(self) -> Session | None:
         """When the closing auction matches; None without one."""
         phases = None if self.day is None else self.day.closing_auction
+        from alpha_cli.calendar import Session
+
         return Session(phases[-1].open, phases[-1].close) if phases else None
 
     @property
@@ -104,6 +104,8 @@ class Venue:
 
     def name_of(self, token: int) -> str:
         """EXCHANGE:SYMBOL of what `token` was last asked about as."""
+        from alpha_cli.instruments import Instrument
+
         known = self._contracts.get(token)
         return Instrument.unlisted(token).key if known is None else known.instrument.key
 
@@ -122,6 +124,8 @@ class Venue:
         """The sessions of the day on which a derivative expires; None if they are not known."""
         if instrument.expiry is None or self._all_hours:
             return None
+        from alpha_cli.calendar import Calendar, OutOfCoverage
+
         try:
             return Calendar.of(instrument.exchange).day(
                 instrument.expiry, expiring=instrument.name in INDICES
@@ -132,7 +136,7 @@ class Venue:
     def hours(self, token: int, on: date) -> SessionHours:
         """The continuous sessions of what `token` stands for; the same object for all that share them."""
         if self._all_hours:
-            return _ALL_HOURS
+            return self._hours_of("", closing_auction=False)
         master = self.master
         found = None if master is None else master.by_token(token, on) or master.by_token(token)
         if found is None:
@@ -167,6 +171,10 @@ class Venue:
         return None if found is None else found.instrument_token
 
     def _made(self, token: int, on: date) -> Contract:
+        from alpha_cli.calendar import Calendar, OutOfCoverage
+        from alpha_cli.instruments import Instrument
+        from alpha_cli.instruments.freeze import freeze_quantity
+
         # What is not alive on the day may have expired before: that is another answer than "unknown".
         master = self.master
         found = None if master is None else master.by_token(token, on) or master.by_token(token)
@@ -206,15 +214,13 @@ class Venue:
         )
 
     def _hours_of(self, exchange: str, *, closing_auction: bool) -> SessionHours:
-        if self._all_hours:
-            return _ALL_HOURS
-        key = (exchange, closing_auction)
+        key = ("" if self._all_hours else exchange, closing_auction)
         if key not in self._hours:
-            self._hours[key] = SessionHours(exchange, closing_auction=closing_auction)
+            from alpha_cli.calendar import AllHours, SessionHours
+
+            hours = AllHours() if self._all_hours else SessionHours(exchange, closing_auction=closing_auction)
+            self._hours[key] = hours
         return self._hours[key]
-
-
-_ALL_HOURS = AllHours()
 
 
 def at_midnight(day: date) -> datetime:

@@ -15,7 +15,6 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alpha_cli.calendar import OutOfCoverage
 from alpha_cli.errors import worth_telling
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
 from alpha_cli.shutdown import LeaveNow
@@ -41,6 +40,7 @@ from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
     from alpha_cli.bars.engine import BarBuilder
+    from alpha_cli.calendar import OutOfCoverage
 
 Report = Callable[[str], None]
 

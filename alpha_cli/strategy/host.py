@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
-from alpha_cli.instruments import open_master
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
@@ -21,6 +20,7 @@ from alpha_cli.strategy.watchdog import Watchdog
 from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
+    from alpha_cli.instruments import Master
     from alpha_cli.strategy.management import Manager
     from alpha_cli.strategy.snapshot import RunnerState
 
@@ -76,7 +76,7 @@ class Host:
             failures=options.failures,
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
-            venue=Venue(open_master, all_hours=options.all_hours),
+            venue=Venue(_master, all_hours=options.all_hours),
         )
         # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
         # KeyboardInterrupt is a strategy.
@@ -184,6 +184,13 @@ class Host:
             wanted.config, wanted.brokers, wanted.place, runner.portfolio, all_hours=self._options.all_hours,
             guard=self._guard,
         )  # fmt: skip
+
+
+def _master() -> Master | None:
+    """The user's instrument master; imported when the first tick wants to know."""
+    from alpha_cli.instruments import open_master
+
+    return open_master()
 
 
 def total(found: Iterable[StrategyStatus], outside_session: int) -> dict[str, int]:
