@@ -79,6 +79,8 @@ class Engine:
             self._next_priority(working)
             self._book(working.order.instrument_token).sleep(working)
             self._kept(working)
+        for working in self._open.values():
+            self._reassign(working.order)
         self._clock.begin(self._open.values())
         one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
         for order in one_of_each.values():  # what they block
@@ -567,5 +569,6 @@ class Engine:
         working.asleep = False
         if working.trigger is None and working.limit is None:
             book.wait(working)
+            self._reassign(working.order)  # only now there is a price to hold it against
         else:
             book.rest(working)
