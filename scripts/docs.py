@@ -22,12 +22,12 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 #: What a page may ask for.
 TABLES: dict[str, Callable[[], str]] = {"order states": order_states.table, "codes": codes.table}
 
-_TABLE = re.compile(r"(<!-- table: ([^>]*?) -->\n).*?(\n?<!-- end of table -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table: ([^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def written(page: str) -> str:
     """`page` with its tables as they are now. Raises `KeyError` for one that nobody makes."""
-    return _TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}{found[3]}", page)
+    return _TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", page)
 
 
 def main() -> int:

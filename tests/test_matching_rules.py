@@ -193,7 +193,7 @@ def test_each_rule_has_its_tests_and_each_test_its_rule():
 def test_the_tables_in_the_docs_are_those_of_the_code():
     """`scripts/docs --check` finds nothing to write; when this fails, run scripts/docs."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "docs"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "scripts" / "docs.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     page = (ROOT / "docs" / "orders.md").read_text(encoding="utf-8")
