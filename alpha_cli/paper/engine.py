@@ -475,6 +475,7 @@ class Engine:
             tick=self._market.last(order.instrument_token),
             now=now,
             held=0 if holding is None else holding.quantity,
+            left=working.left,
             promised=sum(one.left for one in others if one.order.side == order.side),
             opens=opens,
             needs=self._funds.for_order(contract, working, opens),
