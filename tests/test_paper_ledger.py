@@ -262,3 +262,15 @@ def test_plain_changes_the_look_and_not_the_amount(amount):
     assert "E" not in shown
     assert shown != "-0"
     assert "." not in shown or not shown.endswith("0")
+
+
+def test_ten_million_fills_of_five_paise_do_not_drift():
+    """Where floats would be off by now the cash is exact: each fill pays 0.05, and 0.0003 and 0.0001 in charges."""
+    account = Account.opened("paper", CASH)
+    fill, paid = account.fill, {"stt": 3, "gst": 1}
+    for _ in range(10_000_000):
+        fill(KEY, "BUY", 1, 500, paid)
+    assert in_rupees(account.cash) == CASH - 500_000 - 4_000 == Decimal(496_000)
+    assert (account.charges, account.positions[KEY].quantity) == ({"stt": 30_000_000, "gst": 10_000_000}, 10_000_000)
+    assert account.positions[KEY].average_price == Decimal("0.05")
+    account.check()

@@ -63,6 +63,7 @@ class Clock:
         for key, strategy_id, quantity in self._journal.shares():
             self._shares.setdefault(key, {})[strategy_id] = quantity
         for day in self._journal.unsettled():
+            self._days.add(day)
             self._night(day)
         self._set_alarm()
 

@@ -147,19 +147,20 @@ class Engine:
         if working.asleep and working.replayed is not None:
             self._counts["repeated"] += 1
             working.replayed += 1
-            if working.replayed >= working.modifications:
+            if working.replayed >= working.modify_lines:
                 self._wake(working)
             return []
         now = self._market.now or modify.timestamp or working.changed
         out = self._clock.passed(now)
         if working.order.order_id not in self._open:
             return out
+        working.modify_lines += 1
         try:
             self._check_modification(working, modify, now)
         except Refused as fault:
             self._counts["refused"] += 1
             working.code, working.message = fault.code, f"not modified: {fault}"
-            return [*out, working.update(now)]
+            return [*out, self._noted(working, now)]
         self._modify(working, modify, now)
         return out + self._to_exchange(working, now, fresh=False)
 
@@ -231,6 +232,7 @@ class Engine:
         if tick is not None and tick.timestamp >= working.effective and self._trades(tick):
             self._arrive(working, tick, out, say=True)
             return out
+        working.met = False
         self._kept(working).wait(working)
         if fresh:
             under_way = self.config.latency > _NO_TIME
@@ -243,13 +245,15 @@ class Engine:
         say  tell its status even if nothing came of it
         """
         status = working.status
+        working.met = True
         if working.trigger is not None:
             last = price_units(tick.last_price)
             if (last < working.trigger) if working.order.side == "BUY" else (last > working.trigger):
                 working.becomes(TRIGGER_PENDING)
                 self._kept(working).rest(working)
+                self._journal.order(working)
                 if say or status != TRIGGER_PENDING:
-                    out.append(self._noted(working, tick.timestamp))
+                    out.append(working.update(tick.timestamp))
                 return
             if not self._trigger(working, tick, out):
                 return
@@ -279,6 +283,7 @@ class Engine:
         liquidity = self._liquidity_of(tick)
         if working.limit is None:
             if not liquidity.last:  # a price that is nothing at four decimals is no price
+                working.met = False
                 self._kept(working).wait(working)
                 return
             working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
@@ -295,8 +300,9 @@ class Engine:
             out.append(self.end(working, CANCELLED, Code.IOC_NOT_FILLED, f"validity IOC: {what}", tick.timestamp))
         else:
             self._kept(working).rest(working)
+            self._journal.order(working)
             if taken or say:
-                out.append(self._noted(working, tick.timestamp))
+                out.append(working.update(tick.timestamp))
 
     def _meet(self, book: Book, tick: Any, out: list[Event]) -> None:
         """`tick` reaches orders that rest: limits by price and time, then the stops that it triggers."""
@@ -560,7 +566,7 @@ class Engine:
         working = self._open.get(order_id)
         if working is not None and working.asleep:
             working.replayed = 0
-            if not working.modifications:
+            if not working.modify_lines:
                 self._wake(working)
 
     def _wake(self, working: PaperOrder) -> None:
@@ -568,8 +574,8 @@ class Engine:
         book = self._book(working.order.instrument_token)
         book.asleep.remove(working)
         working.asleep = False
-        if working.trigger is None and working.limit is None:
+        if not working.met:
             book.wait(working)
-            self._reassign(working.order)  # only now there is a price to hold it against
+            self._reassign(working.order)  # only now there may be a price to hold it against
         else:
             book.rest(working)

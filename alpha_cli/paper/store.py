@@ -115,7 +115,7 @@ class Store:
             "SELECT substr(timestamp, 1, 10) AS day, count(*) AS fills, "
             "(SELECT n.fills FROM notes AS n WHERE n.broker = f.broker AND n.date = substr(f.timestamp, 1, 10) "
             "ORDER BY n.id DESC LIMIT 1) AS noted FROM fills AS f WHERE broker = ? GROUP BY 1 "
-            "HAVING noted IS NULL OR noted <> fills"
+            "HAVING (noted IS NULL OR noted <> fills) AND max(charges <> '0')"  # none was charged: none is settled
         )
         yield from self._read(query, [self.account.broker], lambda row: date.fromisoformat(row["day"]))
 
