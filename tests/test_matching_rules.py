@@ -1403,6 +1403,22 @@ def test_m61_what_expires_is_settled_by_its_underlying(token, side, spot, price)
     assert broker.held(token, "NRML") == 0
 
 
+def test_m61_the_price_of_the_next_morning_settles_nothing():
+    """The tick that makes the settlement due may be the underlying's own, a day later; nor does one of the day before."""
+    option = {"quantity": 65, "instrument_token": CALL, "product": "NRML"}
+    broker = _ready(100.0, CALL, _LAST_DAY)
+    broker.order(**option)
+    broker.at("15:29:00").tick(25123.45, NIFTY)
+    broker.now += timedelta(days=1)
+    assert told(broker.at("09:15:00").tick(27000.0, NIFTY)) == ["65@123.45", "COMPLETE EXPIRED"]
+    broker = _ready(100.0, CALL, _LAST_DAY - timedelta(days=1))
+    broker.order(**option)
+    broker.tick(27000.0, NIFTY)
+    broker.now += timedelta(days=1)
+    broker.at("15:20:00").tick(80.0, CALL)
+    assert told(broker.at("15:40:00").tick(1.0)) == ["65@80", "COMPLETE EXPIRED"]
+
+
 def test_m62_without_the_underlying_its_own_last_price_settles_it():
     """Where the master does not have the underlying, or no tick of it came."""
     for token, lot in ((BARE_CALL, 60), (CALL, 65)):

@@ -160,6 +160,7 @@ class Engine:
     def on_tick(self, tick: Tick) -> list[Event]:
         """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
         out = self._clock.passed(tick.timestamp)
+        self._clock.saw(tick)
         book = self._books.get(tick.instrument_token)
         if book is None:
             return out
