@@ -1367,6 +1367,7 @@ def test_m60_the_auction_matches_at_its_price():
         broker.at("15:21:00").tick(1500.0, INFY)
         broker.order(side, 1, instrument_token=INFY, price=price, product="CNC", name=name)
     assert broker.at("15:27:00").tick(1470.0, INFY) == []  # an indication
+    assert broker.at("15:30:00").tick(1500.0, INFY, last_trade_time=AFTER) == []  # repeats the last trade of the day
     events = broker.at("15:31:00").tick(1505.0, INFY)
     assert [(event.order_id, told([event])) for event in events] == [("high", ["1@1505"]), ("high", ["COMPLETE"])]
     assert told(broker.at("15:35:00").tick(1505.0, INFY)) == ["CANCELLED DAY_ENDED"]

@@ -337,6 +337,8 @@ class Engine:
         price = price_units(tick.last_price)
         if matching is None or not matching.open <= tick.timestamp < matching.close or not price:
             return
+        if tick.last_trade_time is not None and tick.last_trade_time < matching.open:
+            return  # it repeats the price of the session
         for working in list(book.arrived(tick.timestamp)):
             working.becomes(OPEN)
             book.rest(working)
