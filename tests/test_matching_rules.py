@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -261,6 +261,14 @@ def test_m4_an_order_takes_the_latency_to_the_exchange():
     assert told(broker.order(price=90, name="limit")) == ["OPEN PENDING"]
     assert broker.tick(101.0) == []
     assert told(broker.tick(102.0, after=SECOND / 2)) == ["10@102", "COMPLETE", "OPEN"]
+
+
+def test_m4_the_latency_does_not_leave_the_calendar():
+    """An order of its last moment waits for ever, and nothing breaks."""
+    broker = Broker(master=None, all_hours=True, latency=SECOND)
+    broker.tick(100.0)
+    assert told(broker.order(timestamp=datetime.max.replace(tzinfo=UTC))) == ["OPEN PENDING"]
+    assert broker.tick(100.0, after=timedelta(days=1)) != []  # the day is over
 
 
 def test_m5_a_cancellation_takes_the_latency_and_may_come_too_late():

@@ -17,7 +17,7 @@ from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
 from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key, in_rupees, units
 from alpha_cli.paper.matching import price_units
-from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, made_id
+from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, later, made_id
 from alpha_cli.paper.venue import Contract, at_midnight, end_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Clock:
         engine = self._engine
         for working in orders:
             if working.status == CANCEL_PENDING:
-                self.cancel(working, working.changed + engine.config.latency, working.message or "")
+                self.cancel(working, later(working.changed, engine.config.latency), working.message or "")
             self.expect(
                 engine.venue.contract(working.order.instrument_token, in_india(working.arrived).date()), working
             )
