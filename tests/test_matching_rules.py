@@ -1413,7 +1413,7 @@ def test_m61_what_expires_is_settled_by_its_underlying(token, side, spot, price)
 
 
 def test_m61_the_price_of_the_next_morning_settles_nothing():
-    """The tick that makes the settlement due may be the underlying's own, a day later; nor does one of the day before."""
+    """The tick that makes the settlement due may be the underlying's own. Nor does a price of the day before."""
     option = {"quantity": 65, "instrument_token": CALL, "product": "NRML"}
     broker = _ready(100.0, CALL, _LAST_DAY)
     broker.order(**option)
