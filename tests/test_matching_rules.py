@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -261,6 +261,14 @@ def test_m4_an_order_takes_the_latency_to_the_exchange():
     assert told(broker.order(price=90, name="limit")) == ["OPEN PENDING"]
     assert broker.tick(101.0) == []
     assert told(broker.tick(102.0, after=SECOND / 2)) == ["10@102", "COMPLETE", "OPEN"]
+
+
+def test_m4_the_latency_does_not_leave_the_calendar():
+    """An order of its last moment waits for ever, and nothing breaks."""
+    broker = Broker(master=None, all_hours=True, latency=SECOND)
+    broker.tick(100.0)
+    assert told(broker.order(timestamp=datetime.max.replace(tzinfo=UTC))) == ["OPEN PENDING"]
+    assert broker.tick(100.0, after=timedelta(days=1)) != []  # the day is over
 
 
 def test_m5_a_cancellation_takes_the_latency_and_may_come_too_late():
@@ -1367,6 +1375,7 @@ def test_m60_the_auction_matches_at_its_price():
         broker.at("15:21:00").tick(1500.0, INFY)
         broker.order(side, 1, instrument_token=INFY, price=price, product="CNC", name=name)
     assert broker.at("15:27:00").tick(1470.0, INFY) == []  # an indication
+    assert broker.at("15:30:00").tick(1500.0, INFY, last_trade_time=AFTER) == []  # repeats the last trade of the day
     events = broker.at("15:31:00").tick(1505.0, INFY)
     assert [(event.order_id, told([event])) for event in events] == [("high", ["1@1505"]), ("high", ["COMPLETE"])]
     assert told(broker.at("15:35:00").tick(1505.0, INFY)) == ["CANCELLED DAY_ENDED"]
@@ -1401,6 +1410,22 @@ def test_m61_what_expires_is_settled_by_its_underlying(token, side, spot, price)
     assert (fill.quantity, fill.price, fill.side) == (65, Decimal(price), "SELL" if side == "BUY" else "BUY")
     assert (update.status, update.code, update.order_id[:7]) == ("COMPLETE", "EXPIRED", "expiry-")
     assert broker.held(token, "NRML") == 0
+
+
+def test_m61_the_price_of_the_next_morning_settles_nothing():
+    """The tick that makes the settlement due may be the underlying's own. Nor does a price of the day before."""
+    option = {"quantity": 65, "instrument_token": CALL, "product": "NRML"}
+    broker = _ready(100.0, CALL, _LAST_DAY)
+    broker.order(**option)
+    broker.at("15:29:00").tick(25123.45, NIFTY)
+    broker.now += timedelta(days=1)
+    assert told(broker.at("09:15:00").tick(27000.0, NIFTY)) == ["65@123.45", "COMPLETE EXPIRED"]
+    broker = _ready(100.0, CALL, _LAST_DAY - timedelta(days=1))
+    broker.order(**option)
+    broker.tick(27000.0, NIFTY)
+    broker.now += timedelta(days=1)
+    broker.at("15:20:00").tick(80.0, CALL)
+    assert told(broker.at("15:40:00").tick(1.0)) == ["65@80", "COMPLETE EXPIRED"]
 
 
 def test_m62_without_the_underlying_its_own_last_price_settles_it():

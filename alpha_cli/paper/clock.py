@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alpha_cli.events import IST, ContractNote, Event, Fill, Order, Side
 from alpha_cli.market import Market
@@ -18,7 +18,7 @@ from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
 from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key
 from alpha_cli.paper.matching import price_units
-from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, made_id
+from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, later, made_id
 from alpha_cli.venue import Contract, at_midnight, end_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Clock:
         self._days: set[date] = set()  # with fills that no note settled
         #: Whose position it is: units by strategy, of what may be squared off or settled.
         self._shares: dict[Key, dict[str, int]] = {}
+        #: Newest tick of what a derivative that is held is settled by; watched, because the tick that makes a
+        #: settlement due may be the underlying's own, of the next morning.
+        self._spots: dict[int, Any] = {}
         self._reasons: dict[str, str] = {}  # of cancellations on their way, by order
 
     def begin(self, orders: Iterable[PaperOrder]) -> None:
@@ -53,7 +56,7 @@ class Clock:
         engine = self._engine
         for working in orders:
             if working.status == CANCEL_PENDING:
-                self.cancel(working, working.changed + engine.config.latency, working.message or "")
+                self.cancel(working, later(working.changed, engine.config.latency), working.message or "")
             self.expect(
                 engine.venue.contract(working.order.instrument_token, in_india(working.arrived).date()), working
             )
@@ -66,6 +69,11 @@ class Clock:
             self._days.add(day)
             self._night(day)
         self._set_alarm()
+
+    def saw(self, tick: Any) -> None:
+        """Remember `tick` if something is settled by it. To be called after `passed`."""
+        if tick.instrument_token in self._spots:
+            self._spots[tick.instrument_token] = tick
 
     def passed(self, now: datetime) -> list[Event]:
         """What comes of it that the time is `now`."""
@@ -141,6 +149,10 @@ class Clock:
             last = self._engine.venue.last_day(instrument)
             at = end_of(last) if last is not None else datetime.combine(instrument.expiry, _END_OF_DAY, IST)
             self._agenda.add(Due(at, What.SETTLE, token=instrument.instrument_token))
+            underlying = self._engine.venue.underlying(contract)
+            if underlying is not None and underlying not in self._spots:
+                self._market.watch(underlying)
+                self._spots[underlying] = self._market.last(underlying)
 
     def _night(self, day: date) -> None:
         self._agenda.add(Due(at_midnight(day), What.NIGHT))
@@ -217,12 +229,12 @@ class Clock:
         return [*out, *(self._cancelled(one, Code.EXPIRED, now) for one in left)]
 
     def _settlement_price(self, contract: Contract, holding: Holding) -> int:
-        """Of a derivative, by the last price of what it is on; by its own last price where that is not known."""
+        """Of a derivative, by the last price of what it is on, of its last day; by its own if that is not known."""
         own = self._market.last(holding.instrument_token)
         price = holding.last_price if own is None else price_units(own.last_price)
         underlying = self._engine.venue.underlying(contract)
-        spot = None if underlying is None else self._market.last(underlying)
-        if spot is None:
+        spot = None if underlying is None else self._spots.get(underlying)
+        if spot is None or in_india(spot.timestamp).date() != contract.instrument.expiry:
             return price
         value = price_units(spot.last_price)
         if contract.kind != "option":

@@ -32,7 +32,7 @@ from alpha_cli.paper.costs import Costs
 from alpha_cli.paper.funds import Funds
 from alpha_cli.paper.ledger import Account, Holding, Key, Unbookable
 from alpha_cli.paper.matching import Liquidity, price_units, protection_price
-from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, modified
+from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, later, modified
 from alpha_cli.paper.statement import statement
 from alpha_cli.venue import Contract, Venue
 from alpha_cli.wire import MAX_LINE
@@ -135,7 +135,7 @@ class Engine:
         working.becomes(CANCEL_PENDING)
         working.changed = now
         working.code, working.message = None, reason
-        self._clock.cancel(working, now + self.config.latency, reason)
+        self._clock.cancel(working, later(now, self.config.latency), reason)
         return [*out, self._noted(working, now)]
 
     def on_modify(self, modify: Modify) -> list[Event]:
@@ -167,6 +167,7 @@ class Engine:
     def on_tick(self, tick: Tick) -> list[Event]:
         """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
         out = self._clock.passed(tick.timestamp)
+        self._clock.saw(tick)
         book = self._books.get(tick.instrument_token)
         if book is None:
             return out
@@ -210,7 +211,7 @@ class Engine:
 
     def _new(self, order: Order, arrived: datetime) -> list[Event]:
         """Look at an order that came, and send it to the exchange."""
-        working = PaperOrder.of(order, arrived, order.timestamp + self.config.latency)
+        working = PaperOrder.of(order, arrived, later(order.timestamp, self.config.latency))
         contract = self._contract_at(order.instrument_token, arrived)
         try:
             gate.check(self._facts(working, contract, arrived))
@@ -344,6 +345,8 @@ class Engine:
         price = price_units(tick.last_price)
         if matching is None or not matching.open <= tick.timestamp < matching.close or not price:
             return
+        if tick.last_trade_time is not None and tick.last_trade_time < matching.open:
+            return  # it repeats the price of the session
         for working in list(book.arrived(tick.timestamp)):
             working.becomes(OPEN)
             book.rest(working)
@@ -455,7 +458,7 @@ class Engine:
             working.limit = limit if modify.price is None else working.limit
         working.modifications += 1
         working.changed = now
-        working.effective = now + self.config.latency
+        working.effective = later(now, self.config.latency)
         if working.asleep:
             self._wake(working)
         self._next_priority(working)

@@ -7,7 +7,7 @@ was applied; with it, `store.Store`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -238,6 +238,14 @@ def in_india(moment: datetime) -> datetime:
         return moment.astimezone(IST)
     except OverflowError:
         return moment
+
+
+def later(moment: datetime, delay: timedelta) -> datetime:
+    """`moment` and `delay`; the end of the calendar if that lies beyond it."""
+    try:
+        return moment + delay
+    except OverflowError:
+        return datetime.max.replace(tzinfo=moment.tzinfo)
 
 
 def modified(order: Order, modify: Modify) -> Order:
