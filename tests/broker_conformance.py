@@ -207,14 +207,15 @@ def a_day(broker: Broker) -> None:
         for side in SIDES:
             up = 1 if side == "BUY" else -1
             name = f"{side}{number}"
+            stop = {"trigger_price": str(100 + 2 * up)}
             broker.send(
                 an_order(broker, f"m-{name}", side, 3),
                 limit(broker, f"l-{name}", str(100 - 2 * up), side, 5),
                 limit(broker, f"i-{name}", str(100 - 2 * up), side, 5, validity="IOC"),
-                an_order(broker, f"t-{name}", side, 2, order_type="SL-M", trigger_price=str(100 + 2 * up)),
-                an_order(broker, f"w-{name}", side, 2, order_type="SL", price=str(100 + 3 * up), trigger_price=str(100 + 2 * up)),
+                an_order(broker, f"t-{name}", side, 2, order_type="SL-M", **stop),
+                an_order(broker, f"w-{name}", side, 2, order_type="SL", price=str(100 + 3 * up), **stop),
                 limit(broker, f"x-{name}", "100.01", side),
-            )  # fmt: skip
+            )
             if number % 2:
                 broker.send(Modify(order_id=f"l-{name}", price=Decimal(100 - up), timestamp=broker.now))
                 broker.send(Cancel(order_id=f"t-{side}{number - 1}", timestamp=broker.now))

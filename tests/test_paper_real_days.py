@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import HELLO, NIFTY, counters, run_alpha, shared
-from slow_book import Line, SlowBook, square_off_id
+from slow_book import Line, Listed, SlowBook, square_off_id
 
 from alpha_cli.events import Cancel, Eof, Event, Modify, Order, encode
 
@@ -65,9 +65,10 @@ class Trader:
     lot       quantities are multiples of it, but for a few
     """
 
-    def __init__(self, seed: str, *, token: int, quantity: int, far: tuple[int, ...], lot: int = 1) -> None:
+    def __init__(self, seed: str, *, quantity: int, far: tuple[int, ...], lot: int = 1) -> None:
         self.random = Random(seed)
-        self.token, self.quantity, self.far, self.lot = token, quantity, far, lot
+        self.quantity, self.far, self.lot = quantity, far, lot
+        self.seen: dict[bytes, bytes] = {}  # the newest line of each instrument, by how its line begins
         self.placed: list[Order] = []
 
     def merged(self, ticks: Iterable[bytes], count: int) -> Iterator[bytes]:
@@ -76,9 +77,11 @@ class Trader:
         places = sorted(self.random.choices(range(len(ticks)), k=count))
         for number, line in enumerate(ticks):
             yield line
+            self.seen[line.partition(b',"timestamp"')[0]] = line
             while places and places[0] == number:
                 places.pop(0)
-                tick = json.loads(line, parse_float=Decimal)
+                about = self.seen[self.random.choice(sorted(self.seen))]
+                tick = json.loads(about, parse_float=Decimal) | {"timestamp": json.loads(line)["timestamp"]}
                 yield encode(self.acts(tick))
 
     def acts(self, tick: Line) -> Event:
@@ -118,7 +121,7 @@ class Trader:
             signal_id=f"s{max(number - 1, 0)}" if pick.random() < 0.03 else f"s{number}",
             strategy_id=pick.choice(("first", "second", "third")),
             broker="zerodha" if pick.random() < 0.02 else "paper",
-            instrument_token=self.token,
+            instrument_token=tick["instrument_token"],
             side=side,
             quantity=quantity + (pick.random() < 0.03),
             timestamp=moment + timedelta(milliseconds=pick.choice((0, 0, 0, 0, 700, 2500))),
@@ -158,8 +161,8 @@ class Trader:
 def trader(folder: str, name: str, **more: Any) -> Trader:
     """One whose prices the recording can reach."""
     if folder == INDEX:
-        return Trader(name, token=NIFTY, quantity=20, far=(0, 1, 4, 20, 100, 300), **more)
-    return Trader(name, token=OPTION, quantity=2_000, far=(0, 1, 2, 6, 20, 60), **more)
+        return Trader(name, quantity=20, far=(0, 1, 4, 20, 100, 300), **more)
+    return Trader(name, quantity=2_000, far=(0, 1, 2, 6, 20, 60), **more)
 
 
 # --- both roads ----------------------------------------------------------------------------------
@@ -293,6 +296,17 @@ def test_ten_days_in_one_account() -> None:
     assert not any(fill["timestamp"].date().isoformat() == SATURDAY for fill in book.fills)
 
 
+@pytest.mark.parametrize("milliseconds", [0, 700])
+def test_two_instruments_in_one_stream(milliseconds: int) -> None:
+    """An order for one of them waits for a tick of its own that is not older than it is."""
+    other = [line.replace(b"256265", b"5").replace(b"2022-08-24", b"2022-08-23") for line in index_day("2022-08-24")]
+    ticks = sorted([*index_day("2022-08-23"), *other[::3]], key=lambda line: line.partition(b'"timestamp":')[2][:21])
+    lines = list(trader(INDEX, "two").merged(ticks, 1200))
+    book = by_hand(lines, latency=timedelta(milliseconds=milliseconds))
+    same(by_paper(lines, "--latency", str(milliseconds)), book)
+    assert {key[0] for key in book.positions} == {NIFTY, 5}
+
+
 @pytest.mark.parametrize("name", TRADES)
 def test_trades_of_an_option_without_a_master(name: str) -> None:
     """Each trade's quantity is all that comes to orders which rest; the token trades as a share."""
@@ -305,8 +319,35 @@ def test_trades_of_an_option_without_a_master(name: str) -> None:
         assert {one.code for one in book.orders.values()} >= REFUSED_AT_LEAST
 
 
+MASTER = b"""\
+instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange
+64363,251,NIFTY2462023500CE,NIFTY,0.0,2024-06-20,23500.0,0.05,25,CE,NFO-OPT,NFO
+"""
+
+
+def test_trades_of_an_option_as_one(tmp_path: Path) -> None:
+    """With a master: lots of 25, premium and strike margins, the band around the last price, 15:25, option charges."""
+    name, dump, master = TRADES[0], tmp_path / "dump.csv", str(tmp_path / "master.db")
+    dump.write_bytes(MASTER)
+    loaded = run_alpha(["instruments", "load", str(dump), "--date", "2024-06-14", "--db", master])
+    assert loaded.returncode == 0, loaded.stderr
+    made = Trader("as an option", quantity=500, far=(0, 1, 2, 6, 20, 60, 900), lot=25)
+    lines = list(made.merged(fed(OPTIONS, name), 1500))
+    option = Listed("NFO", "option", in_master=True, lot=25, strike=Decimal(23_500))
+    book = by_hand(lines, listed={OPTION: option}, cash=Decimal(4_000_000))
+    same(by_paper(lines, "--instruments", master, "--cash", "4000000"), book)
+    assert filled_kinds(book) >= set(product(TYPES, VALIDITIES))
+    refused = {one.code for one in book.orders.values()}
+    assert refused >= {
+        "PRODUCT_NOT_ALLOWED", "QUANTITY_NOT_LOT_MULTIPLE", "PRICE_OUTSIDE_BAND", "MARGIN_INSUFFICIENT",
+        "MIS_AFTER_SQUARE_OFF",
+    }  # fmt: skip
+    own = [fill["timestamp"].strftime("%H:%M") for fill in book.fills if book.orders[fill["order_id"]].own]
+    assert set(own) == {"15:25"}
+
+
 def with_a_book(ticks: Iterable[bytes], seed: str) -> Iterator[bytes]:
-    """Real prices, and five levels of a made book around each; sometimes a side is thin, or crossed by the trade."""
+    """Real prices, and five levels of a made book around each; sometimes a side is thin, far, or crossed."""
     pick = Random(seed)
     traded = None
     for line in ticks:
@@ -317,9 +358,9 @@ def with_a_book(ticks: Iterable[bytes], seed: str) -> Iterator[bytes]:
                 {"price": float((middle + way * (first + level)) * STEP), "quantity": pick.choice((0, 1, 3, 10, 60))}
                 for level in range(5)
             ]
-            for side, way, first in (("buy", -1, pick.choice((0, 1, 1, 1))), ("sell", 1, 1))
+            for side, way, first in (("buy", -1, pick.choice((0, 1, 1, 40))), ("sell", 1, pick.choice((1, 1, 40))))
         }
-        traded = tick["timestamp"] if traded is None or pick.random() < 0.7 else traded
+        traded = tick["timestamp"] if traded is None or pick.random() < 0.3 else traded
         tick |= {"last_price": float(tick["last_price"]), "depth": depth, "last_trade_time": traded}
         if pick.random() < 0.5:
             tick["last_traded_quantity"] = pick.choice((0, 1, 5, 50))
@@ -346,3 +387,24 @@ def test_an_index_day_in_two_runs(tmp_path: Path) -> None:
     first = by_paper(lines[:half], "--state", str(tmp_path))
     assert any(held["quantity"] for held in first[-1]["positions"])
     same([*first[:-1], *by_paper(lines[half:], "--state", str(tmp_path))], book)
+
+
+def test_a_trade_is_met_by_who_was_there() -> None:
+    """An order at a better price that came after the last trade does not stand before one that was met by it."""
+
+    def tick(second: int, last: float, traded: int) -> bytes:
+        far = {"buy": [{"price": 90.0, "quantity": 5}], "sell": [{"price": 110.0, "quantity": 5}]}
+        day = "2024-06-03T10:00:"
+        times = {"timestamp": f"{day}{second:02d}+05:30", "last_trade_time": f"{day}{traded:02d}+05:30"}
+        return json.dumps({"type": "tick", "instrument_token": 5, **times, "last_price": last, "depth": far}).encode()
+
+    def buys(name: str, second: int, price: str) -> bytes:
+        moment = datetime.fromisoformat(f"2024-06-03T10:00:{second:02d}+05:30")
+        who = {"order_id": name, "signal_id": f"s-{name}", "strategy_id": "x", "broker": "paper"}
+        what: dict[str, Any] = {"instrument_token": 5, "side": "BUY", "quantity": 1, "order_type": "LIMIT"}
+        return encode(Order(**who, **what, price=Decimal(price), timestamp=moment))
+
+    lines = [tick(1, 105, 0), buys("before", 1, "100"), tick(3, 105, 0), buys("after", 3, "101"), tick(4, 99, 2)]
+    book = by_hand(lines)
+    assert [fill["order_id"] for fill in book.fills] == ["before"]
+    same(by_paper(lines), book)

@@ -329,8 +329,8 @@ class Engine:
                 again.append(working)
                 if quantity:
                     out.append(self._noted(working, tick.timestamp))
-                else:
-                    break  # who comes after has a worse price, or came later
+                elif tick.last_trade_time is None or working.effective < tick.last_trade_time:
+                    break  # who comes after has a worse price, or came later; it only counts if this one was there
             for working in again:
                 book.rest(working)
         for side in sides:
