@@ -12,7 +12,8 @@ from hypothesis import given, settings, strategies as st
 
 from alpha_cli.errors import InvariantBroken
 from alpha_cli.events import Quantity
-from alpha_cli.paper.ledger import MAX_QUANTITY, UNITS, Account, Holding, Unbookable, divided, in_rupees, plain, units
+from alpha_cli.money import UNITS, divided, in_rupees, plain, units
+from alpha_cli.paper.ledger import MAX_QUANTITY, Account, Holding, Unbookable
 from alpha_cli.wire import rupees
 
 CASH = Decimal(1_000_000)

@@ -30,7 +30,7 @@ from alpha_cli.events import (
     Tick,
     encode,
 )  # fmt: skip
-from alpha_cli.paper.ledger import UNITS
+from alpha_cli.money import UNITS
 from alpha_cli.strategy.context import Context
 from alpha_cli.strategy.fills import Follower
 from alpha_cli.strategy.host import Host, HostOptions

@@ -14,6 +14,7 @@ Moment = datetime
 class What(IntEnum):
     """What is to be done; of those due at one moment, in this order."""
 
+    CANCEL = 0  # a cancellation reaches the exchange
     SQUARE_OFF = 1  # cancel MIS orders and close MIS positions
     AUCTION = 2  # the closing auction begins: stops are cancelled
     CLOSE = 3  # DAY orders end
@@ -22,13 +23,14 @@ class What(IntEnum):
 
 
 class Due(NamedTuple):
-    """One thing to do: when, what, and for what belongs to this exchange and this way of closing."""
+    """One thing to do: when, what, and for what: an exchange and a way of closing, an instrument, or an order."""
 
     at: Moment
     what: What
     exchange: str = ""
     auctioned: bool = False
     token: int = 0
+    order_id: str = ""
 
 
 class Agenda:

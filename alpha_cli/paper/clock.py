@@ -1,4 +1,4 @@
-"""What the broker does by the clock of the stream: squares off, ends days, settles what expires, writes notes.
+"""What the broker does by the clock of the stream: cancels, squares off, ends days, settles what expires, writes notes.
 
 The time is that of the newest tick or order. What is due waits in an `Agenda`; the loop delivers the first
 tick at or after it, of whatever instrument, so that nothing has to be looked at on every tick.
@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alpha_cli.events import IST, ContractNote, Event, Fill, Order, Side
 from alpha_cli.market import Market
-from alpha_cli.order_states import CANCELLED, COMPLETE
+from alpha_cli.money import in_rupees, units
+from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE
 from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
-from alpha_cli.paper.ledger import Holding, Key, in_rupees, units
+from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key
 from alpha_cli.paper.matching import price_units
-from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, made_id
-from alpha_cli.paper.venue import Contract, at_midnight, end_of
+from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, later, made_id
+from alpha_cli.venue import Contract, at_midnight, end_of
 
 if TYPE_CHECKING:
     from alpha_cli.paper.engine import Engine
 
 _END_OF_DAY = time(23, 59, 59)
+
+#: Units of shares that one order of the square-off has at most; of a derivative it is the freeze quantity.
+#: Source: support.zerodha.com, "What are call and trade charges?" (auto square-off).
+_SQUARED_AT_ONCE = 30_000
+#: Into how many orders one position is sliced at most; what would need more is of no real market.
+_MOST_SLICES = 1_000
 
 
 class Clock:
@@ -35,14 +42,21 @@ class Clock:
         self._journal = journal
         self._agenda = Agenda()
         self._next: datetime | None = None
+        self._expected: set[tuple[Contract, str]] = set()  # what stands in the agenda, or is past
         self._days: set[date] = set()  # with fills that no note settled
         #: Whose position it is: units by strategy, of what may be squared off or settled.
         self._shares: dict[Key, dict[str, int]] = {}
+        #: Newest tick of what a derivative that is held is settled by; watched, because the tick that makes a
+        #: settlement due may be the underlying's own, of the next morning.
+        self._spots: dict[int, Any] = {}
+        self._reasons: dict[str, str] = {}  # of cancellations on their way, by order
 
     def begin(self, orders: Iterable[PaperOrder]) -> None:
         """Remember what is due for the orders and positions that an earlier run left."""
         engine = self._engine
         for working in orders:
+            if working.status == CANCEL_PENDING:
+                self.cancel(working, later(working.changed, engine.config.latency), working.message or "")
             self.expect(
                 engine.venue.contract(working.order.instrument_token, in_india(working.arrived).date()), working
             )
@@ -55,6 +69,11 @@ class Clock:
             self._days.add(day)
             self._night(day)
         self._set_alarm()
+
+    def saw(self, tick: Any) -> None:
+        """Remember `tick` if something is settled by it. To be called after `passed`."""
+        if tick.instrument_token in self._spots:
+            self._spots[tick.instrument_token] = tick
 
     def passed(self, now: datetime) -> list[Event]:
         """What comes of it that the time is `now`."""
@@ -71,6 +90,9 @@ class Clock:
     def expect(self, contract: Contract, working: PaperOrder) -> None:
         """An order was taken: its day will end, and MIS is squared off before."""
         day, exchange, auctioned = contract.day, contract.instrument.exchange, contract.auctioned
+        if (contract, working.order.product) in self._expected:
+            return
+        self._expected.add((contract, working.order.product))
         if day is not None:
             if working.order.product == "MIS" and day.square_off is not None:
                 self._agenda.add(Due(day.square_off, What.SQUARE_OFF, exchange, auctioned))
@@ -78,6 +100,12 @@ class Clock:
                 self._agenda.add(Due(day.closing_auction[0].open, What.AUCTION, exchange, auctioned))
             self._agenda.add(Due(end_of(day), What.CLOSE, exchange, auctioned))
         self._night(contract.on)
+        self._set_alarm()
+
+    def cancel(self, working: PaperOrder, at: datetime, reason: str) -> None:
+        """A cancellation is on its way; at `at` it is at the exchange, if there is anything left to cancel."""
+        self._reasons[working.order.order_id] = reason
+        self._agenda.add(Due(at, What.CANCEL, order_id=working.order.order_id))
         self._set_alarm()
 
     def traded(self, holding: Holding, contract: Contract, order: Order, quantity: int, today: int) -> None:
@@ -92,9 +120,10 @@ class Clock:
         if not shares[order.strategy_id]:
             del shares[order.strategy_id]
         self._holds(contract, holding)
-        self._days.add(contract.on)
-        self._night(contract.on)
-        self._set_alarm()
+        if contract.on not in self._days:
+            self._days.add(contract.on)
+            self._night(contract.on)
+            self._set_alarm()
 
     def first_delivery(self, holding: Holding, quantity: int, today: int) -> bool:
         """Whether selling `quantity` takes shares from the demat account, for the first time today.
@@ -110,6 +139,9 @@ class Clock:
 
     def _holds(self, contract: Contract, holding: Holding) -> None:
         """There is a position: it is squared off if it is MIS, and settled if it expires."""
+        if (contract, f"{holding.product} held") in self._expected:
+            return
+        self._expected.add((contract, f"{holding.product} held"))
         day, instrument = contract.day, contract.instrument
         if holding.product == "MIS" and day is not None and day.square_off is not None:
             self._agenda.add(Due(day.square_off, What.SQUARE_OFF, instrument.exchange, contract.auctioned))
@@ -117,17 +149,29 @@ class Clock:
             last = self._engine.venue.last_day(instrument)
             at = end_of(last) if last is not None else datetime.combine(instrument.expiry, _END_OF_DAY, IST)
             self._agenda.add(Due(at, What.SETTLE, token=instrument.instrument_token))
+            underlying = self._engine.venue.underlying(contract)
+            if underlying is not None and underlying not in self._spots:
+                self._market.watch(underlying)
+                self._spots[underlying] = self._market.last(underlying)
 
     def _night(self, day: date) -> None:
         self._agenda.add(Due(at_midnight(day), What.NIGHT))
 
     def _set_alarm(self) -> None:
-        self._next = self._agenda.next
-        self._market.wake[:] = [] if self._next is None else [self._next]
+        due = self._agenda.next
+        if due != self._next:
+            self._market.wake_at(due)
+            self._next = due
 
     # --- what is due -------------------------------------------------------------------------
 
     def _do(self, due: Due, now: datetime) -> list[Event]:
+        if due.what is What.CANCEL:
+            reason = self._reasons.pop(due.order_id, "cancelled on request")
+            found = self._engine.working(due.order_id)
+            return (
+                [] if found is None else [self._engine.end(found, CANCELLED, Code.CANCELLED_ON_REQUEST, reason, due.at)]
+            )
         if due.what is What.SQUARE_OFF:
             return self._square_off(due, now)
         if due.what is What.AUCTION:
@@ -137,6 +181,7 @@ class Clock:
             return [self._cancelled(one, Code.DAY_ENDED, now) for one in self._of(due)]
         if due.what is What.SETTLE:
             return self._settle(due.token, now)
+        self._expected.clear()  # of a day that is over
         left = [one for one in self._engine.working_orders() if in_india(one.arrived) < due.at and not one.made_by]
         return [*(self._cancelled(one, Code.DAY_ENDED, now) for one in left), *self.settle_charges(due.at)]
 
@@ -164,7 +209,7 @@ class Clock:
             if holding.product != "MIS" or not holding.quantity or not self._concerns(due, key[0]):
                 continue
             contract = self._engine.venue.contract(key[0], in_india(now).date())
-            for working in self._closing(key, holding, SQUARE_OFF, now):
+            for working in self._closing(key, holding, SQUARE_OFF, now, _slice(contract, abs(holding.quantity))):
                 working.code, working.message = Code.MIS_SQUARED_OFF, f"squared off at {due.at:%H:%M}"
                 out += self._engine.place(working, contract)
         return out
@@ -184,12 +229,12 @@ class Clock:
         return [*out, *(self._cancelled(one, Code.EXPIRED, now) for one in left)]
 
     def _settlement_price(self, contract: Contract, holding: Holding) -> int:
-        """Of a derivative, by the last price of what it is on; by its own last price where that is not known."""
+        """Of a derivative, by the last price of what it is on, of its last day; by its own if that is not known."""
         own = self._market.last(holding.instrument_token)
         price = holding.last_price if own is None else price_units(own.last_price)
         underlying = self._engine.venue.underlying(contract)
-        spot = None if underlying is None else self._market.last(underlying)
-        if spot is None:
+        spot = None if underlying is None else self._spots.get(underlying)
+        if spot is None or in_india(spot.timestamp).date() != contract.instrument.expiry:
             return price
         value = price_units(spot.last_price)
         if contract.kind != "option":
@@ -197,10 +242,13 @@ class Clock:
         call = contract.instrument.instrument_type == "CE"
         return max(0, value - contract.strike if call else contract.strike - value)
 
-    def _closing(self, key: Key, holding: Holding, why: str, now: datetime) -> Iterator[PaperOrder]:
-        """Orders that close `holding`, one for each strategy that holds on its side, in the order of their names.
+    def _closing(
+        self, key: Key, holding: Holding, why: str, now: datetime, most: int = MAX_QUANTITY
+    ) -> Iterator[PaperOrder]:
+        """Orders that close `holding`, for each strategy that holds on its side, in the order of their names.
 
-        Strategies on the other side of the account's position keep what the account does not have to trade.
+        One for each, or as many as it takes if an order may have `most` units. Strategies on the other side of the
+        account's position keep what the account does not have to trade.
         """
         left = holding.quantity
         side: Side = "SELL" if left > 0 else "BUY"
@@ -211,21 +259,23 @@ class Clock:
             if not quantity:
                 return
             left += quantity if left < 0 else -quantity
-            order_id = made_id(why, self._engine.account.broker, *key, strategy_id, in_india(now).date())
-            if self._journal.knows_order(order_id):
-                continue  # it is on its way already
-            order = Order(
-                order_id=order_id,
-                signal_id=order_id,
-                strategy_id=strategy_id,
-                broker=self._engine.account.broker,
-                instrument_token=key[0],
-                side=side,
-                quantity=quantity,
-                timestamp=now,
-                product=key[1],
-            )
-            yield PaperOrder.of(order, now, now, made_by=why)
+            cause = (self._engine.account.broker, *key, strategy_id, in_india(now).date())
+            for begin in range(0, quantity, most):
+                order_id = made_id(why, *cause, *([begin] if begin else []))
+                if self._journal.knows_order(order_id):
+                    continue  # it is on its way already
+                order = Order(
+                    order_id=order_id,
+                    signal_id=order_id,
+                    strategy_id=strategy_id,
+                    broker=self._engine.account.broker,
+                    instrument_token=key[0],
+                    side=side,
+                    quantity=min(quantity - begin, most),
+                    timestamp=now,
+                    product=key[1],
+                )
+                yield PaperOrder.of(order, now, now, made_by=why)
 
     # --- charges of a day --------------------------------------------------------------------
 
@@ -277,3 +327,11 @@ class Clock:
                 if name != "total":
                     booked[name] = booked.get(name, 0) + units(amount)
         return booked
+
+
+def _slice(contract: Contract, quantity: int) -> int:
+    """Units of one order when the broker closes `quantity`."""
+    lot = contract.lot_size
+    most = _SQUARED_AT_ONCE if contract.traded_as == "equity" else contract.freeze or MAX_QUANTITY
+    least = -(-quantity // _MOST_SLICES)
+    return max(most // lot * lot, -(-least // lot) * lot)

@@ -70,7 +70,7 @@ MEANINGS: dict[Code, str] = {
     Code.QUANTITY_ABOVE_FREEZE: "the quantity is above the exchange's freeze quantity; slice the order",
     Code.NO_PRICE: "no tick of the instrument came before the order",
     Code.TRIGGER_BEYOND_LAST: "a stop to buy must lie above the last price, one to sell below it",
-    Code.PRICE_OUTSIDE_BAND: "the price is outside the circuit limits",
+    Code.PRICE_OUTSIDE_BAND: "outside the circuit limits, or of an option beyond the limit price protection",
     Code.MIS_AFTER_SQUARE_OFF: "no new MIS positions after the square-off time",
     Code.HOLDINGS_INSUFFICIENT: "CNC shares must be held, or bought today, before they are sold",
     Code.MARGIN_INSUFFICIENT: "the order needs more than the available margin",

@@ -3,7 +3,7 @@
 An order is looked at (`gate`), goes to the exchange, and meets the ticks of its instrument there
 (`matching`, `book`); the clock of the stream squares off, ends days and settles (`clock`). The rules are told
 one by one in `docs/matching.md`. Only ticks of instruments with something that could fill are delivered
-(`Market.watch`), and the first tick at or after what is due next (`Market.wake`).
+(`Market.watch`), and the first tick at or after what is due next (`Market.wake_at`).
 
 A resting order that was read back from a journal sleeps until the stream has caught up with it, so
 that the same input read twice gives the same books: it wakes on a tick later than its last change, or
@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
+from alpha_cli.money import in_rupees
+from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
 from alpha_cli.paper import gate
 from alpha_cli.paper.book import Book
 from alpha_cli.paper.clock import Clock
@@ -29,11 +30,11 @@ from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.costs import Costs
 from alpha_cli.paper.funds import Funds
-from alpha_cli.paper.ledger import Account, Holding, Key, Unbookable, in_rupees
+from alpha_cli.paper.ledger import Account, Holding, Key, Unbookable
 from alpha_cli.paper.matching import Liquidity, price_units, protection_price
-from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, modified
+from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, later, modified
 from alpha_cli.paper.statement import statement
-from alpha_cli.paper.venue import Contract, Venue
+from alpha_cli.venue import Contract, Venue
 from alpha_cli.wire import MAX_LINE
 
 #: Characters of someone's reason that an update repeats; the whole could be too long for its line.
@@ -81,6 +82,9 @@ class Engine:
         for working in self._open.values():
             self._reassign(working.order)
         self._clock.begin(self._open.values())
+        one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
+        for order in one_of_each.values():  # what they block
+            self._reassign(order)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -113,7 +117,7 @@ class Engine:
         return [*self._clock.passed(arrived), *self._new(order, arrived)]
 
     def on_cancel(self, cancel: Cancel) -> list[Event]:
-        """Cancel a resting order."""
+        """Cancel a resting order, once the cancellation is at the exchange; until then it may still fill."""
         working = self._open.get(cancel.order_id)
         if working is None:
             self._counts["unknown"] += 1
@@ -122,12 +126,17 @@ class Engine:
         out = self._clock.passed(now)
         if working.order.order_id not in self._open:  # the clock was quicker
             return out
-        return [
-            *out,
-            self.end(
-                working, CANCELLED, Code.CANCELLED_ON_REQUEST, (cancel.reason or "cancelled on request")[:_REASON], now
-            ),
-        ]
+        reason = (cancel.reason or "cancelled on request")[:_REASON]
+        if self.config.latency == _NO_TIME:
+            return [*out, self.end(working, CANCELLED, Code.CANCELLED_ON_REQUEST, reason, now)]
+        if working.status == CANCEL_PENDING:
+            self._counts["repeated"] += 1
+            return out
+        working.becomes(CANCEL_PENDING)
+        working.changed = now
+        working.code, working.message = None, reason
+        self._clock.cancel(working, later(now, self.config.latency), reason)
+        return [*out, self._noted(working, now)]
 
     def on_modify(self, modify: Modify) -> list[Event]:
         """Change a resting order, which costs it its place in the queue; it may fill at once."""
@@ -158,6 +167,7 @@ class Engine:
     def on_tick(self, tick: Tick) -> list[Event]:
         """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
         out = self._clock.passed(tick.timestamp)
+        self._clock.saw(tick)
         book = self._books.get(tick.instrument_token)
         if book is None:
             return out
@@ -201,7 +211,7 @@ class Engine:
 
     def _new(self, order: Order, arrived: datetime) -> list[Event]:
         """Look at an order that came, and send it to the exchange."""
-        working = PaperOrder.of(order, arrived, order.timestamp + self.config.latency)
+        working = PaperOrder.of(order, arrived, later(order.timestamp, self.config.latency))
         contract = self._contract_at(order.instrument_token, arrived)
         try:
             gate.check(self._facts(working, contract, arrived))
@@ -212,22 +222,19 @@ class Engine:
     def place(self, working: PaperOrder, contract: Contract) -> list[Event]:
         """Send an order that nothing speaks against to the exchange."""
         self._next_priority(working)
-        self._kept(working)
         self._clock.expect(contract, working)
-        self._reassign(working.order)
         return self._to_exchange(working, working.arrived, fresh=True)
 
     def _to_exchange(self, working: PaperOrder, now: datetime, *, fresh: bool) -> list[Event]:
         """Let the order meet the newest tick, or wait for one that is not older than it is."""
         order = working.order
-        book = self._book(order.instrument_token)
         tick = self._market.last(order.instrument_token)
         out: list[Event] = []
         if tick is not None and tick.timestamp >= working.effective and self._trades(tick):
             self._arrive(working, tick, out, say=True)
             return out
         working.met = False
-        book.wait(working)
+        self._kept(working).wait(working)
         if fresh:
             under_way = self.config.latency > _NO_TIME
             working.status = OPEN_PENDING if under_way else OPEN if working.trigger is None else TRIGGER_PENDING
@@ -244,33 +251,41 @@ class Engine:
             last = price_units(tick.last_price)
             if (last < working.trigger) if working.order.side == "BUY" else (last > working.trigger):
                 working.becomes(TRIGGER_PENDING)
-                self._book(working.order.instrument_token).rest(working)
+                self._kept(working).rest(working)
                 self._journal.order(working)
                 if say or status != TRIGGER_PENDING:
                     out.append(working.update(tick.timestamp))
                 return
-            self._trigger(working, tick, out)
+            if not self._trigger(working, tick, out):
+                return
         working.becomes(OPEN)
         self._take(working, tick, out, say=say or status == OPEN_PENDING)
 
-    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> None:
-        """The market has reached the trigger: from here on the order is a plain one."""
+    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> bool:
+        """The market has reached the trigger: from here on the order is a plain one. False if it may not be that."""
         working.trigger = None
         working.becomes(OPEN)
         working.changed = tick.timestamp
         working.code, working.message = None, f"triggered at {in_rupees(price_units(tick.last_price))}"
         out.append(self._noted(working, tick.timestamp))
+        contract = self._contract_at(tick.instrument_token, tick.timestamp)
+        if contract.kind == "option" and working.limit is not None:
+            try:
+                gate.check_protection(working.order.side, working.limit, price_units(tick.last_price))
+            except Refused as fault:
+                out.append(self.end(working, CANCELLED, fault.code, str(fault)[:_REASON], tick.timestamp))
+                return False
+        return True
 
     def _take(self, working: PaperOrder, tick: Any, out: list[Event], *, say: bool = False) -> None:
         """Take from `tick` what the order's limit allows; what is left rests, or ends if it must not."""
         order = working.order
         contract = self._contract_at(order.instrument_token, tick.timestamp)
-        book = self._book(order.instrument_token)
         liquidity = self._liquidity_of(tick)
         if working.limit is None:
             if not liquidity.last:  # a price that is nothing at four decimals is no price
                 working.met = False
-                book.wait(working)
+                self._kept(working).wait(working)
                 return
             working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
         taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)
@@ -285,7 +300,7 @@ class Engine:
             what = "the rest is cancelled" if working.filled_quantity else "not marketable at once"
             out.append(self.end(working, CANCELLED, Code.IOC_NOT_FILLED, f"validity IOC: {what}", tick.timestamp))
         else:
-            book.rest(working)
+            self._kept(working).rest(working)
             self._journal.order(working)
             if taken or say:
                 out.append(working.update(tick.timestamp))
@@ -314,14 +329,14 @@ class Engine:
                 again.append(working)
                 if quantity:
                     out.append(self._noted(working, tick.timestamp))
-                else:
-                    break  # who comes after has a worse price, or came later
+                elif tick.last_trade_time is None or working.effective < tick.last_trade_time:
+                    break  # who comes after has a worse price, or came later; it only counts if this one was there
             for working in again:
                 book.rest(working)
         for side in sides:
             for working in list(book.triggered(side, last)):
-                self._trigger(working, tick, out)
-                self._take(working, tick, out)
+                if self._trigger(working, tick, out):
+                    self._take(working, tick, out)
 
     def _auction(self, book: Book, tick: Any, out: list[Event]) -> None:
         """The closing auction matches: who reaches its price gets it, whatever limit he gave."""
@@ -330,6 +345,8 @@ class Engine:
         price = price_units(tick.last_price)
         if matching is None or not matching.open <= tick.timestamp < matching.close or not price:
             return
+        if tick.last_trade_time is not None and tick.last_trade_time < matching.open:
+            return  # it repeats the price of the session
         for working in list(book.arrived(tick.timestamp)):
             working.becomes(OPEN)
             book.rest(working)
@@ -423,12 +440,11 @@ class Engine:
         """Raise `Refused` if `working` may not become what `modify` makes of it."""
         gate.check_modification(working, modify)
         order = modified(working.order, modify)
+        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
+            # It was triggered: what is left of it is a plain order, and its trigger is history.
+            order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET", trigger_price=None)
         trial = PaperOrder.of(order, working.arrived, now)
         trial.filled_quantity = working.filled_quantity
-        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
-            # It was triggered: it is a plain order now, and its trigger is history.
-            trial.order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET")
-            trial.trigger = None
         contract = self._contract_at(order.instrument_token, now)
         gate.check(self._facts(trial, contract, now, instead_of=working), gate.OF_MODIFICATIONS)
 
@@ -442,7 +458,7 @@ class Engine:
             working.limit = limit if modify.price is None else working.limit
         working.modifications += 1
         working.changed = now
-        working.effective = now + self.config.latency
+        working.effective = later(now, self.config.latency)
         if working.asleep:
             self._wake(working)
         self._next_priority(working)
@@ -468,6 +484,7 @@ class Engine:
             tick=self._market.last(order.instrument_token),
             now=now,
             held=0 if holding is None else holding.quantity,
+            left=working.left,
             promised=sum(one.left for one in others if one.order.side == order.side),
             opens=opens,
             needs=self._funds.for_order(contract, working, opens),
@@ -475,6 +492,10 @@ class Engine:
             charges=lambda: self.costs.known(working, contract),
             bands=self.config.bands,
         )
+
+    def working(self, order_id: str) -> PaperOrder | None:
+        """The order of this id, if it goes on."""
+        return self._open.get(order_id)
 
     def working_orders(self) -> Iterator[PaperOrder]:
         """All orders that go on, in the order of their arrival."""
@@ -525,11 +546,16 @@ class Engine:
             book = self._books[token] = Book(self._contract_now(token).hours)
         return book
 
-    def _kept(self, working: PaperOrder) -> None:
+    def _kept(self, working: PaperOrder) -> Book:
+        """The book of an order that goes on; the order is among those that work from now on."""
         order = working.order
-        self._open[order.order_id] = working
-        self._book(order.instrument_token).orders[order.order_id] = working
-        self._market.watch(order.instrument_token)
+        book = self._book(order.instrument_token)
+        if order.order_id not in self._open:
+            self._open[order.order_id] = working
+            book.orders[order.order_id] = working
+            self._market.watch(order.instrument_token)
+            self._reassign(order)
+        return book
 
     def _next_priority(self, working: PaperOrder) -> None:
         self._priority += 1

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
 
-from alpha_cli.events import Modify, Order
+from alpha_cli.events import Modify, Order, Side
+from alpha_cli.money import UNITS, in_rupees, units
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import Bands
-from alpha_cli.paper.ledger import in_rupees, units
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
-from alpha_cli.paper.venue import Contract
+from alpha_cli.venue import Contract
 
 #: What Kite takes. Source: kite.trade forum, discussion 31294.
 MOST_MODIFICATIONS = 25
 
-#: Options: how far from the reference price an order may lie. Source: NSE, limit price protection of options:
-#: 40 % of a premium above ₹50, else ₹20. The reference, a 30 s average there, is the last price here.
+#: Options: how far beyond the reference price an order may go. Source: NSE, limit price protection of options
+#: (circular of 2022-10-28): 40 % of a premium above ₹50, else ₹20; of a bid above, of an offer below. The reference,
+#: a 30 s average there, is the last price here.
 _LPP_ABOVE = 50
 _LPP_SHARE = 4_000
 _LPP_RUPEES = 20
@@ -36,6 +36,7 @@ class Facts(Struct):
     tick       the newest of the instrument, or None
     now        the time of the order's arrival
     held       units of this instrument and product, signed
+    left       units of the order that are not filled: all of a new one
     promised   units that other open orders of the same side would sell of what is held
     opens      units of the order that open a position
     needs      margin that they block
@@ -48,6 +49,7 @@ class Facts(Struct):
     tick: Any
     now: datetime
     held: int
+    left: int
     promised: int
     opens: int
     needs: int
@@ -80,15 +82,20 @@ def listed(facts: Facts) -> None:
         raise Refused(Code.INSTRUMENT_EXPIRED, f"{contract.instrument.key} expired on {contract.instrument.expiry}")
 
 
+#: How the calendar calls the parts of the closing auction in which orders are taken: not before its reference
+#: price is known, nor once it matches.
+_ORDER_ENTRY = "order entry"
+
+
 def session(facts: Facts) -> None:
-    """Orders are taken in the continuous session, and LIMIT orders in the closing auction."""
+    """Orders are taken in the continuous session, and LIMIT orders while the closing auction takes them."""
     contract, now = facts.contract, facts.now
     if contract.unknown is not None:
         raise Refused(Code.CALENDAR_UNKNOWN, contract.unknown)
     if contract.hours.contains(now):
         return
-    auction = None if contract.day is None else contract.day.closing_auction
-    if auction and auction[0].open <= now < auction[-1].close:
+    auction = (None if contract.day is None else contract.day.closing_auction) or ()
+    if any(phase.open <= now < phase.close for phase in auction if phase.phase.startswith(_ORDER_ENTRY)):
         if facts.order.order_type == "LIMIT" and facts.order.validity == "DAY":
             return
         asked = f"{facts.order.order_type} {facts.order.validity}"
@@ -172,22 +179,34 @@ def priced(facts: Facts) -> None:
         )
 
 
+def check_protection(side: Side, limit: int, last: int) -> None:
+    """Raise `Refused` for a limit on an option that goes too far beyond `last`. One far before it may wait."""
+    width = last * _LPP_SHARE // 10_000 if last > _LPP_ABOVE * UNITS else _LPP_RUPEES * UNITS
+    if (limit > last + width) if side == "BUY" else (limit < last - width):
+        raise Refused(
+            Code.PRICE_OUTSIDE_BAND,
+            f"price {in_rupees(limit)} is outside the limit price protection: "
+            f"{in_rupees(max(last - width, 0))} to {in_rupees(last + width)}",
+        )
+
+
 def band(facts: Facts) -> None:
-    """Within the circuit limits: of shares and futures around the previous close, of options around the last price."""
+    """Shares and futures: within the circuit limits around the previous close. Options: see `check_protection`.
+
+    A stop on an option is held to it when it is triggered.
+    """
     order, contract, tick = facts.order, facts.contract, facts.tick
     if tick is None:
         return
-    low: int | Decimal
     if contract.kind == "option":
-        last = price_units(tick.last_price)
-        width = last * _LPP_SHARE // 10_000 if last > units(Decimal(_LPP_ABOVE)) else units(Decimal(_LPP_RUPEES))
-        low, high = last - width, last + width
-    else:
-        if tick.ohlc is None or not 0 < tick.ohlc.close < 1e12:
-            return  # the previous close is not known
-        close = price_units(tick.ohlc.close)
-        width = close * (facts.bands.future if contract.kind == "future" else facts.bands.equity) // 10_000
-        low, high = close - width, close + width
+        if order.order_type == "LIMIT" and order.price is not None:
+            check_protection(order.side, units(order.price), price_units(tick.last_price))
+        return
+    if tick.ohlc is None or not 0 < tick.ohlc.close < 1e12:
+        return  # the previous close is not known
+    close = price_units(tick.ohlc.close)
+    width = close * (facts.bands.future if contract.kind == "future" else facts.bands.equity) // 10_000
+    low, high = close - width, close + width
     for name, price in (("price", order.price), ("trigger_price", order.trigger_price)):
         used = order.order_type in ({"LIMIT", "SL"} if name == "price" else {"SL", "SL-M"})
         if used and price is not None and not low <= units(price) <= high:
@@ -212,10 +231,10 @@ def holdings(facts: Facts) -> None:
     if order.product != "CNC" or order.side != "SELL":
         return
     free = facts.held - facts.promised
-    if order.quantity > free:
+    if facts.left > free:
         raise Refused(
             Code.HOLDINGS_INSUFFICIENT,
-            f"{order.quantity} are to be sold; {facts.held} are held, {facts.promised} of them in other orders",
+            f"{facts.left} are to be sold; {facts.held} are held, {facts.promised} of them in other orders",
         )
 
 

@@ -7,7 +7,7 @@ was applied; with it, `store.Store`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from alpha_cli.events import IST, ContractNote, Fill, Modify, Order, OrderUpdate, Portfolio
 from alpha_cli.ids import derive_id
+from alpha_cli.money import divided, in_rupees, units
 from alpha_cli.order_states import OPEN, advance, is_terminal
-from alpha_cli.paper.ledger import Account, Booking, Key, divided, in_rupees, units
+from alpha_cli.paper.ledger import Account, Booking, Key
 
 #: Why the broker makes an order of its own; its id begins with that, and nobody else's may.
 SQUARE_OFF = "square-off"
@@ -237,6 +238,14 @@ def in_india(moment: datetime) -> datetime:
         return moment.astimezone(IST)
     except OverflowError:
         return moment
+
+
+def later(moment: datetime, delay: timedelta) -> datetime:
+    """`moment` and `delay`; the end of the calendar if that lies beyond it."""
+    try:
+        return moment + delay
+    except OverflowError:
+        return datetime.max.replace(tzinfo=moment.tzinfo)
 
 
 def modified(order: Order, modify: Modify) -> Order:

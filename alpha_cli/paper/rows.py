@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from alpha_cli.events import ContractNote, Fill, Order, Portfolio, encode
+from alpha_cli.money import in_rupees, plain, units
 from alpha_cli.order_states import STATES
-from alpha_cli.paper.ledger import Account, Booking, Holding, in_rupees, plain, units
+from alpha_cli.paper.ledger import Account, Booking, Holding
 from alpha_cli.paper.orders import PaperOrder, in_india
 
 Row = dict[str, Any]

@@ -20,9 +20,10 @@ import msgspec
 
 from alpha_cli.errors import InvariantBroken, UsageError
 from alpha_cli.events import ContractNote, Fill, Portfolio
+from alpha_cli.money import in_rupees, plain
 from alpha_cli.order_states import TERMINAL
 from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.ledger import Account, Booking, Holding, Key, in_rupees, plain
+from alpha_cli.paper.ledger import Account, Booking, Holding, Key
 from alpha_cli.paper.orders import PaperOrder
 from alpha_cli.paper.rows import (
     Row,

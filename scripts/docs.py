@@ -1,0 +1,57 @@
+"""The tables in docs/ that the code knows: written anew in place, between their two marks.
+
+    scripts/docs            write them
+    scripts/docs --check    write nothing; end with 1 if one is stale
+
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; what is around it is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from alpha_cli import order_states
+from alpha_cli.paper import codes
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+#: What a page may ask for.
+TABLES: dict[str, Callable[[], str]] = {"order states": order_states.table, "codes": codes.table}
+
+_TABLE = re.compile(r"(<!-- table: ([^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def written(page: str) -> str:
+    """`page` with its tables as they are now. Raises `KeyError` for one that nobody makes."""
+    return _TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", page)
+
+
+def main() -> int:
+    """0: all is as it should be, or was written; 1: `--check` found a stale table; 65: a table that nobody makes."""
+    parser = argparse.ArgumentParser(description="Write the tables in docs/ anew from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if one is stale")
+    check = parser.parse_args().check
+    stale = 0
+    for path in sorted(DOCS.glob("*.md")):
+        page = path.read_text(encoding="utf-8")
+        try:
+            new = written(page)
+        except KeyError as error:
+            sys.stderr.write(f"{path}: no table {error}; there are {', '.join(TABLES)}\n")
+            return 65
+        if new == page:
+            continue
+        stale += 1
+        if check:
+            sys.stderr.write(f"{path}: a table is stale; run scripts/docs\n")
+        else:
+            path.write_text(new, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
