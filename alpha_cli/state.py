@@ -52,6 +52,12 @@ def halt_reason(folder: Path) -> str | None:
     return f"{path} exists"
 
 
+def check_name(name: str) -> None:
+    """Raise `UsageError` unless `name` may be that of a stage: it becomes part of paths."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--as {printable(name)}: use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit")
+
+
 class State:
     """The state of the stage called `name` in `folder`, locked until `close`.
 
@@ -60,10 +66,7 @@ class State:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        if not NAME.fullmatch(name):
-            raise UsageError(
-                f"--as {printable(name)}: use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit"
-            )
+        check_name(name)
         self.folder = folder
         self.name = name
         self._databases: list[Database] = []

@@ -52,8 +52,8 @@ levels = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), max_size=5)
 #: (ticks below or above the last price, units) of each level, sorted later on
 books = st.none() | st.tuples(levels, levels)
 #: how time goes on: seconds, or to a time of day, this day or the next
-spans = st.sampled_from([0, 1, 1, 5, 60]) | st.sampled_from(
-    [time(9, 14), time(9, 15), time(15, 14, 59), time(15, 20), time(15, 25), time(15, 29, 59), time(15, 31)]
+spans = st.sampled_from(
+    [1, 0, 5, 1, 60, 1, 0, 300, 1, 2, time(15, 14, 59), time(15, 20), time(15, 29, 59), time(15, 31), time(9, 15)]
 )
 some_ticks = st.tuples(
     st.just("tick"), st.sampled_from(TOKENS), spans, st.integers(-30, 30), books, st.none() | st.integers(1, 40)
@@ -61,10 +61,10 @@ some_ticks = st.tuples(
 some_orders = st.fixed_dictionaries(
     {
         "side": st.sampled_from(["BUY", "SELL"]),
-        "quantity": st.sampled_from([1, 3, 10, 50, 500, 2_000]),
+        "quantity": st.sampled_from([10, 1, 3, 10, 50, 20, 500, 2_000]),
         "order_type": st.sampled_from(["MARKET", "LIMIT", "SL", "SL-M"]),
         "validity": st.sampled_from(["DAY", "DAY", "IOC"]),
-        "product": st.sampled_from(["MIS", "CNC", "NRML"]),
+        "product": st.sampled_from(["MIS", "NRML", "CNC", "MIS"]),
         "strategy_id": st.sampled_from(["a", "b"]),
     }
 )
@@ -79,7 +79,7 @@ actions = st.one_of(
         st.none() | steps, st.sampled_from([None, None, "MARKET", "LIMIT", "SL", "SL-M"]),
     ),
 )  # fmt: skip
-days = st.lists(actions, max_size=40)
+days = st.lists(actions, min_size=8, max_size=50) | st.lists(actions, max_size=8)
 configs = st.builds(
     PaperConfig,
     cash=st.just(CASH),
@@ -121,10 +121,12 @@ def events_of(day, *, apart=False):
         elif what == "order":
             token, fields, price, trigger, ahead = rest
             priced = {}
-            if fields["order_type"] in {"LIMIT", "SL"}:
-                priced["price"] = paise(last[token] + price)
-            if fields["order_type"] in {"SL", "SL-M"}:
-                priced["trigger_price"] = paise(last[token] + trigger)
+            kind, away = fields["order_type"], 1 if fields["side"] == "BUY" else -1
+            waits = last[token] + (away * (1 + abs(trigger)) if trigger > -30 else trigger)  # or it makes no sense
+            if kind in {"LIMIT", "SL"}:
+                priced["price"] = paise(last[token] + price if kind == "LIMIT" else waits + away * abs(price))
+            if kind in {"SL", "SL-M"}:
+                priced["trigger_price"] = paise(waits)
             out.append(
                 Order(
                     order_id=f"o{made}",

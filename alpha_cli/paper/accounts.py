@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from alpha_cli.errors import NoInput, UsageError
+from alpha_cli.state import check_name
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -57,7 +58,7 @@ def init(where: tuple[Path | None, str], cash: str) -> None:
     from alpha_cli.paper.store import Store
 
     folder, name = _named(where)
-    if (folder / f"{name}.db").exists():
+    if _opened(folder, name):
         raise UsageError(f"{folder / name}.db: there is an account already; reset begins it anew")
     with _released(Store(folder, name, PaperConfig(cash=rupees(cash)))) as store:
         store.commit()
@@ -218,12 +219,19 @@ def _named(where: tuple[Path | None, str]) -> tuple[Path, str]:
     folder, name = where
     if folder is None:
         raise UsageError("name the folder of the account: alpha paper --state DIR …, or set ALPHA_STATE")
+    check_name(name)
     return folder, name
+
+
+def _opened(folder: Path, name: str) -> bool:
+    """Whether there is an account. A run that is killed at its very beginning leaves an empty file."""
+    path = folder / f"{name}.db"
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
     folder, name = _named(where)
-    if not (folder / f"{name}.db").is_file():
+    if not _opened(folder, name):
         raise NoInput(f"{folder / name}.db: no such account; alpha paper --state {folder} init --cash RUPEES opens one")
     return folder, name
 

@@ -449,6 +449,8 @@ class Engine:
         gate.check(self._facts(trial, contract, now, instead_of=working), gate.OF_MODIFICATIONS)
 
     def _modify(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
+        if working.asleep:
+            self._wake(working)
         triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}
         limit = working.limit
         working.order = modified(working.order, modify)
@@ -459,8 +461,6 @@ class Engine:
         working.modifications += 1
         working.changed = now
         working.effective = later(now, self.config.latency)
-        if working.asleep:
-            self._wake(working)
         self._next_priority(working)
         working.code, working.message = None, (modify.reason or "modified")[:_REASON]
         if working.trigger is None and working.status == TRIGGER_PENDING:
