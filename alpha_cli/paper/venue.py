@@ -181,7 +181,9 @@ _ALL_HOURS = AllHours()
 
 
 def at_midnight(day: date) -> datetime:
-    """When the Indian day after `day` begins."""
+    """When the Indian day after `day` begins; the last day of the calendar has no end."""
+    if day == date.max:
+        return datetime.max.replace(tzinfo=IST)
     return datetime.combine(day + timedelta(days=1), time(), IST)
 
 
