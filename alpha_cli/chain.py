@@ -153,7 +153,7 @@ class Chain:
             yield from self._decoded_where_needed(batch)
             return
         tick_type, first, all_ticks = self._tick_type, self._first, self._all_noteworthy
-        watched, wake = self._market.watched, self._market.wake
+        watched, wake = self._market.watched, self._market.bound_for(batch.events)
         for index, event in enumerate(batch.events):
             if type(event) is tick_type:
                 added = first(event)
@@ -161,11 +161,13 @@ class Chain:
                     added
                     or all_ticks
                     or (watched and event.instrument_token in watched)
-                    or (wake and event.timestamp >= wake[0])
+                    or (wake is not None and event.timestamp >= wake)
                 ):
                     yield index, event, added
+                    wake = self._market.bound
             else:
                 yield index, self._verified(batch, index, event), None
+                wake = self._market.bound
                 if type(event) is Control and self._look_again():
                     assert self._decoder is not None
                     self._decoder.again(batch, index + 1)
@@ -187,9 +189,9 @@ class Chain:
         """As `_noteworthy` for undecoded lines: all but ticks that nobody wants."""
         assert self._decoder is not None
         lines, market, start = batch.lines, self._market, 0
-        watched, wake = market.watched, market.wake
+        watched = market.watched
         while start < len(lines):
-            if watched or wake:  # look at each tick until nobody wants one any more
+            if watched or market.bound is not None:  # look at each tick until nobody wants one any more
                 line = lines[start]
                 if line[:_PREFIX_LENGTH] != TICK_PREFIX or market.wants_line(line):
                     yield start, self._verified(batch, start, self._decoder.event(start, line)), None
@@ -199,7 +201,7 @@ class Chain:
             start = len(lines)
             for index in picks:
                 yield index, self._verified(batch, index, self._decoder.event(index, lines[index])), None
-                if watched or wake:  # of this line came that someone wants ticks
+                if watched or market.bound is not None:  # of this line came that someone wants ticks
                     start = index + 1
                     break
 

@@ -1,12 +1,11 @@
 """Ids are derived from causes, so that the same input gives the same ids on any machine.
 
-Not in `events`: only stages that make something need them, and hashing costs a little at start-up.
+Not in `events`: only stages that make something need them.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from hashlib import blake2b
 
 from alpha_cli.events import EPOCH
 
@@ -18,6 +17,8 @@ def derive_id(*parts: object) -> str:
 
     BLAKE2b of 96 bits in hexadecimal; 20 characters, a broker's order tag, still hold 80.
     """
+    from hashlib import blake2b  # its library takes milliseconds to load: not before the first id
+
     cause = "\0".join(["alpha1", *map(str, parts)])
     return blake2b(cause.encode(), digest_size=12).hexdigest()
 

@@ -30,10 +30,9 @@ _token_of = attrgetter("instrument_token")
 class Market:
     """The newest tick of each instrument, in the order of the stream.
 
-    `watched` counts who wants every tick of an instrument; the loop delivers those. `wake` holds the
-    moment, if there is one, from which on any tick is wanted, until it is set anew: a whole second of
-    Indian time. `decode` turns a kept line into a tick; a line that turns out broken goes to `broken`
-    and counts as no tick.
+    `watched` counts who wants every tick of an instrument; the loop delivers those. `bound` is the moment,
+    if there is one, from which on any tick is wanted: a whole second. `decode` turns a kept line into a
+    tick; a line that turns out broken goes to `broken` and counts as no tick.
     """
 
     def __init__(
@@ -42,13 +41,13 @@ class Market:
         broken: Callable[[bytes, Exception], None] | None = None,
     ) -> None:
         self.watched: dict[int, int] = {}
-        self.wake: list[datetime] = []
+        self.bound: datetime | None = None
         self.decode = decode
         self.broken = broken
         self._ticks: dict[int, Any] = {}
         self._lines: dict[bytes, bytes] = {}
         self._newest: Any = None  # a tick, or the line of one
-        self._wake_text: tuple[datetime | None, bytes] = (None, b"")
+        self._bound_text: tuple[datetime | None, bytes] = (None, b"")
 
     def watch(self, token: int) -> None:
         """Have every tick of `token` delivered, until as many `unwatch` calls."""
@@ -59,9 +58,22 @@ class Market:
         if left:
             self.watched[token] = left
 
+    def wake_at(self, moment: datetime | None) -> None:
+        """Want the first tick at or after `moment`, and any later one, until this is called again."""
+        now = self.now
+        self.bound = moment if moment is None or now is None else moment.astimezone(now.tzinfo)
+
+    def bound_for(self, events: Sequence[Any]) -> datetime | None:
+        """`bound` in the zone of the first tick among `events`: comparing across zones costs eight times as much."""
+        if self.bound is not None:
+            first = next((event for event in events if hasattr(event, "last_price")), None)
+            if first is not None and first.timestamp.tzinfo is not self.bound.tzinfo:
+                self.bound = self.bound.astimezone(first.timestamp.tzinfo)
+        return self.bound
+
     def wants(self, tick: Any) -> bool:
         """Whether `tick` is to be delivered."""
-        return tick.instrument_token in self.watched or bool(self.wake and tick.timestamp >= self.wake[0])
+        return tick.instrument_token in self.watched or (self.bound is not None and tick.timestamp >= self.bound)
 
     def wants_line(self, line: bytes) -> bool:
         """As `wants` for a line that begins with `TICK_PREFIX`; also True where only decoding could tell."""
@@ -69,19 +81,20 @@ class Market:
         digits = line[_BEGIN:end]
         if not digits.isdigit() or len(digits) > 10 or int(digits) in self.watched:
             return digits.isdigit()
-        if not self.wake:
+        if self.bound is None:
             return False
         if line[end : end + 14] != _AFTER_TOKEN:
             return True
         time = line[end + 14 : line.find(b'"', end + 14)]
         # Times in Indian time sort as they stand; what is written otherwise has to be decoded.
-        return time[-6:] != _INDIAN or time[:19] >= self._woken_at()
+        return time[-6:] != _INDIAN or time[:19] >= self._bound_line()
 
-    def _woken_at(self) -> bytes:
-        moment = self.wake[0]
-        if self._wake_text[0] is not moment:
-            self._wake_text = (moment, moment.astimezone(IST).isoformat()[:19].encode())
-        return self._wake_text[1]
+    def _bound_line(self) -> bytes:
+        bound = self.bound
+        assert bound is not None
+        if self._bound_text[0] is not bound:
+            self._bound_text = (bound, bound.astimezone(IST).isoformat()[:19].encode())
+        return self._bound_text[1]
 
     def put(self, tick: Tick) -> None:
         """`tick` is now the newest of its instrument and of all."""

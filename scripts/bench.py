@@ -1,7 +1,7 @@
 """What alpha costs, as ratios taken side by side in one run, because machines differ.
 
     scripts/bench                      everything, about six minutes
-    scripts/bench --only speed start   some of it: speed hosting latency memory start imports
+    scripts/bench --only speed start   some of it: speed hosting resting latency memory start imports
     scripts/bench --ticks 200000       smaller; start-up then weighs more
 
 `speed` compares whole processes, start-up included, with a loop inside a process that is already
@@ -25,6 +25,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bench_hosting import hosting
+from bench_resting import resting
 
 BIN = Path(sys.executable).parent
 ALPHA = str(BIN / "alpha")
@@ -282,7 +283,7 @@ def imports() -> None:
 
 
 def main() -> None:
-    parts = ("speed", "hosting", "latency", "memory", "start", "imports")
+    parts = ("speed", "hosting", "resting", "latency", "memory", "start", "imports")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ticks", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -293,6 +294,8 @@ def main() -> None:
             speed(options.ticks, options.rounds, Path(folder))
     if "hosting" in options.only:
         hosting(report, options.rounds)
+    if "resting" in options.only:
+        resting(report, min(options.rounds, 3))
     if "latency" in options.only:
         latency(seconds=8, rate=1000, rounds=options.rounds)
     if "memory" in options.only:

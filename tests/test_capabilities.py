@@ -28,8 +28,7 @@ from alpha_cli.strategy.context import Context
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Strategy
 from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.management import Wanted
-from alpha_cli.strategy.selection import Selection
+from alpha_cli.strategy.selection import Selection, Wanted
 from alpha_cli.strategy.status import statuses
 
 CLOSE = 6.25 * 3600  # seconds after the opening

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,7 @@ from alpha_cli.events import (
     TYPES,
     Bar,
     Cancel,
+    ContractNote,
     Control,
     Denial,
     Depth,
@@ -70,6 +71,8 @@ ONE_OF_EACH: list[Event] = [
     Fill(fill_id="f1", order_id="o1", signal_id="s1", strategy_id="test", broker="paper", instrument_token=1,
          side="SELL", quantity=3, price=Decimal("72.755"), charges={"stt": Decimal("0.05"), "total": Decimal("0.05")},
          timestamp=START),
+    ContractNote(broker="paper", date=date(2024, 6, 3), charges={"stt": Decimal(1), "total": Decimal(1)},
+                 adjustment=Decimal("-0.0123"), fills=2, timestamp=START),
     Portfolio(broker="paper", cash=Decimal(1000000), equity=Decimal("999999.95"), realised_pnl=Decimal("-0.05"),
               unrealised_pnl=Decimal(0), charges=Decimal("0.05"), timestamp=START,
               positions=[Position(1, -5, Decimal("1.25"), Decimal(0), Decimal("-0.5"), Decimal("1.35"))]),

@@ -554,7 +554,6 @@ class Hangs:
     assert [one.action for one in about(done.stdout, "mine")] == ["pause"]
 
 
-@defect("the watchdog takes what the loop calls in passing for the loop's own work")
 @pytest.mark.parametrize("where", ["__str__", "validator"])
 def test_what_hangs_beside_the_call_is_interrupted_too(where: str, tmp_path: Path) -> None:
     """The text of an error is code of the strategy's, and so is a validator."""
@@ -580,12 +579,13 @@ class Validator:
     assert [getattr(one, "value", None) for one in about(done.stdout, "mine")] == [{"cause": "deadline"}]
 
 
-def test_an_error_that_exits_when_it_is_told_ends_nothing(tmp_path: Path) -> None:
-    """`factory.told` catches an Exception only."""
-    more = """
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt", "Odd"])
+def test_an_error_that_exits_when_it_is_told_ends_nothing(raised: str, tmp_path: Path) -> None:
+    """Whatever its text raises: it has none."""
+    more = f"""
 class Last(Exception):
     def __str__(self):
-        raise SystemExit(3)
+        raise {raised}
 class Quits:
     def process_tick(self, tick, history):
         raise Last
@@ -626,11 +626,7 @@ class Prints:
 @pytest.mark.parametrize(
     ("method", "raised"),
     [
-        pytest.param(
-            method, raised,
-            marks=[defect("before the loop begins a KeyboardInterrupt is let through: 130, and in silence")]
-            if raised == "KeyboardInterrupt" and method not in {"shutdown", "snapshot"} else [],
-        )
+        (method, raised)
         for method in ("load_model", "warmup", "shutdown", "snapshot", "restore")
         for raised in ("SystemExit(3)", "Odd", "KeyboardInterrupt")
     ],
@@ -649,6 +645,36 @@ class Raises(Tells):
     for _ in range(2):
         done = run_alpha(run, DATA)
         assert (done.returncode, done.stdout.count(b'"last"')) == (0, 60)
+
+
+@pytest.mark.parametrize("method", ["load_model", "warmup", "restore"])
+@pytest.mark.parametrize("then", ["sleeps on", "swallows it"])
+def test_ctrl_c_while_a_strategy_is_loaded_ends_the_run(method: str, then: str, tmp_path: Path) -> None:
+    """A person is not a failure of the strategy's, whatever it makes of it."""
+    more = f"""
+class Slow(Tells):
+    def snapshot(self):
+        return 1
+    def {method}(self, *_):
+        if not Path(__file__).with_name("slow").exists():
+            return
+        print("at work", file=sys.stderr, flush=True)
+        try:
+            time.sleep(60)
+        except BaseException:
+            {"raise" if then == "sleeps on" else "raise ValueError from None"}
+"""
+    written(tmp_path, more=more)
+    run = ["run-strategy", *configured(tmp_path, "mine:Slow", "last"), "--state", str(tmp_path / "state"), "-q"]
+    assert run_alpha(run, DATA).returncode == 0
+    (tmp_path / "slow").touch()
+    with Pipeline(alpha(*run)) as pipeline:
+        patience = time.monotonic() + 10
+        while "at work" not in pipeline.stderr() and time.monotonic() < patience:
+            time.sleep(0.005)
+        pipeline.signal(signals.SIGINT)
+        assert pipeline.processes[0].wait(10) == -signals.SIGINT
+        assert pipeline.output == b""
 
 
 # --- memory ----------------------------------------------------------------------------------

@@ -221,6 +221,89 @@ def test_a_paused_strategy_may_be_set_and_stays_paused(tmp_path: Path) -> None:
     assert [(seconds(one), one.quantity) for one in said(host, given) if isinstance(one, Signal)] == [(1, 3)]
 
 
+def test_a_parameter_that_is_set_does_not_cost_mean_reversion_its_entry(tmp_path: Path) -> None:
+    """It has bought, and leaves where it would have left; without the entry it would say nothing there."""
+    prices = [100, 101] * 10 + [90] + [100.5] * 5
+    events = [tick(at, price) for at, price in enumerate(prices)]
+    file = yaml_file(
+        tmp_path,
+        strategy_type="mean_reversion",
+        parameters="{lookback: 10, threshold: 2.5, exit_threshold: 0.5, quantity: 2}",
+    )
+    host, _ = hosted([file])
+    change = control("set", "mine", value={"quantity": 7})
+    entry, answer, *made = said(host, [*events[:21], change, *events[21:]])
+    assert (entry.signal_type, entry.quantity) == ("BUY", 2)
+    assert (answer.action, answer.reason) == ("set", "by kim")
+    assert [(one.signal_type, one.quantity) for one in made] == [("SELL", 7)]
+
+
+#: Remembers how often it was asked; counts how often it was warmed up.
+REMEMBERS = """
+def __init__(self, quantity=1):
+    self.quantity = quantity
+    self.asked, self.warmed = 0, 0
+
+def warmup(self, history):
+    self.warmed += 1
+
+def process_tick(self, tick, history):
+    self.asked += 1
+    return SignalResult("BUY", quantity=self.quantity, metadata={"asked": self.asked, "warmed": self.warmed})
+
+def snapshot(self):
+    return {"asked": self.asked, "quantity": self.quantity}
+
+def restore(self, state):
+    self.asked = state["asked"]
+    if state["quantity"] != self.quantity and self.quantity > 50:
+        raise ValueError("not mine")
+"""
+
+
+@pytest.mark.parametrize(
+    ("quantity", "without", "asked", "warmed", "reason"),
+    [
+        (5, "", [1, 2, 3, 4], [1, 1, 0, 0], "by kim"),
+        (55, "", [1, 2, 1, 2], [1, 1, 1, 1], "by kim; it begins anew, see the log"),
+        (5, "def snapshot(self):", [1, 2, 1, 2], [1, 1, 1, 1], "by kim"),
+        (5, "def restore(self, state):", [1, 2, 1, 2], [1, 1, 1, 1], "by kim"),
+    ],
+    ids=["takes it", "refuses it", "no snapshot", "no restore"],
+)
+def test_what_a_processor_remembers_outlives_a_set(
+    quantity: int, without: str, asked: list[int], warmed: list[int], reason: str, tmp_path: Path
+) -> None:
+    """If it can tell and the new one takes it; else that one begins anew, with nothing left half done."""
+    body = REMEMBERS.replace(without, without.replace("def ", "def other_")) if without else REMEMBERS
+    host, told = hosted([strategy_file(tmp_path, body)])
+    change = control("set", "mine", value={"quantity": quantity})
+    made = said(host, [tick(0), tick(1), change, tick(2), tick(3)])
+    (answer,) = [one for one in made if isinstance(one, Control)]
+    assert (answer.value, answer.reason) == ({"quantity": quantity}, reason)
+    metadata = [one.metadata for one in made if isinstance(one, Signal)]
+    assert [one["asked"] for one in metadata] == asked
+    assert [one["warmed"] for one in metadata] == warmed
+    anew = "mine: it begins anew, because it cannot go on from what it remembered: ValueError: not mine"
+    assert (anew in told) == ("anew" in reason)
+
+
+def test_a_memory_of_another_period_is_not_taken(tmp_path: Path) -> None:
+    """The averages of an RSI over 14 ticks say nothing about one over 5: it is warmed up with the history."""
+    events = ticks(80)
+    file = yaml_file(tmp_path, strategy_type="rules_rsi", parameters="{period: 14}")
+    other = tmp_path / "other"
+    other.mkdir()
+    always, _ = hosted([yaml_file(other, strategy_type="rules_rsi", parameters="{period: 5}")])
+    host, _ = hosted([file])
+    made = said(host, [*events[:40], control("set", "mine", value={"period": 5}), *events[40:]])
+    (answer,) = [one for one in made if isinstance(one, Control)]
+    assert answer.reason == "by kim; it begins anew, see the log"
+    after = made[made.index(answer) + 1 :]
+    assert after == [one for one in said(always, events) if one.timestamp >= events[40].timestamp]
+    assert len(after) > 2
+
+
 REQUESTS = st.sampled_from(["tick", "tick", "tick", "pause", "resume", "pause all", "resume all", "set", "bad set"])
 
 

@@ -47,7 +47,7 @@ from alpha_cli.paper.config import PaperConfig, Slippage
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.ledger import Account
 from alpha_cli.paper.orders import Memory
-from alpha_cli.paper.venue import Venue
+from alpha_cli.venue import Venue
 
 PAGE = ROOT / "docs" / "matching.md"
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from alpha_cli.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.market import Market
+from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.ledger import Account
 from alpha_cli.paper.orders import Memory
@@ -31,23 +32,25 @@ def an_order(name="o1", side="BUY", quantity=10, **fields):
 class Broker:
     """An engine, and a stream of seconds: ticks reach the steps as the loop would deliver them."""
 
-    def __init__(self, journal=None, resting=()):
+    def __init__(self, journal=None, resting=(), cash=1_000_000, **config):
         self.market = Market()
-        self.account = Account.opened("paper", Decimal(1_000_000))
-        self.engine = Engine(self.account, self.market, journal, resting)
+        self.account = Account.opened("paper", Decimal(cash))
+        config = PaperConfig(**{"charges": "none", **config})
+        self.engine = Engine(self.account, self.market, journal, resting, config=config)
         self.now = OPENING
 
     def tick(self, price, token=TOKEN, after=timedelta(seconds=1)):
         self.now += after
         tick = Tick(instrument_token=token, timestamp=self.now, last_price=price)
         self.market.put(tick)
-        return list(self.engine.on_tick(tick)) if token in self.market.watched else []
+        return list(self.engine.on_tick(tick)) if self.market.wants(tick) else []
 
     def order(self, name="o1", side="BUY", quantity=10, **fields):
         fields.setdefault("timestamp", self.now)
-        if isinstance(fields.get("price"), str):
-            fields["price"] = Decimal(fields["price"])
-            fields.setdefault("order_type", "LIMIT")
+        given = [name for name in ("price", "trigger_price") if isinstance(fields.get(name), str)]
+        fields |= {name: Decimal(fields[name]) for name in given}
+        if given:
+            fields.setdefault("order_type", "SL" if len(given) > 1 else {"price": "LIMIT"}.get(given[0], "SL-M"))
         return list(self.engine.on_order(an_order(name, side, quantity, **fields)))
 
     def cancel(self, name="o1", **fields):
@@ -67,17 +70,23 @@ def told(events):
     return [str(event.price) if type(event) is Fill else event.status for event in events]
 
 
-def test_a_market_order_fills_at_once_on_the_newest_tick(broker):
-    """The causing tick included; the fill carries the order's origin and the tick's time."""
+def test_a_market_order_fills_at_once_on_the_newest_tick():
+    """The causing tick included; the fill carries the order's origin, the tick's time and the charges."""
+    broker = Broker(charges="estimate")
     broker.tick(100.0)
     broker.tick(22150.05)
     fill, update = broker.order(confidence=0.7, metadata={"why": "x"}, product="CNC")
     assert (fill.price, fill.quantity, fill.side, fill.timestamp) == (Decimal("22150.05"), 10, "BUY", broker.now)
     assert (fill.signal_id, fill.strategy_id, fill.broker, fill.product) == ("s-o1", "momentum", "paper", "CNC")
-    assert (fill.confidence, fill.metadata, fill.charges) == (0.7, {"why": "x"}, {"total": Decimal(0)})
+    assert (fill.confidence, fill.metadata) == (0.7, {"why": "x"})
+    assert fill.charges == {
+        "stt": Decimal("221.5005"), "transaction": Decimal("7.3538"), "sebi": Decimal("0.2215"),
+        "stamp_duty": Decimal("33.2251"), "gst": Decimal("1.3636"), "total": Decimal("263.6645"),
+    }  # fmt: skip
     assert (update.status, update.filled_quantity, update.pending_quantity) == ("COMPLETE", 10, 0)
     assert update.average_price == fill.price
-    assert broker.account.cash == Decimal("778499.50")
+    (portfolio,) = broker.engine.close()
+    assert (portfolio.cash, portfolio.charges) == (Decimal("778499.50") - Decimal("263.6645"), Decimal("263.6645"))
     assert b'"price":22150.05,' in encode(fill)
 
 
@@ -115,27 +124,61 @@ def test_a_resting_limit_order_fills_at_its_price_when_a_tick_trades_there(broke
 
 
 def test_a_limit_order_may_come_before_the_first_tick(broker):
-    """It rests; the tick that comes is newer than the order."""
+    """It waits, and reaches the market with the tick that comes: that tick's price is its own."""
     assert told(broker.order(price="100")) == ["OPEN"]
-    assert told(broker.tick(99.0)) == ["100", "COMPLETE"]
+    assert told(broker.tick(99.0)) == ["99", "COMPLETE"]
 
 
-def test_resting_orders_fill_in_order_of_arrival(broker):
-    """Not by price: the first to come is the first to fill."""
+def test_resting_orders_fill_by_price_and_then_by_time(broker):
+    """The best price first, and of one price the first to come."""
     broker.tick(110.0)
-    for name, price in (("a", "100"), ("b", "105"), ("c", "90")):
+    for name, price in (("a", "100"), ("b", "105"), ("c", "90"), ("d", "100"), ("e", "105")):
         broker.order(name, price=price)
-    assert [event.order_id for event in broker.tick(95.0) if type(event) is Fill] == ["a", "b"]
+    assert [event.order_id for event in broker.tick(95.0) if type(event) is Fill] == ["b", "e", "a", "d"]
     assert list(broker.market.watched) == [TOKEN]
 
 
-@pytest.mark.parametrize("kind", ["SL", "SL-M"])
-def test_stop_orders_are_rejected_for_now(broker, kind):
-    """Better refused than filled at a price nobody asked for."""
+@pytest.mark.parametrize(
+    ("side", "trigger", "before", "beyond"), [("BUY", "101", 100.95, 101.5), ("SELL", "99", 99.05, 98.5)]
+)
+def test_a_stop_waits_for_its_trigger_and_then_takes_the_market(broker, side, trigger, before, beyond):
+    """TRIGGER PENDING until a trade at the trigger or beyond it; a gap through it fills at the gap's price."""
     broker.tick(100.0)
-    (update,) = broker.order(order_type=kind, trigger_price=Decimal(99))
-    assert update.status == "REJECTED"
-    assert "not simulated yet" in update.message
+    (update,) = broker.order(side=side, trigger_price=trigger)
+    assert (update.status, update.pending_quantity) == ("TRIGGER PENDING", 10)
+    assert broker.tick(before) == []
+    triggered, fill, done = broker.tick(beyond)
+    assert (triggered.status, triggered.message) == ("OPEN", f"triggered at {beyond:g}")
+    assert (float(fill.price), fill.timestamp, done.status) == (beyond, broker.now, "COMPLETE")
+    assert not broker.market.watched
+
+
+def test_a_stop_with_a_limit_that_the_gap_leaves_behind_rests_at_its_limit(broker):
+    """SL is a LIMIT order once it is triggered, no more."""
+    broker.tick(100.0)
+    assert told(broker.order(price="101.5", trigger_price="101")) == ["TRIGGER PENDING"]
+    assert told(broker.tick(103.0)) == ["OPEN"]
+    assert broker.tick(100.0 + 1.55) == []
+    assert told(broker.tick(101.0)) == ["101.5", "COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"order_type": "SL", "price": "102"}, "TRIGGER_MISSING"),
+        ({"order_type": "SL-M"}, "TRIGGER_MISSING"),
+        ({"order_type": "SL", "trigger_price": "101"}, "PRICE_MISSING"),
+        ({"trigger_price": "99"}, "TRIGGER_BEYOND_LAST"),
+        ({"trigger_price": "100"}, "TRIGGER_BEYOND_LAST"),
+        ({"price": "100.5", "trigger_price": "101", "order_type": "SL"}, "TRIGGER_BEYOND_LIMIT"),
+        ({"trigger_price": "101.02"}, "PRICE_NOT_TICK_MULTIPLE"),
+    ],
+)
+def test_a_stop_that_makes_no_sense_is_rejected(broker, fields, code):
+    """With Kite's reasons."""
+    broker.tick(100.0)
+    (update,) = broker.order(**fields)
+    assert (update.status, update.code) == ("REJECTED", code)
 
 
 @pytest.mark.parametrize("price", [None, "0", "-5"])
@@ -153,14 +196,40 @@ def test_ioc_fills_at_once_or_not_at_all(broker):
     assert not broker.market.watched
 
 
-def test_a_day_order_ends_with_its_indian_day(broker):
-    """The first tick of a later IST date cancels it, even at a price that would fill it."""
+def test_a_day_order_ends_with_its_session(broker):
+    """The first tick at or after the close cancels it, of whatever instrument, even at a price that would fill it."""
+    broker.tick(100.0)
+    broker.order(price="99", product="CNC")
+    assert broker.tick(99.5, after=timedelta(hours=6, minutes=14)) == []  # 15:29:01
+    (update,) = broker.tick(98.0, token=7, after=timedelta(seconds=59))
+    assert (update.status, update.code, update.timestamp) == ("CANCELLED", "DAY_ENDED", broker.now)
+    assert update.message == "validity DAY: the session is over"
+    assert not broker.market.watched
+
+
+def test_with_all_hours_a_day_order_ends_with_its_indian_day():
+    """The first tick of a later IST date cancels it."""
+    broker = Broker(all_hours=True)
     broker.tick(100.0)
     broker.order(price="99")
     assert broker.tick(100.0, after=timedelta(hours=14)) == []  # 23:15 in India
     (update,) = broker.tick(98.0, after=timedelta(hours=1))  # 00:15, and still the same day in UTC
-    assert (update.status, update.message) == ("CANCELLED", "validity DAY: the day is over")
+    assert (update.status, update.code) == ("CANCELLED", "DAY_ENDED")
     assert not broker.market.watched
+
+
+def test_outside_the_session_orders_are_rejected_and_ticks_fill_nothing(broker):
+    """Neither what comes before the opening, nor what a feed repeats after the close, nor a Sunday's."""
+    broker.now = OPENING - timedelta(minutes=8)
+    broker.tick(100.0)
+    (update,) = broker.order()
+    assert (update.status, update.code) == ("REJECTED", "MARKET_CLOSED")
+    broker.tick(100.0, after=timedelta(minutes=8))
+    assert told(broker.order("b", price="99", product="CNC")) == ["OPEN"]
+    broker.now = OPENING + timedelta(days=6)  # a Sunday
+    assert told(broker.tick(98.0)) == ["CANCELLED"]
+    (update,) = broker.order("c")
+    assert (update.status, update.code) == ("REJECTED", "MARKET_CLOSED")
 
 
 def test_orders_of_other_brokers_are_left_alone(broker):
@@ -189,8 +258,9 @@ def test_a_second_order_for_one_signal_changes_nothing(broker):
     assert (counts["repeated"], counts["refused"], counts["orders"], counts["fills"]) == (2, 0, 2, 2)
 
 
-def test_an_order_that_the_books_cannot_hold_is_rejected(broker):
+def test_an_order_that_the_books_cannot_hold_is_rejected():
     """Two of 10**12 units would make a position that no line can tell; the books stay as they were."""
+    broker = Broker(cash=10**12 - 1)
     broker.tick(0.0001)
     assert told(broker.order("a", quantity=10**12)) == ["0.0001", "COMPLETE"]
     (update,) = broker.order("b", quantity=10**12)
@@ -199,20 +269,22 @@ def test_an_order_that_the_books_cannot_hold_is_rejected(broker):
     assert broker.engine.counts()["refused"] == 1
     assert told(broker.order("c", side="SELL", quantity=10**12)) == ["0.0001", "COMPLETE"]
     broker.tick(1e6)
-    (update,) = broker.order("d", side="SELL", quantity=10**6)
-    assert (update.status, update.message.partition(";")[0]) == ("REJECTED", "cash would be 1000001000000 rupees")
+    (update,) = broker.order("d", side="SELL", quantity=10)
+    assert (update.status, update.code) == ("REJECTED", "BOOKS_FULL")
+    assert update.message.partition(";")[0] == "cash would be 1000009999999 rupees"
     (portfolio,) = broker.engine.close()
-    assert (portfolio.cash, portfolio.positions[0].quantity) == (1_000_000, 0)
+    assert (portfolio.cash, portfolio.positions[0].quantity) == (10**12 - 1, 0)
 
 
-def test_a_resting_order_that_the_books_cannot_hold_is_rejected_when_it_would_fill(broker):
+def test_a_resting_order_that_the_books_cannot_hold_is_rejected_when_it_would_fill():
     """Until then the position may have become smaller."""
-    broker.tick(0.0002)
+    broker = Broker(cash=10**12 - 1)
+    broker.tick(0.1)
     for name in "abc":
-        broker.order(name, price="0.0001", quantity=10**12)
-    assert told(broker.tick(0.0001)) == ["0.0001", "COMPLETE", "REJECTED", "REJECTED"]
+        broker.order(name, price="0.05", quantity=10**12)
+    assert told(broker.tick(0.05)) == ["0.05", "COMPLETE", "REJECTED", "REJECTED"]
     assert not broker.market.watched
-    assert broker.tick(0.0001) == []
+    assert broker.tick(0.05) == []
 
 
 def test_an_answer_is_never_too_long_for_its_line(broker):
@@ -259,9 +331,10 @@ some_events = st.one_of(
         side=st.sampled_from(["BUY", "SELL"]),
         quantity=quantities,
         timestamp=times,
-        order_type=st.sampled_from(["MARKET", "LIMIT", "SL"]),
+        order_type=st.sampled_from(["MARKET", "LIMIT", "SL", "SL-M"]),
         price=st.none() | limits,
-        product=st.sampled_from(["MIS", "CNC"]),
+        trigger_price=st.none() | limits,
+        product=st.sampled_from(["MIS", "CNC", "NRML"]),
         validity=st.sampled_from(["DAY", "IOC"]),
         confidence=st.none() | st.floats(0, 1),
         metadata=st.dictionaries(st.text(max_size=3), json_values, max_size=2),
@@ -282,17 +355,17 @@ trades = st.builds(
 
 
 @settings(max_examples=300)
-@given(st.lists(trades | some_events.map(lambda event: [event]), max_size=30))
-def test_every_line_that_is_written_can_be_read(groups):
+@given(st.lists(trades | some_events.map(lambda event: [event]), max_size=30), st.booleans())
+def test_every_line_that_is_written_can_be_read(groups, all_hours):
     """Whatever comes over the wire, what is answered survives it unchanged, and the books balance."""
-    broker = Broker()
+    broker = Broker(cash=10**12 - 1, all_hours=all_hours)
     engine = broker.engine
     said = []
     for event in chain.from_iterable(groups):
         arrived = decode(encode(event))
         if type(arrived) is Tick:
             broker.market.put(arrived)
-            if arrived.instrument_token not in broker.market.watched:
+            if not broker.market.wants(arrived):
                 continue
         said += engine.steps[type(arrived)](arrived)
         broker.account.check()
@@ -310,6 +383,7 @@ def test_cancel(broker):
     broker.order(price="99")
     (update,) = broker.cancel(reason="bored")
     assert (update.status, update.message, update.pending_quantity) == ("CANCELLED", "bored", 0)
+    assert update.code == "CANCELLED_ON_REQUEST"
     assert broker.cancel() == broker.cancel("never") == broker.modify() == []
     assert broker.engine.counts()["unknown"] == 3
     assert not broker.market.watched
@@ -333,15 +407,62 @@ def test_modify_to_market(broker):
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"quantity": 0}, {"quantity": -1}, {"price": Decimal(0)}, {"order_type": "SL"}, {"trigger_price": Decimal(1)}],
+    ("fields", "code"),
+    [
+        ({"quantity": 0}, "QUANTITY_NOT_POSITIVE"),
+        ({"quantity": -1}, "QUANTITY_NOT_POSITIVE"),
+        ({"price": Decimal(0)}, "PRICE_MISSING"),
+        ({"price": Decimal("90.01")}, "PRICE_NOT_TICK_MULTIPLE"),
+        ({"order_type": "SL"}, "TRIGGER_MISSING"),
+        ({"order_type": "SL-M"}, "TRIGGER_MISSING"),
+        ({"order_type": "SL-M", "trigger_price": Decimal(99)}, "TRIGGER_BEYOND_LAST"),
+        ({"quantity": 10**6}, "MARGIN_INSUFFICIENT"),
+    ],
 )
-def test_a_wrong_modification_leaves_the_order_as_it_was(broker, fields):
+def test_a_wrong_modification_leaves_the_order_as_it_was(broker, fields, code):
     """The update says why, and the order still fills as first asked for."""
     broker.tick(100.0)
     broker.order(price="90")
     (update,) = broker.modify(**fields)
-    assert (update.status, update.message.startswith("not modified: ")) == ("OPEN", True)
+    assert (update.status, update.code, update.message.startswith("not modified: ")) == ("OPEN", code, True)
+    assert told(broker.tick(90.0)) == ["90", "COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"price": Decimal("101.52")}, "PRICE_NOT_TICK_MULTIPLE"),
+        ({"price": Decimal(0)}, "PRICE_MISSING"),
+        ({"price": Decimal(-5)}, "PRICE_MISSING"),
+        ({"trigger_price": Decimal(105)}, "ALREADY_TRIGGERED"),
+        ({"quantity": 10**6}, "MARGIN_INSUFFICIENT"),
+    ],
+)
+def test_a_wrong_modification_of_a_triggered_stop_leaves_it_as_it_was(broker, fields, code):
+    """It is a LIMIT order by now, and held to the rules of one."""
+    broker.tick(100.0)
+    broker.order(price="101.5", trigger_price="101")
+    broker.tick(103.0)
+    (update,) = broker.modify(**fields)
+    assert (update.status, update.code) == ("OPEN", code)
+    assert told(broker.tick(101.5)) == ["101.5", "COMPLETE"]
+
+
+def test_a_triggered_stop_takes_a_new_limit(broker):
+    """Its trigger is history, also where the new limit lies before it."""
+    broker.tick(100.0)
+    broker.order(price="101.5", trigger_price="101")
+    broker.tick(103.0)
+    assert told(broker.modify(price=Decimal("100.5"))) == ["OPEN"]
+    assert broker.tick(101.0) == []
+    assert told(broker.tick(100.5)) == ["100.5", "COMPLETE"]
+
+
+def test_a_trigger_price_is_nothing_to_a_limit_order(broker):
+    """As in a new order, where it is not looked at either."""
+    broker.tick(100.0)
+    broker.order(price="90")
+    assert told(broker.modify(trigger_price=Decimal(1))) == ["OPEN"]
     assert told(broker.tick(90.0)) == ["90", "COMPLETE"]
 
 
@@ -355,7 +476,7 @@ def test_the_closing_portfolio(broker):
     """Positions by instrument and product, flat ones too, valued at the newest ticks; sums agree."""
     broker.tick(100.0)
     broker.order("a")
-    broker.order("b", product="CNC", side="SELL", quantity=4)
+    broker.order("b", product="NRML", side="SELL", quantity=4)
     broker.tick(50.0, token=9)
     broker.order("c", instrument_token=9)
     broker.order("d", instrument_token=9, side="SELL")
@@ -364,9 +485,9 @@ def test_the_closing_portfolio(broker):
     assert type(portfolio) is Portfolio
     assert portfolio.timestamp == broker.now
     assert [(p.instrument_token, p.product, p.quantity) for p in portfolio.positions] == [
-        (9, "MIS", 0), (TOKEN, "CNC", -4), (TOKEN, "MIS", 10),
+        (9, "MIS", 0), (TOKEN, "MIS", 10), (TOKEN, "NRML", -4),
     ]  # fmt: skip
-    assert [p.unrealised_pnl for p in portfolio.positions] == [0, -40, 100]
+    assert [p.unrealised_pnl for p in portfolio.positions] == [0, 100, -40]
     assert (portfolio.cash, portfolio.equity) == (Decimal(999_400), Decimal(1_000_060))
     assert broker.engine.close() == [portfolio]  # once for each session, and harmless
 
@@ -433,7 +554,7 @@ def test_a_restored_order_goes_on_with_later_ticks():
     first.order(price="90")
     after = restarted(journal)
     after.now = first.now
-    assert told(after.tick(90.0)) == ["90", "COMPLETE"]
+    assert told(after.tick(89.5)) == ["90", "COMPLETE"]  # its own price: it has been resting
 
 
 def test_modifications_are_not_made_twice():

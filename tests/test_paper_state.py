@@ -106,10 +106,14 @@ def test_a_second_run_continues_the_portfolio(state):
     assert first[-1].positions[0].last_price == Decimal("101.5")
     second, _ = run([], "--state", state)
     assert second[-1].positions == first[-1].positions
-    assert (second[-1].cash, second[-1].timestamp) == (Decimal(999_000), None)
+    assert (second[-1].cash, second[-1].timestamp) == (Decimal(999_000) - first[0].charges["total"], None)
     third, counts = run([tick(2, 89.0), order("c", side="SELL", quantity=20)], "--state", state)
-    assert [event.price for event in third if hasattr(event, "fill_id")] == [Decimal(90), Decimal(89)]
-    assert (third[-1].cash, third[-1].positions[0].quantity) == (Decimal(999_000) - 900 + 20 * 89, 0)
+    fills = [event for event in third if hasattr(event, "fill_id")]
+    assert [fill.price for fill in fills] == [Decimal(90), Decimal(89)]
+    charges = sum(fill.charges["total"] for fill in (first[0], *fills))
+    assert charges > 0
+    assert third[-1].charges == charges
+    assert (third[-1].cash, third[-1].positions[0].quantity) == (Decimal(999_000) - 900 + 20 * 89 - charges, 0)
     assert "open=0" in counts
 
 
@@ -255,7 +259,7 @@ def test_modes_under_umask_0(state):
 
 def test_sqlite_utils_can_ask_the_books(state):
     """The view `trades` has numbers, the tables foreign keys and exact text."""
-    run([tick(0, 100.05), order("a"), limit("b", "90")], "--state", state)
+    run([tick(0, 100.05), order("a"), limit("b", "90")], "--state", state, "--charges", "none")
 
     def ask(*arguments):
         command = [sys.executable, "-m", "sqlite_utils", *arguments]
@@ -264,7 +268,10 @@ def test_sqlite_utils_can_ask_the_books(state):
     database = str(state / "paper.db")
     (trade,) = ask("rows", database, "trades")
     assert (trade["price"], trade["value"], trade["strategy_id"]) == (100.05, 1000.5, "momentum")
-    assert trade["timestamp"] == "2024-06-03T09:15:00+05:30"
+    assert (trade["timestamp"], trade["instrument"]) == ("2024-06-03T09:15:00+05:30", "NSE:256265")
+    assert {row["account"]: row["balance"] for row in ask("rows", database, "trial_balance")} == {
+        "capital": -1_000_000, "cash": 998_999.5, "positions": 1_000.5, "realised": 0,
+    }  # fmt: skip
     assert ask("rows", database, "open_orders")[0]["order_id"] == "b"
     assert ask("query", database, "select typeof(cash) as kind, cash from accounts") == [
         {"kind": "text", "cash": "998999.5"}
@@ -300,18 +307,16 @@ def test_wrong_options_are_2(options):
     assert message.count("\n") == 1
 
 
+ENDS = ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"]
+
+
 @pytest.mark.parametrize("kept", [False, True], ids=["memory", "state"])
-@pytest.mark.parametrize(
-    "moment", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"]
-)
+@pytest.mark.parametrize("moment", ENDS)
 def test_the_ends_of_the_calendar(state, moment, kept):
     """Where Indian time has no name for a moment, an order rests, fills and is read back all the same."""
-    options = ["--state", state] if kept else []
-    at = f'"timestamp":"{moment}"'.encode()
-    now = b'"timestamp":"2024-06-03T09:15:00+05:30"'
-    lines = [tick(0, 100.0), limit("a", "90"), limit("b", "80"), tick(0, 99.0), tick(0, 89.0)]
-    assert all(now in item for item in lines)
-    events, _ = run([item.replace(now, at) for item in lines], *options)
+    options = ["--all-hours", "--charges", "none", *(["--state", state] if kept else [])]
+    lines = at_the_end(moment)
+    events, _ = run(lines, *options)
     assert [event.status for event in events if hasattr(event, "status")] == ["OPEN", "OPEN", "COMPLETE"]
     assert {event.timestamp for event in events} == {datetime.fromisoformat(moment)}
     if kept:
@@ -319,9 +324,30 @@ def test_the_ends_of_the_calendar(state, moment, kept):
         assert counters(said)["open"] == 1
 
 
+@pytest.mark.parametrize("moment", ENDS)
+def test_at_the_ends_of_the_calendar_nobody_knows_the_sessions(state, moment):
+    """Without --all-hours an order is rejected there: the calendar of holidays does not reach so far."""
+    for _ in range(2):
+        events, _ = run(at_the_end(moment), "--state", state)
+        updates = [event for event in events if hasattr(event, "status")]
+        assert {(update.status, update.code) for update in updates} <= {("REJECTED", "CALENDAR_UNKNOWN")}
+        assert events[-1].positions == []
+    assert rows(state, "SELECT order_id, code FROM orders") == [("a", "CALENDAR_UNKNOWN"), ("b", "CALENDAR_UNKNOWN")]
+
+
+def at_the_end(moment):
+    """A tick, two limit orders below it, and ticks that come down to the first of them."""
+    at = f'"timestamp":"{moment}"'.encode()
+    now = b'"timestamp":"2024-06-03T09:15:00+05:30"'
+    lines = [tick(0, 100.0), limit("a", "90"), limit("b", "80"), tick(0, 99.0), tick(0, 89.0)]
+    assert all(now in item for item in lines)
+    return [item.replace(now, at) for item in lines]
+
+
 def test_two_orders_of_the_largest_size(state):
     """What a position cannot be is rejected, in the books too, and each line can be read."""
-    events, said = run([tick(0, 0.0001), order("a", quantity=10**12), order("b", quantity=10**12)], "--state", state)
+    lines = [tick(0, 0.0001), order("a", quantity=10**12), order("b", quantity=10**12)]
+    events, said = run(lines, "--state", state, "--cash", 10**11)
     assert [event.status for event in events if hasattr(event, "status")] == ["COMPLETE", "REJECTED"]
     assert events[-1].positions[0].quantity == 10**12
     assert rows(state, "SELECT order_id, status FROM orders ORDER BY number") == [("a", "COMPLETE"), ("b", "REJECTED")]
@@ -338,7 +364,7 @@ def test_the_whole_json_suite_and_one_order(state):
     events, said = run(lines, "--bad", "skip", "--state", state)
     counted = counters(said)
     assert counted["in"] == len(lines_of(b"".join(lines))) == counted["accepted"] + counted["rejected"]
-    assert (events[-1].cash, counted["fills"]) == (1_000_000 - 2010, 2)
+    assert (events[-1].cash + events[-1].charges, counted["fills"]) == (1_000_000 - 2010, 2)
     assert run([], "--state", state)[0][-1].positions == events[-1].positions
 
 
@@ -349,7 +375,34 @@ def test_tampered_books_are_70(state):
         connection.execute("UPDATE accounts SET cash = '1000000'")
     connection.close()
     _, message = run([tick(1, 100.0), order("b")], "--state", state, code=70)
-    assert "equity is" in message
+    assert "cash, positions and charges are 1001000" in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE entries SET amount = amount + 1 WHERE account = 'cash' AND booking = 2", "cash and the entries"),
+        ("UPDATE entries SET amount = amount + 1 WHERE account = 'charges:gst'", "postings and the entries differ"),
+        ("DELETE FROM entries WHERE booking = 2", "and the entries differ"),
+        ("UPDATE accounts SET charges_by_name = '[]'", "not a number"),
+        ("UPDATE accounts SET cash = '1e-9'", "not a number"),
+        ("UPDATE positions SET quantity = 0", "is flat, yet costs"),
+        ("UPDATE orders SET effective = 'soon' WHERE order_id = 'b'", "b cannot be read"),
+        ("UPDATE orders SET limit_price = '90.00001' WHERE order_id = 'b'", "b cannot be read"),
+        ("UPDATE orders SET status = 'ASLEEP' WHERE order_id = 'b'", "b cannot be read: status 'ASLEEP'"),
+    ],
+)
+def test_whatever_is_tampered_with_is_70(state, statement, said):
+    """Also in the entries, and in the orders that go on: one line, before anything is traded on it."""
+    run([tick(0, 100.0), order("a"), limit("b", "90")], "--state", state)
+    connection = sqlite3.connect(state / "paper.db")
+    with connection:
+        assert connection.execute(statement).rowcount > 0
+    connection.close()
+    _, message = run([tick(1, 89.0), order("c")], "--state", state, code=70)
+    assert said in message
+    assert message.count("\n") == 1
 
 
 def test_each_session_closes_with_a_portfolio():

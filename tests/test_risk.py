@@ -78,7 +78,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], Any, Any]
         {"session_hours": True},
         {"at": 0},
         {"at": -1},
-        "Mon-Fri 09:15-15:30 IST",
+        "09:15-15:30 IST",
         "2024-06-03T09:14:59+05:30",
     ),
     (

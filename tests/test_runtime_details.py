@@ -16,7 +16,8 @@ from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Strategy
-from alpha_cli.strategy.management import Manager, Wanted
+from alpha_cli.strategy.management import Manager
+from alpha_cli.strategy.selection import Wanted
 
 
 def config(**values: Any) -> StrategyConfig:

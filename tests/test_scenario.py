@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import time
 from pathlib import Path
 from shutil import copy
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from test_capabilities import events_of, hosted, run_strategy, said, yaml_file
 
 from alpha_cli import SignalResult
 from alpha_cli.calendar import SessionHours
-from alpha_cli.events import Fill, Order, Portfolio, Tick, decode, encode
+from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.settings import packaged
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner
@@ -80,7 +81,15 @@ def test_rules_model_and_hybrid_trade_the_same_day_side_by_side(day: Path, tmp_p
     made = events_of(output)
     assert {one.strategy_id for one in made} == set(KINDS)
     assert {one.instrument_token for one in made} == {NIFTY, BANK}
-    assert len(events_of(output, Order)) == len(events_of(output, Fill)) == len(made)
+    orders, updates = events_of(output, Order), events_of(output, OrderUpdate)
+    assert len(orders) == len(made)
+    squared_off = {one.order_id for one in updates if one.order_id.startswith("square-off-")}
+    late = {one.order_id for one in updates if one.code == "MIS_AFTER_SQUARE_OFF"}
+    filled = {one.order_id for one in events_of(output, Fill)}
+    assert filled == {one.order_id for one in orders} - late | squared_off
+    assert all(one.timestamp.time() >= time(15, 20) for one in orders if one.order_id in late)
+    assert late
+    assert squared_off
     assert len(events_of(output, Portfolio)) == 1
     ticks = len(followed(day))
     assert ticks == 4000

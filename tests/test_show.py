@@ -8,7 +8,7 @@ import re
 import select
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,7 @@ from alpha_cli.events import (
     TYPES,
     Bar,
     Cancel,
+    ContractNote,
     Control,
     Denial,
     Eof,
@@ -62,6 +63,7 @@ EXAMPLES: dict[str, Any] = {
     "denial": Denial("s1", "test", "paper", "QUANTITY_ABOVE_LIMIT", "too many", START, 10, 11),
     "order_update": OrderUpdate(order_id="o1", broker="paper", status="COMPLETE", filled_quantity=5, timestamp=START),
     "fill": FILL,
+    "contract_note": ContractNote("paper", date(2024, 6, 3), {"total": Decimal(20)}, Decimal("-0.0123"), 2, START),
     "portfolio": PORTFOLIO,
     "gap": Gap(reason="reconnect", from_=START, to=START, count=7),
     "control": Control(action="halt", by="me", timestamp=START),
@@ -73,6 +75,7 @@ SAYS = {
     "order": ["BUY", "100.05", "LIMIT MIS", "o1"], "cancel": ["order_id o1", "reason late"],
     "modify": ["order_id o1", "quantity 5"], "denial": ["QUANTITY_ABOVE_LIMIT", "too many", "(observed 11, limit 10)"],
     "order_update": ["COMPLETE", "5/5", "paper"], "fill": ["BUY", "5", "25,010.05", "charges 12.50"],
+    "contract_note": ["paper", "of 2024-06-03", "2 fills", "charges 20.00", "adjusts -0.0123"],
     "portfolio": ["cash 1,000.00", "equity 1,500.25", "unrealised -3.00", "charges 0.10"],
     "gap": ["reason reconnect", "count 7", "from 2024-06-03"], "control": ["action halt", "by me"],
     "eof": ["ok", "12 events"],
@@ -190,7 +193,7 @@ def test_in_a_pipe_there_are_no_colours_unless_asked_for() -> None:
     assert plain.returncode == 0
     assert b"\033" not in plain.stdout
     assert plain.stdout.count(b"\n") == len(TYPES)
-    assert b"shown=14" in plain.stderr
+    assert b"shown=15" in plain.stderr
     painted = run_alpha(["show", "--color", "always"], ALL, env={"NO_COLOR": "1", "TERM": "dumb"})
     assert len(COLOURED.findall(painted.stdout)) == len(TYPES)
     assert re.sub(rb"\033\[\d+m", b"", painted.stdout) == plain.stdout

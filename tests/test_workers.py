@@ -40,7 +40,6 @@ from test_isolation import (
     about,
     bar,
     configured,
-    defect,
     delays,
     fill,
     signals_in,
@@ -753,7 +752,6 @@ def test_a_worker_that_is_started_again_has_the_configurations_of_the_last_reloa
     assert killed[0] == plain[0]
 
 
-@defect("a process that is started again reads the files of its strategies as they are now")
 def test_a_worker_that_is_started_again_runs_what_it_ran(tmp_path: Path) -> None:
     """Not what its author wrote since: that waits for a reload."""
     written(tmp_path)

@@ -238,11 +238,17 @@ class SessionHours:
                 return True
         return False
 
-    def why(self) -> OutOfCoverage | None:
-        """The error that says what of `beyond` is not covered; None while all was."""
-        if self.beyond is not None and self._calendar is not None:
+    def told(self) -> str:
+        """The sessions of the day asked about last, for people: `09:15-15:30 IST`, or `closed`."""
+        spans = [f"{one.open.astimezone(IST):%H:%M}-{one.close.astimezone(IST):%H:%M}" for one in self._sessions]
+        return f"{', '.join(spans)} IST" if spans else "closed"
+
+    def why(self, day: date | None = None) -> OutOfCoverage | None:
+        """The error that says why `day`, by itself `beyond`, is not covered; None if it is."""
+        day = day or self.beyond
+        if day is not None and self._calendar is not None:
             try:
-                self._calendar.day(self.beyond)
+                self._calendar.day(day)
             except OutOfCoverage as error:
                 return error
         return None

@@ -327,7 +327,7 @@ def _common(asked: Asked) -> dict[str, object]:
 def _json(values: dict[str, object], charges: Charges) -> str:
     import msgspec
 
-    from alpha_cli.paper.ledger import plain
+    from alpha_cli.money import plain
 
     exact: Iterable[tuple[str, Decimal]] = charges.items()
     record = {**values, "charges": {name: plain(amount) for name, amount in exact}}

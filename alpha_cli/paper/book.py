@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alpha_cli.calendar import SessionHours
 from alpha_cli.events import Side
+from alpha_cli.money import UNITS
 from alpha_cli.order_states import is_terminal
-from alpha_cli.paper.ledger import UNITS
 from alpha_cli.paper.orders import PaperOrder
+
+if TYPE_CHECKING:
+    from alpha_cli.calendar import SessionHours
 
 #: (key, priority, order): the smallest key is reached first. Keys are prices in rupees as floats, the very
 #: floats that a tick has for the same price; those of bids are negative.

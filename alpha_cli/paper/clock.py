@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from alpha_cli.events import IST, ContractNote, Event, Fill, Order, Side
 from alpha_cli.market import Market
+from alpha_cli.money import in_rupees, units
 from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE
 from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
-from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key, in_rupees, units
+from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, later, made_id
-from alpha_cli.paper.venue import Contract, at_midnight, end_of
+from alpha_cli.venue import Contract, at_midnight, end_of
 
 if TYPE_CHECKING:
     from alpha_cli.paper.engine import Engine
@@ -41,6 +42,7 @@ class Clock:
         self._journal = journal
         self._agenda = Agenda()
         self._next: datetime | None = None
+        self._expected: set[tuple[Contract, str]] = set()  # what stands in the agenda, or is past
         self._days: set[date] = set()  # with fills that no note settled
         #: Whose position it is: units by strategy, of what may be squared off or settled.
         self._shares: dict[Key, dict[str, int]] = {}
@@ -64,6 +66,7 @@ class Clock:
         for key, strategy_id, quantity in self._journal.shares():
             self._shares.setdefault(key, {})[strategy_id] = quantity
         for day in self._journal.unsettled():
+            self._days.add(day)
             self._night(day)
         self._set_alarm()
 
@@ -87,6 +90,9 @@ class Clock:
     def expect(self, contract: Contract, working: PaperOrder) -> None:
         """An order was taken: its day will end, and MIS is squared off before."""
         day, exchange, auctioned = contract.day, contract.instrument.exchange, contract.auctioned
+        if (contract, working.order.product) in self._expected:
+            return
+        self._expected.add((contract, working.order.product))
         if day is not None:
             if working.order.product == "MIS" and day.square_off is not None:
                 self._agenda.add(Due(day.square_off, What.SQUARE_OFF, exchange, auctioned))
@@ -114,9 +120,10 @@ class Clock:
         if not shares[order.strategy_id]:
             del shares[order.strategy_id]
         self._holds(contract, holding)
-        self._days.add(contract.on)
-        self._night(contract.on)
-        self._set_alarm()
+        if contract.on not in self._days:
+            self._days.add(contract.on)
+            self._night(contract.on)
+            self._set_alarm()
 
     def first_delivery(self, holding: Holding, quantity: int, today: int) -> bool:
         """Whether selling `quantity` takes shares from the demat account, for the first time today.
@@ -132,6 +139,9 @@ class Clock:
 
     def _holds(self, contract: Contract, holding: Holding) -> None:
         """There is a position: it is squared off if it is MIS, and settled if it expires."""
+        if (contract, f"{holding.product} held") in self._expected:
+            return
+        self._expected.add((contract, f"{holding.product} held"))
         day, instrument = contract.day, contract.instrument
         if holding.product == "MIS" and day is not None and day.square_off is not None:
             self._agenda.add(Due(day.square_off, What.SQUARE_OFF, instrument.exchange, contract.auctioned))
@@ -148,8 +158,10 @@ class Clock:
         self._agenda.add(Due(at_midnight(day), What.NIGHT))
 
     def _set_alarm(self) -> None:
-        self._next = self._agenda.next
-        self._market.wake[:] = [] if self._next is None else [self._next]
+        due = self._agenda.next
+        if due != self._next:
+            self._market.wake_at(due)
+            self._next = due
 
     # --- what is due -------------------------------------------------------------------------
 
@@ -169,6 +181,7 @@ class Clock:
             return [self._cancelled(one, Code.DAY_ENDED, now) for one in self._of(due)]
         if due.what is What.SETTLE:
             return self._settle(due.token, now)
+        self._expected.clear()  # of a day that is over
         left = [one for one in self._engine.working_orders() if in_india(one.arrived) < due.at and not one.made_by]
         return [*(self._cancelled(one, Code.DAY_ENDED, now) for one in left), *self.settle_charges(due.at)]
 

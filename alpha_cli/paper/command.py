@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from alpha_cli.cli import did_you_mean
 from alpha_cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
 from alpha_cli.stage import Options, Stage
+
+if TYPE_CHECKING:
+    from alpha_cli.instruments import Master
 
 #: Commands that look at the account of a state folder or change it; see `accounts`.
 ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
@@ -94,13 +97,18 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         ctx.obj = (given["state"], given["name"] or "paper")
         return None
     reads_stdin(ctx)
-    from alpha_cli.instruments import open_master
     from alpha_cli.paper.engine import Engine
-    from alpha_cli.paper.venue import Venue
+    from alpha_cli.venue import Venue
 
     build: Build = ctx.obj
     config = _config(given)
-    venue = Venue(lambda: open_master(given["master"]), all_hours=config.all_hours)
+
+    def master() -> Master | None:
+        from alpha_cli.instruments import open_master  # with the first order
+
+        return open_master(given["master"])
+
+    venue = Venue(master, all_hours=config.all_hours)
     if given["master"] is not None:
         venue.open()
     engine: Engine

@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from alpha_cli.events import Fill
+from alpha_cli.money import in_rupees, units
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import ChargesMode
-from alpha_cli.paper.ledger import in_rupees, units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder, is_made_by
-from alpha_cli.paper.venue import Contract, Venue
+from alpha_cli.venue import Contract, Venue
 
 if TYPE_CHECKING:
     from alpha_cli.charges.engine import Charges, Tariff, Trade
@@ -26,6 +26,7 @@ class Costs:
     def __init__(self, mode: ChargesMode) -> None:
         self.mode = mode
         self._tariff: Tariff | None = None
+        self._known: set[tuple[date, str, str, str]] = set()  # days and kinds of trades whose charges are known
 
     @property
     def tariff(self) -> Tariff:
@@ -38,11 +39,12 @@ class Costs:
 
     def known(self, working: PaperOrder, contract: Contract) -> None:
         """Raise `Refused` if what the order would cost on that day is not known, now or when it is squared off."""
-        if self.mode == "none":
+        order, instrument = working.order, contract.instrument
+        kind = (contract.on, instrument.exchange, contract.traded_as, order.product)
+        if self.mode == "none" or kind in self._known:
             return
         from alpha_cli.charges.rates import ChargesUnknown
 
-        order, instrument = working.order, contract.instrument
         try:
             for side in ("BUY", "SELL"):
                 self.tariff.rates_for(contract.on, instrument.exchange, contract.traded_as, order.product, side)
@@ -52,6 +54,7 @@ class Costs:
                 self.tariff.auto_square_off(contract.on)
         except ChargesUnknown as error:
             raise Refused(Code.CHARGES_UNKNOWN, str(error)) from None
+        self._known.add(kind)
 
     def of_fill(
         self, working: PaperOrder, contract: Contract, quantity: int, price: int, *, delivered: bool

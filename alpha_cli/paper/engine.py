@@ -3,7 +3,7 @@
 An order is looked at (`gate`), goes to the exchange, and meets the ticks of its instrument there
 (`matching`, `book`); the clock of the stream squares off, ends days and settles (`clock`). The rules are told
 one by one in `docs/matching.md`. Only ticks of instruments with something that could fill are delivered
-(`Market.watch`), and the first tick at or after what is due next (`Market.wake`).
+(`Market.watch`), and the first tick at or after what is due next (`Market.wake_at`).
 
 A resting order that was read back from a journal sleeps until the stream has caught up with it, so
 that the same input read twice gives the same books: it wakes on a tick later than its last change, or
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
+from alpha_cli.money import in_rupees
 from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
 from alpha_cli.paper import gate
 from alpha_cli.paper.book import Book
@@ -29,11 +30,11 @@ from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.costs import Costs
 from alpha_cli.paper.funds import Funds
-from alpha_cli.paper.ledger import Account, Holding, Key, Unbookable, in_rupees
+from alpha_cli.paper.ledger import Account, Holding, Key, Unbookable
 from alpha_cli.paper.matching import Liquidity, price_units, protection_price
 from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, later, modified
 from alpha_cli.paper.statement import statement
-from alpha_cli.paper.venue import Contract, Venue
+from alpha_cli.venue import Contract, Venue
 from alpha_cli.wire import MAX_LINE
 
 #: Characters of someone's reason that an update repeats; the whole could be too long for its line.
@@ -78,7 +79,12 @@ class Engine:
             self._next_priority(working)
             self._book(working.order.instrument_token).sleep(working)
             self._kept(working)
+        for working in self._open.values():
+            self._reassign(working.order)
         self._clock.begin(self._open.values())
+        one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
+        for order in one_of_each.values():  # what they block
+            self._reassign(order)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -141,19 +147,20 @@ class Engine:
         if working.asleep and working.replayed is not None:
             self._counts["repeated"] += 1
             working.replayed += 1
-            if working.replayed >= working.modifications:
+            if working.replayed >= working.modify_lines:
                 self._wake(working)
             return []
         now = self._market.now or modify.timestamp or working.changed
         out = self._clock.passed(now)
         if working.order.order_id not in self._open:
             return out
+        working.modify_lines += 1
         try:
             self._check_modification(working, modify, now)
         except Refused as fault:
             self._counts["refused"] += 1
             working.code, working.message = fault.code, f"not modified: {fault}"
-            return [*out, working.update(now)]
+            return [*out, self._noted(working, now)]
         self._modify(working, modify, now)
         return out + self._to_exchange(working, now, fresh=False)
 
@@ -215,21 +222,19 @@ class Engine:
     def place(self, working: PaperOrder, contract: Contract) -> list[Event]:
         """Send an order that nothing speaks against to the exchange."""
         self._next_priority(working)
-        self._kept(working)
         self._clock.expect(contract, working)
-        self._reassign(working.order)
         return self._to_exchange(working, working.arrived, fresh=True)
 
     def _to_exchange(self, working: PaperOrder, now: datetime, *, fresh: bool) -> list[Event]:
         """Let the order meet the newest tick, or wait for one that is not older than it is."""
         order = working.order
-        book = self._book(order.instrument_token)
         tick = self._market.last(order.instrument_token)
         out: list[Event] = []
         if tick is not None and tick.timestamp >= working.effective and self._trades(tick):
             self._arrive(working, tick, out, say=True)
             return out
-        book.wait(working)
+        working.met = False
+        self._kept(working).wait(working)
         if fresh:
             under_way = self.config.latency > _NO_TIME
             working.status = OPEN_PENDING if under_way else OPEN if working.trigger is None else TRIGGER_PENDING
@@ -241,13 +246,15 @@ class Engine:
         say  tell its status even if nothing came of it
         """
         status = working.status
+        working.met = True
         if working.trigger is not None:
             last = price_units(tick.last_price)
             if (last < working.trigger) if working.order.side == "BUY" else (last > working.trigger):
                 working.becomes(TRIGGER_PENDING)
-                self._book(working.order.instrument_token).rest(working)
+                self._kept(working).rest(working)
+                self._journal.order(working)
                 if say or status != TRIGGER_PENDING:
-                    out.append(self._noted(working, tick.timestamp))
+                    out.append(working.update(tick.timestamp))
                 return
             if not self._trigger(working, tick, out):
                 return
@@ -274,11 +281,11 @@ class Engine:
         """Take from `tick` what the order's limit allows; what is left rests, or ends if it must not."""
         order = working.order
         contract = self._contract_at(order.instrument_token, tick.timestamp)
-        book = self._book(order.instrument_token)
         liquidity = self._liquidity_of(tick)
         if working.limit is None:
             if not liquidity.last:  # a price that is nothing at four decimals is no price
-                book.wait(working)
+                working.met = False
+                self._kept(working).wait(working)
                 return
             working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
         taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)
@@ -293,9 +300,10 @@ class Engine:
             what = "the rest is cancelled" if working.filled_quantity else "not marketable at once"
             out.append(self.end(working, CANCELLED, Code.IOC_NOT_FILLED, f"validity IOC: {what}", tick.timestamp))
         else:
-            book.rest(working)
+            self._kept(working).rest(working)
+            self._journal.order(working)
             if taken or say:
-                out.append(self._noted(working, tick.timestamp))
+                out.append(working.update(tick.timestamp))
 
     def _meet(self, book: Book, tick: Any, out: list[Event]) -> None:
         """`tick` reaches orders that rest: limits by price and time, then the stops that it triggers."""
@@ -321,8 +329,8 @@ class Engine:
                 again.append(working)
                 if quantity:
                     out.append(self._noted(working, tick.timestamp))
-                else:
-                    break  # who comes after has a worse price, or came later
+                elif tick.last_trade_time is None or working.effective < tick.last_trade_time:
+                    break  # who comes after has a worse price, or came later; it only counts if this one was there
             for working in again:
                 book.rest(working)
         for side in sides:
@@ -432,12 +440,11 @@ class Engine:
         """Raise `Refused` if `working` may not become what `modify` makes of it."""
         gate.check_modification(working, modify)
         order = modified(working.order, modify)
+        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
+            # It was triggered: what is left of it is a plain order, and its trigger is history.
+            order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET", trigger_price=None)
         trial = PaperOrder.of(order, working.arrived, now)
         trial.filled_quantity = working.filled_quantity
-        if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
-            # It was triggered: it is a plain order now, and its trigger is history.
-            trial.order = replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET")
-            trial.trigger = None
         contract = self._contract_at(order.instrument_token, now)
         gate.check(self._facts(trial, contract, now, instead_of=working), gate.OF_MODIFICATIONS)
 
@@ -477,6 +484,7 @@ class Engine:
             tick=self._market.last(order.instrument_token),
             now=now,
             held=0 if holding is None else holding.quantity,
+            left=working.left,
             promised=sum(one.left for one in others if one.order.side == order.side),
             opens=opens,
             needs=self._funds.for_order(contract, working, opens),
@@ -538,11 +546,16 @@ class Engine:
             book = self._books[token] = Book(self._contract_now(token).hours)
         return book
 
-    def _kept(self, working: PaperOrder) -> None:
+    def _kept(self, working: PaperOrder) -> Book:
+        """The book of an order that goes on; the order is among those that work from now on."""
         order = working.order
-        self._open[order.order_id] = working
-        self._book(order.instrument_token).orders[order.order_id] = working
-        self._market.watch(order.instrument_token)
+        book = self._book(order.instrument_token)
+        if order.order_id not in self._open:
+            self._open[order.order_id] = working
+            book.orders[order.order_id] = working
+            self._market.watch(order.instrument_token)
+            self._reassign(order)
+        return book
 
     def _next_priority(self, working: PaperOrder) -> None:
         self._priority += 1
@@ -556,7 +569,7 @@ class Engine:
         working = self._open.get(order_id)
         if working is not None and working.asleep:
             working.replayed = 0
-            if not working.modifications:
+            if not working.modify_lines:
                 self._wake(working)
 
     def _wake(self, working: PaperOrder) -> None:
@@ -564,7 +577,8 @@ class Engine:
         book = self._book(working.order.instrument_token)
         book.asleep.remove(working)
         working.asleep = False
-        if working.trigger is None and working.limit is None:
+        if not working.met:
             book.wait(working)
+            self._reassign(working.order)  # only now there may be a price to hold it against
         else:
             book.rest(working)

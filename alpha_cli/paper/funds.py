@@ -17,7 +17,7 @@ from alpha_cli.paper.config import Margins
 from alpha_cli.paper.ledger import Account, Holding, Key
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import PaperOrder
-from alpha_cli.paper.venue import Contract
+from alpha_cli.venue import Contract
 
 _WHOLE = 10_000  # basis points
 

@@ -12,12 +12,12 @@ from typing import Any
 from msgspec import Struct
 
 from alpha_cli.events import Modify, Order, Side
+from alpha_cli.money import UNITS, in_rupees, units
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import Bands
-from alpha_cli.paper.ledger import UNITS, in_rupees, units
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
-from alpha_cli.paper.venue import Contract
+from alpha_cli.venue import Contract
 
 #: What Kite takes. Source: kite.trade forum, discussion 31294.
 MOST_MODIFICATIONS = 25
@@ -36,6 +36,7 @@ class Facts(Struct):
     tick       the newest of the instrument, or None
     now        the time of the order's arrival
     held       units of this instrument and product, signed
+    left       units of the order that are not filled: all of a new one
     promised   units that other open orders of the same side would sell of what is held
     opens      units of the order that open a position
     needs      margin that they block
@@ -48,6 +49,7 @@ class Facts(Struct):
     tick: Any
     now: datetime
     held: int
+    left: int
     promised: int
     opens: int
     needs: int
@@ -229,10 +231,10 @@ def holdings(facts: Facts) -> None:
     if order.product != "CNC" or order.side != "SELL":
         return
     free = facts.held - facts.promised
-    if order.quantity > free:
+    if facts.left > free:
         raise Refused(
             Code.HOLDINGS_INSUFFICIENT,
-            f"{order.quantity} are to be sold; {facts.held} are held, {facts.promised} of them in other orders",
+            f"{facts.left} are to be sold; {facts.held} are held, {facts.promised} of them in other orders",
         )
 
 

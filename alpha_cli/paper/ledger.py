@@ -14,21 +14,17 @@ and with any last prices, equity == capital + realised + unrealised - charges. P
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import NamedTuple, NoReturn
 
 from msgspec import Struct
 
 from alpha_cli.errors import InvariantBroken
 from alpha_cli.events import Product, Side
+from alpha_cli.money import UNITS, divided, in_rupees, units
 from alpha_cli.wire import MAX_DIGITS
 
-#: Ledger units in a rupee: four decimals.
-UNITS = 10_000
 ZERO = Decimal(0)
-
-_EXACT = Context(prec=80)
-_SCALE = Decimal(UNITS)
 
 #: Units of one position, either way: the bound of `events.Quantity`.
 MAX_QUANTITY = 10**12
@@ -258,37 +254,3 @@ def _too_much(what: str, amount: int) -> NoReturn:
     raise Unbookable(
         f"{what} would be {in_rupees(amount)} rupees; at most {MAX_DIGITS} digits before the point can be booked"
     )
-
-
-def divided(amount: int, by: int) -> int:
-    """`amount` / `by`, rounded half-even to a whole number."""
-    if by < 0:
-        amount, by = -amount, -by
-    whole, rest = divmod(amount, by)
-    twice = rest * 2
-    return whole + (twice > by or (twice == by and whole % 2 == 1))
-
-
-def units(amount: Decimal) -> int:
-    """Rupees as ledger units. Raises ValueError if `amount` has more than four decimals."""
-    scaled = _EXACT.multiply(amount, _SCALE)
-    whole = int(scaled)
-    if whole != scaled:
-        raise ValueError(f"{amount} rupees have more than four decimals")
-    return whole
-
-
-def in_rupees(amount: int) -> Decimal:
-    """Ledger units as rupees, without trailing zeros and never with an exponent: 22150.05, 22150, 0."""
-    whole, rest = divmod(abs(amount), UNITS)
-    sign = "-" if amount < 0 else ""
-    if not rest:
-        return Decimal(f"{sign}{whole}")
-    return Decimal(f"{sign}{whole}.{rest:04d}".rstrip("0"))
-
-
-def plain(amount: Decimal) -> Decimal:
-    """The same amount without trailing zeros, and never with an exponent: 22150.05, 22150, 0."""
-    short = _EXACT.plus(amount).normalize(_EXACT)
-    exponent = short.as_tuple().exponent
-    return short.quantize(Decimal(1), context=_EXACT) if isinstance(exponent, int) and exponent > 0 else short

@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from alpha_cli.events import Side
+from alpha_cli.money import UNITS, units
 from alpha_cli.paper.config import Slippage
-from alpha_cli.paper.ledger import UNITS, units
 from alpha_cli.wire import rupees
 
 #: More than any order asks for: what a tick without a book offers.

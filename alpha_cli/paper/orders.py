@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from alpha_cli.events import IST, ContractNote, Fill, Modify, Order, OrderUpdate, Portfolio
 from alpha_cli.ids import derive_id
+from alpha_cli.money import divided, in_rupees, units
 from alpha_cli.order_states import OPEN, advance, is_terminal
-from alpha_cli.paper.ledger import Account, Booking, Key, divided, in_rupees, units
+from alpha_cli.paper.ledger import Account, Booking, Key
 
 #: Why the broker makes an order of its own; its id begins with that, and nobody else's may.
 SQUARE_OFF = "square-off"
@@ -37,12 +38,14 @@ class PaperOrder(Struct, eq=False):
     fills          how many there were
     blocked        margin held back for what is not filled
     opening        units of what is not filled that open a position rather than close one
+    met            a tick has met it at the exchange; until then it waits for one that is not older than it
     modifications  how often it was modified
+    modify_lines   how often that was asked for, what was refused included
     number         its place among all orders of the account; the journal gives it
     priority       its place in time at the exchange; a modification costs it its place
     made_by        SQUARE_OFF or EXPIRY if the broker made it
     asleep         read back from a journal and not yet caught up with: see `engine`
-    replayed       modifications of it met since its own line came again; None until that line comes
+    replayed       lines to modify it that came since its own line came again; None until that line comes
     """
 
     order: Order
@@ -59,7 +62,9 @@ class PaperOrder(Struct, eq=False):
     opening: int = 0
     code: str | None = None
     message: str | None = None
+    met: bool = False
     modifications: int = 0
+    modify_lines: int = 0
     number: int = 0
     priority: int = 0
     made_by: str | None = None

@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from alpha_cli.events import ContractNote, Fill, Order, Portfolio, encode
-from alpha_cli.paper.ledger import Account, Booking, Holding, in_rupees, plain, units
+from alpha_cli.money import in_rupees, plain, units
+from alpha_cli.order_states import STATES
+from alpha_cli.paper.ledger import Account, Booking, Holding
 from alpha_cli.paper.orders import PaperOrder, in_india
 
 Row = dict[str, Any]
@@ -94,7 +96,9 @@ def order_row(paper_order: PaperOrder, instrument: str) -> Row:
         "arrived": _time(paper_order.arrived),
         "effective": _time(paper_order.effective),
         "changed": _time(paper_order.changed),
+        "met": int(paper_order.met),
         "modifications": paper_order.modifications,
+        "modify_lines": paper_order.modify_lines,
         "limit_price": None if paper_order.limit is None else _rupees(paper_order.limit),
         "waits_for": None if paper_order.trigger is None else _rupees(paper_order.trigger),
         "turnover": str(paper_order.turnover),
@@ -105,6 +109,8 @@ def order_row(paper_order: PaperOrder, instrument: str) -> Row:
 
 def order_of(row: Row) -> PaperOrder:
     """The open order on `row`, asleep. Raises ValueError, TypeError or `MsgspecError` if it was tampered with."""
+    if row["status"] not in STATES:
+        raise ValueError(f"status {row['status']!r} is none of an order's")
     fields = {name: row[name] for name in _ORDER_FIELDS} | {
         "type": "order",
         "metadata": msgspec.json.decode(row["metadata"]),
@@ -122,7 +128,9 @@ def order_of(row: Row) -> PaperOrder:
         fills=row["fills"],
         code=row["code"],
         message=row["message"],
+        met=bool(row["met"]),
         modifications=row["modifications"],
+        modify_lines=row["modify_lines"],
         number=row["number"],
         made_by=row["made_by"],
         asleep=True,

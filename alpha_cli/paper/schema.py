@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,9 @@ _ORDERS: dict[str, Any] = {
     "arrived": str,
     "effective": str,
     "changed": str,
+    "met": int,  # whether a tick has met it at the exchange
     "modifications": int,
+    "modify_lines": int,
     "reference_price": str,
     "parent_order_id": str,
     "limits_hash": str,
@@ -227,6 +230,8 @@ def _to_2(db: Database) -> None:
             "instrument": "TEXT NOT NULL DEFAULT ''",
             "code": "TEXT",
             "effective": "TEXT NOT NULL DEFAULT ''",
+            "met": "INTEGER NOT NULL DEFAULT 1",
+            "modify_lines": "INTEGER NOT NULL DEFAULT 0",
             "limit_price": "TEXT",
             "waits_for": "TEXT",
             "turnover": "TEXT NOT NULL DEFAULT '0'",
@@ -248,8 +253,21 @@ def _to_2(db: Database) -> None:
     db.conn.execute("UPDATE accounts SET capital = starting_cash")
     db.conn.execute("UPDATE orders SET effective = timestamp, limit_price = price WHERE order_type = 'LIMIT'")
     db.conn.execute("UPDATE orders SET effective = timestamp WHERE effective = ''")
+    db.conn.execute("UPDATE orders SET modify_lines = modifications")
     db.conn.execute("UPDATE orders SET fills = 1 WHERE filled_quantity > 0")
-    db.conn.execute("UPDATE positions SET overnight = quantity")
+    for broker, token, product, quantity, last in db.conn.execute(
+        "SELECT p.broker, p.instrument_token, p.product, p.quantity, max(substr(f.timestamp, 1, 10)) "
+        "FROM positions AS p JOIN fills AS f USING (broker, instrument_token, product) GROUP BY 1, 2, 3"
+    ).fetchall():
+        traded = db.conn.execute(
+            "SELECT coalesce(sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END), 0) FROM fills WHERE broker = ? "
+            "AND instrument_token = ? AND product = ? AND substr(timestamp, 1, 10) = ?",
+            [broker, token, product, last],
+        ).fetchone()[0]
+        db.conn.execute(
+            "UPDATE positions SET day = ?, overnight = ? WHERE broker = ? AND instrument_token = ? AND product = ?",
+            [date.fromisoformat(last).toordinal(), quantity - traded, broker, token, product],
+        )
     for order_id, quantity, price in db.conn.execute(
         "SELECT order_id, filled_quantity, average_price FROM orders WHERE filled_quantity > 0"
     ).fetchall():

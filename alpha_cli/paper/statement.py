@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from alpha_cli.events import Portfolio, Position
-from alpha_cli.paper.ledger import Account, in_rupees
+from alpha_cli.money import in_rupees
+from alpha_cli.paper.ledger import Account
 
 
 def statement(account: Account, timestamp: datetime | None) -> Portfolio:

@@ -20,9 +20,10 @@ import msgspec
 
 from alpha_cli.errors import InvariantBroken, UsageError
 from alpha_cli.events import ContractNote, Fill, Portfolio
+from alpha_cli.money import in_rupees, plain
 from alpha_cli.order_states import TERMINAL
 from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.ledger import Account, Booking, Holding, Key, in_rupees, plain
+from alpha_cli.paper.ledger import Account, Booking, Holding, Key
 from alpha_cli.paper.orders import PaperOrder
 from alpha_cli.paper.rows import (
     Row,
@@ -114,7 +115,7 @@ class Store:
             "SELECT substr(timestamp, 1, 10) AS day, count(*) AS fills, "
             "(SELECT n.fills FROM notes AS n WHERE n.broker = f.broker AND n.date = substr(f.timestamp, 1, 10) "
             "ORDER BY n.id DESC LIMIT 1) AS noted FROM fills AS f WHERE broker = ? GROUP BY 1 "
-            "HAVING noted IS NULL OR noted <> fills"
+            "HAVING (noted IS NULL OR noted <> fills) AND max(charges <> '0')"  # none was charged: none is settled
         )
         yield from self._read(query, [self.account.broker], lambda row: date.fromisoformat(row["day"]))
 

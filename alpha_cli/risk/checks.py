@@ -19,6 +19,14 @@ from alpha_cli.risk.config import BrokerLimits
 PAPER = "paper"
 
 
+class Outside(NamedTuple):
+    """A moment outside the continuous session of its day; `unknown` says why, if no calendar covers that."""
+
+    moment: datetime
+    session: str
+    unknown: str | None = None
+
+
 class Facts(NamedTuple):
     """All that a control may look at. Prices in rupees, position in units (signed)."""
 
@@ -30,7 +38,7 @@ class Facts(NamedTuple):
     reference: Decimal | None  # the last price of the instrument
     position: int  # entered so far, filled or not
     now: datetime | None  # the time of the newest tick
-    outside_session: datetime | None  # a time of the signal that no continuous session contains
+    outside_session: Outside | None  # a time of the signal that no continuous session contains
 
     @property
     def price(self) -> Decimal | None:
@@ -127,8 +135,10 @@ def session(facts: Facts) -> Refusal | None:
     """Both the signal and the newest tick must lie in the continuous session."""
     if not facts.limits.session_hours or facts.outside_session is None:
         return None
-    observed = facts.outside_session.isoformat()
-    return Refusal("SESSION_CLOSED", "outside the continuous session", "Mon-Fri 09:15-15:30 IST", observed)
+    moment, hours, unknown = facts.outside_session
+    if unknown is not None:
+        return Refusal("SESSION_UNKNOWN", unknown, None, moment.isoformat())
+    return Refusal("SESSION_CLOSED", "outside the continuous session of the instrument", hours, moment.isoformat())
 
 
 def price_band(facts: Facts) -> Refusal | None:
@@ -178,7 +188,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(order_type, ("ORDER_TYPE_UNSUPPORTED", "PRICE_MISSING")),
     Control(quantity, ("QUANTITY_MISSING", "QUANTITY_NOT_POSITIVE")),
     Control(order_quantity, ("QUANTITY_ABOVE_LIMIT",), "max_order_quantity"),
-    Control(session, ("SESSION_CLOSED",), "session_hours"),
+    Control(session, ("SESSION_CLOSED", "SESSION_UNKNOWN"), "session_hours"),
     Control(price_band, ("PRICE_NO_REFERENCE", "PRICE_OUT_OF_BAND"), "price_band"),
     Control(order_value, ("VALUE_NO_REFERENCE", "VALUE_ABOVE_LIMIT"), "max_order_value"),
     Control(position, ("POSITION_ABOVE_LIMIT",), "max_position"),

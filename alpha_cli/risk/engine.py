@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from alpha_cli.calendar import SessionHours
 from alpha_cli.errors import Halted
 from alpha_cli.events import IST, RUNNER, Control, Denial, Event, Order, Signal
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
-from alpha_cli.risk.checks import Check, Facts, Refusal, checks_for, refusal
+from alpha_cli.risk.checks import Check, Facts, Outside, Refusal, checks_for, refusal
 from alpha_cli.risk.config import Limits
+from alpha_cli.venue import Venue
 from alpha_cli.wire import rupees
 
 if TYPE_CHECKING:
@@ -40,10 +40,9 @@ class RiskEngine:
         self._limits = limits
         self._limits_hash: str | None = None
         self._market = market
-        self._instruments = instruments
+        self._venue = Venue(lambda: instruments)
         self._halt_reason = halt_reason
         self._halts: dict[str | None, str] = {}  # target (None: all) -> why, from the stream
-        self._hours = SessionHours()
         self._checks: dict[str, tuple[Check, ...]] = {}
         self._seen: set[str] = set()
         self._positions: dict[tuple[str, int], int] = {}
@@ -102,20 +101,23 @@ class RiskEngine:
             reference=None if tick is None else rupees(tick.last_price) or None,  # 0 at four decimals is no price
             position=self._positions.get((signal.broker, token), 0),
             now=now,
-            outside_session=self._outside_session(signal.timestamp, now),
+            outside_session=self._outside_session(token, signal.timestamp, now),
         )
 
     def _known(self, token: int, now: datetime) -> bool | None:
         """Whether the master knows what `token` stands for on the day of `now`; None without a master."""
-        if self._instruments is None:
-            return None
-        return self._instruments.by_token(token, _day(now)) is not None
+        master = self._venue.master
+        return None if master is None else master.by_token(token, _day(now)) is not None
 
-    def _outside_session(self, signalled: datetime, now: datetime | None) -> datetime | None:
-        """The time of the signal, or of the newest tick, that no continuous session contains."""
-        if not self._hours.contains(signalled):
-            return signalled
-        return None if now is None or self._hours.contains(now) else now
+    def _outside_session(self, token: int, signalled: datetime, now: datetime | None) -> Outside | None:
+        """The time of the signal, or of the newest tick, that no continuous session of the instrument contains."""
+        for moment in (signalled, signalled if now is None else now):
+            day = _day(moment)
+            hours = self._venue.hours(token, day or date.min)
+            if not hours.contains(moment):
+                unknown = hours.why(day)
+                return Outside(moment, hours.told(), None if unknown is None else str(unknown))
+        return None
 
     def _checks_for(self, broker: str) -> tuple[Check, ...]:
         checks = self._checks.get(broker)

@@ -20,6 +20,7 @@ GREEN, RED, YELLOW, BLUE, MAGENTA, CYAN, DIM, BOLD = 32, 31, 33, 34, 35, 36, 2, 
 _COLOURS = {
     "hello": DIM, "eof": DIM, "tick": DIM, "bar": DIM, "signal": CYAN, "order": BLUE, "denial": YELLOW, "fill": GREEN,
     "order_update": BLUE, "portfolio": BOLD, "gap": RED, "control": MAGENTA, "cancel": MAGENTA, "modify": MAGENTA,
+    "contract_note": GREEN,
 }  # fmt: skip
 _MOST_DIGITS = 24  # before the point
 
@@ -39,7 +40,7 @@ class Show:
             return ()
         self.shown += 1
         columns = _COLUMNS.get(name, _unknown)(event)
-        text = self._paint(f"{printable(name, 12):<12}", _COLOURS.get(name, 0)) + "  " + columns
+        text = self._paint(f"{printable(name, 13):<13}", _COLOURS.get(name, 0)) + " " + columns
         return (Unknown("text", text.rstrip().encode()),)
 
     def _paint(self, text: str, code: int) -> str:
@@ -118,6 +119,13 @@ def _order_update(e: Any) -> str:
     )
 
 
+def _contract_note(e: Any) -> str:
+    return _row(
+        e.timestamp, _text(e.broker, 10), f"of {e.date}", f"{e.fills} fills",
+        f"charges {_money(e.charges.get('total'), 0)}", f"adjusts {_money(e.adjustment, 0)}",
+    )  # fmt: skip
+
+
 def _portfolio(e: Any) -> str:
     lines = [
         _row(
@@ -161,7 +169,8 @@ def _unknown(e: Any) -> str:
 
 _COLUMNS: dict[str, Callable[[Any], str]] = {
     "hello": _hello, "tick": _tick, "bar": _bar, "signal": _signal, "order": _order, "denial": _denial,
-    "order_update": _order_update, "fill": _fill, "portfolio": _portfolio, "eof": _eof,
+    "order_update": _order_update, "fill": _fill, "contract_note": _contract_note,
+    "portfolio": _portfolio, "eof": _eof,
 }  # fmt: skip
 
 #: Every type is shown.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alpha_cli.events import Control, Event
-from alpha_cli.strategy.fills import Follower
+
+if TYPE_CHECKING:
+    from alpha_cli.strategy.fills import Follower
 
 
 class Listener(Protocol):
@@ -23,7 +25,7 @@ class Beside:
 
     def __init__(self, host: Listener, fills: Path | None, report: Callable[[str], None]) -> None:
         self._host = host
-        self._follower = None if fills is None else Follower(fills, report)
+        self._follower = None if fills is None else _follower(fills, report)
         self._asked = False
         self._follow(None)  # a file that is complete counts whole, from the first tick on
 
@@ -54,6 +56,12 @@ class Beside:
     def note(self) -> None:
         """A reload is asked for."""
         self._asked = True
+
+
+def _follower(fills: Path, report: Callable[[str], None]) -> Follower:
+    from alpha_cli.strategy.fills import Follower
+
+    return Follower(fills, report)
 
 
 _listening: list[Beside] = []

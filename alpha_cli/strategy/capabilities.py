@@ -11,8 +11,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import ConfigurationError
 from alpha_cli.events import Tick
@@ -27,7 +25,7 @@ CAPABILITIES: dict[str, str] = {
     "on_bar": "on_bar(bar, history): the answer to a closed bar; `bars = ('1m',)` has them built here",
     "on_fill": "on_fill(fill): told of each of its own fills; may answer as to a tick",
     "snapshot": "snapshot(): what it remembers, JSON-able, for --state and for workers that are started again",
-    "restore": "restore(state): go on from a snapshot",
+    "restore": "restore(state): go on from a snapshot, perhaps from before a set; raises if it cannot",
     "shutdown": "shutdown(): after the last tick",
 }
 
@@ -58,7 +56,7 @@ def tick_fields_of(processor: object) -> frozenset[str] | None:
     fields = declared(processor, "tick_fields")
     if fields is None:
         return None
-    names = [field.name for field in msgspec.structs.fields(Tick)]
+    names = Tick.__struct_fields__
     if isinstance(fields, str) or not isinstance(fields, Iterable):
         raise ConfigurationError(f"tick_fields = {fields!r} is not a tuple of names, as ('ohlc', 'volume_traded')")
     given = list(fields)

@@ -227,6 +227,7 @@ def build(
         finished=host.finish,
         commit=observer.look,
         release=let_go,
+        verdict=host.verdict,
         counts=lambda: {**host.counts(), **figures(host.statuses())},
     )
 

@@ -8,14 +8,13 @@ Time is that of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import MAXYEAR, datetime, timedelta
 from decimal import Decimal
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alpha_cli.calendar import AllHours, SessionHours
 from alpha_cli.errors import worth_telling
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
 from alpha_cli.shutdown import LeaveNow
@@ -33,13 +32,15 @@ from alpha_cli.strategy.executor import (
     tick_cause,
 )  # fmt: skip
 from alpha_cli.strategy.factory import told
-from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, Told, aside, in_order
+from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, LaneState, Told, aside, in_order
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.timing import SPARED
 from alpha_cli.strategy.watchdog import Overtime
+from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
     from alpha_cli.bars.engine import BarBuilder
+    from alpha_cli.calendar import OutOfCoverage
 
 Report = Callable[[str], None]
 
@@ -48,6 +49,13 @@ MOST_SAID = 500
 _RESERVE = 8 << 20
 _RECOVERED = "circuit closed: it did not fail this time"
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class Known(NamedTuple):
+    """What is known of instruments, by token, and of the bars that are being built of them."""
+
+    lanes: Mapping[int, LaneState] = {}
+    series: Sequence[Any] = ()
 
 
 class StrategyRunner:
@@ -59,6 +67,7 @@ class StrategyRunner:
     failures      in a row that open a strategy's circuit
     cool_down     how long it stays open, in the time of the stream
     detail        is told of each signal
+    venue         knows the sessions of instruments; by itself, those of NSE equity
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class StrategyRunner:
         failures: int = 5,
         cool_down: timedelta = timedelta(seconds=60),
         detail: Report | None = None,
+        venue: Venue | None = None,
     ) -> None:
         self.all_hours = all_hours
         self.strategies: dict[str, Strategy] = {}
@@ -83,12 +93,15 @@ class StrategyRunner:
         self._detail = detail
         self.turns = 0  # events other than ticks that strategies were asked about
         #: Let go of when memory runs out: without any even that cannot be dealt with.
-        self.reserve: bytearray | None = bytearray(_RESERVE)
-        self._hours: SessionHours = AllHours() if all_hours else SessionHours()
+        self.reserve: bytes | None = bytes(_RESERVE)  # of zeros: reserved, but not touched
+        self._venue = venue or Venue(all_hours=all_hours)
         self._failures = failures
         self._cool_down = cool_down
         self.arrived: list[tuple[datetime, int, Any]] = []  # a heap: from beside the stream, until its time has come
         self._arrivals = 0
+        #: What other processes know, while strategies change here: see `knowing`.
+        self.elsewhere = Known()
+        self._known = Known()
         self._due: datetime | None = None  # the first moment at which more than a tick is to be looked at
 
     # --- who runs ----------------------------------------------------------------------------
@@ -109,18 +122,51 @@ class StrategyRunner:
         self.disabled[name] = why
         self.report(f"{name} is disabled: {why} (other strategies go on)")
 
-    def follow(self, strategy: Strategy) -> None:
-        """Put the executors of `strategy` where the ticks come by, with the history there is."""
+    def follow(self, strategy: Strategy, remember: Collection[int] = ()) -> None:
+        """Put the executors of `strategy` where the ticks come by, with the history there is.
+
+        Those of the instruments `remember` know it already.
+        """
         for token, executor in strategy.executors.items():
-            lane = self.lanes.setdefault(token, Lane())
+            known = self._known.lanes.get(token)
+            lane = self.lanes.get(token)
+            if lane is None:
+                lane = self.lanes[token] = Lane()
+                if known is not None:
+                    lane.restore(known)
             if not executor.history:
-                list.extend(executor.history, lane.longest()[-strategy.config.max_history :])
+                past = lane.longest() if known is None else known.history
+                list.extend(executor.history, past[-strategy.config.max_history :])
+            list.__setitem__(executor.history, slice(None), map(_whole, executor.history))
             executor.lane = lane
             if executor.bars:
                 self._builder().follow(token, map(interval_of, executor.bars))
                 lane.bars = True
             lane.add(executor)
-            self._warm_up(executor)
+            if token not in remember:
+                self._warm_up(executor)
+
+    @contextmanager
+    def knowing(self) -> Iterator[None]:
+        """While many strategies change: those that begin find what was known before, whoever leaves meanwhile.
+
+        With what is known `elsewhere` it is what one process would know that hosts them all.
+        """
+        mine = {token: lane.state() for token, lane in self.lanes.items()}
+        others = {
+            token: state
+            for token, state in self.elsewhere.lanes.items()
+            if token not in mine or len(state.history) > len(mine[token].history)
+        }
+        built = {(one["token"], one["interval"]) for one in self.bars.snapshot()["series"]} if self.bars else set()
+        self._known = Known({**mine, **others})
+        try:
+            yield
+            new = [one for one in self.elsewhere.series if (one["token"], one["interval"]) not in built]
+            if new and self.bars is not None:
+                self.restore_bars({**self.bars.snapshot(), "series": new})
+        finally:
+            self._known = Known()
 
     def _warm_up(self, executor: Executor) -> None:
         try:
@@ -144,17 +190,59 @@ class StrategyRunner:
         del self.strategies[strategy.id]
         self.shut_down(strategy)
 
-    def reconfigure(self, strategy: Strategy, config: StrategyConfig, brokers: Sequence[str]) -> None:
-        """Give `strategy` new processors for `config`. Raises `AlphaError` or `Disabled` and leaves it as it was."""
+    def reconfigure(
+        self, strategy: Strategy, config: StrategyConfig, brokers: Sequence[str], *, remembering: bool = False
+    ) -> str | None:
+        """Give `strategy` new processors for `config`. Raises `AlphaError` or `Disabled` and leaves it as it was.
+
+        With `remembering` they go on from the snapshots of the former ones, if both sides know about that. What
+        became of it if that fails; they begin anew then, with the history there is.
+        """
         before = Strategy.__new__(Strategy)
         before.__dict__.update(strategy.__dict__)
         strategy.reconfigure(config, brokers)
+        remember: set[int] = set()
+        failure = None
+        if remembering and not strategy.is_mute:
+            try:
+                remember = self._handed_over(before, strategy)
+            except self.passing:
+                raise
+            except BaseException as error:
+                failure = told(error)
+                try:
+                    strategy.reconfigure(config, brokers)  # what a restore left half done is no beginning
+                except BaseException:
+                    strategy.__dict__.update(before.__dict__)
+                    raise
         for token, executor in strategy.executors.items():
             if token in before.executors:
                 executor.take_over(before.executors[token])
-        self.follow(strategy)  # while its former self is there, whose history it takes over
+        self.follow(strategy, remember)  # while its former self is there, whose history it takes over
         self.unfollow(before)
         self.shut_down(before)
+        return failure
+
+    def _handed_over(self, before: Strategy, after: Strategy) -> set[int]:
+        """Give new processors what the former ones remember. Raises what they raise.
+
+        The instruments of those that took it.
+        """
+        given: dict[int, bool] = {}  # by processor
+        taken = set()
+        for token, executor in after.executors.items():
+            former = before.executors.get(token)
+            if former is None:
+                continue
+            key = id(executor.processor)
+            if key not in given:
+                take, back = former.method("snapshot", 0), executor.method("restore", 1)
+                given[key] = take is not None and back is not None
+                if take is not None and back is not None:
+                    back(as_json(take()))
+            if given[key]:
+                taken.add(token)
+        return taken
 
     def shut_down(self, strategy: Strategy) -> None:
         """Tell the processors of `strategy` that there are no more ticks, if they want to know."""
@@ -182,6 +270,10 @@ class StrategyRunner:
         """Ticks of followed instruments that lay outside the continuous session."""
         return sum(lane.outside for lane in self.lanes.values())
 
+    def beyond(self) -> OutOfCoverage | None:
+        """Why some of those are in no session that anybody knows: no calendar covers their day."""
+        return self._venue.beyond()
+
     # --- the steps ---------------------------------------------------------------------------
 
     def on_tick(self, tick: Tick) -> Iterable[Event]:  # noqa: PLR0912  (the hot loop: parts would cost calls)
@@ -199,10 +291,10 @@ class StrategyRunner:
             lane.time = time
         elif time == lane.time != NEVER:
             ordinal = lane.again = lane.again + 1
-        elif self._hours.contains(time):
+        elif (hours := self._venue.hours_at(tick.instrument_token, time)).contains(time):
             if time > lane.time:
                 lane.again = 0
-                lane.time, lane.close = time, self._hours.close
+                lane.time, lane.close = time, hours.close
             else:
                 ordinal = lane.earlier(time)
         else:
@@ -322,7 +414,10 @@ class StrategyRunner:
             strategy.rejected += 1
         else:
             strategy.errors += 1
-        self._tell(executor, now, error)
+        try:
+            self._tell(executor, now, error)
+        except Overtime as late:  # its own words took too long
+            error = late
         if isinstance(error, Rejected) and not isinstance(error, Garbage):
             # It answered; it may be at a limit that it does not know of, which is no reason to stop it from going back.
             on_trial = strategy.stopped is not None and strategy.stopped.until is not None
@@ -374,17 +469,21 @@ class StrategyRunner:
         with suppress(Exception):
             self.reconfigure(strategy, strategy.config, strategy.brokers)
         with suppress(MemoryError):  # the call that used it up may still hold it
-            self.reserve = bytearray(_RESERVE)
+            self.reserve = bytes(_RESERVE)
 
     def _tell(self, executor: Executor, now: datetime, error: BaseException) -> None:
         strategy = executor.strategy
         strategy.told += 1
         if worth_telling(strategy.told):
-            what = f"rejected: {error}" if isinstance(error, Rejected) else strategy.guard(strategy, told)(error)
+            what = f"rejected: {error}" if isinstance(error, Rejected) else self._words(strategy, error)
             self.report(
                 f"{strategy.id} on {executor.token} at {now.isoformat()}: {what} "
                 f"(failure {strategy.told}; other strategies go on)"
             )
+
+    def _words(self, strategy: Strategy, error: BaseException) -> str:
+        """What `error` says of itself, which is code of the strategy's."""
+        return str(strategy.guard(strategy, told)(error))
 
     # --- answers -----------------------------------------------------------------------------
 
@@ -492,6 +591,12 @@ class StrategyRunner:
                 executor.remember_bar(bar)
         return calls
 
+    def build_bars(self, wanted: Iterable[tuple[int, str]]) -> None:
+        """Build the bars of instruments over intervals, as (token, interval), whoever wants them."""
+        for token, interval in wanted:
+            self._builder().follow(token, [interval_of(interval)])
+            self.lanes.setdefault(token, Lane()).bars = True
+
     def restore_bars(self, state: Any) -> None:
         """Go on with bars that were being built."""
         self._builder().restore(state)
@@ -509,6 +614,20 @@ class StrategyRunner:
         if self.bars is not None and self.bars.due.year < MAXYEAR:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)
+
+
+def as_json(value: Any) -> Any:
+    """`value` as JSON would give it back. Raises `TypeError` or `ValueError` for what JSON cannot say."""
+    import json  # rarely needed
+
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _whole(tick: Any) -> Any:
+    """`tick` with all the fields that a tick may have, also where it was read for somebody who used fewer."""
+    if isinstance(tick, Tick):
+        return tick
+    return Tick(**{name: getattr(tick, name) for name in tick.__struct_fields__})
 
 
 def _skip(process: Any) -> None:

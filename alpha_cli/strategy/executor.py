@@ -175,7 +175,7 @@ class Strategy:
                     continue
             try:
                 answer = load()
-            except (LeaveNow, KeyboardInterrupt):
+            except LeaveNow:
                 raise
             except BaseException as error:
                 raise Disabled(f"its model cannot be loaded: {told(error)}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from hashlib import blake2b
 from importlib import import_module, util
@@ -21,9 +22,11 @@ from pydantic import BaseModel, ValidationError
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import AlphaError, ConfigurationError, printable, shown
 from alpha_cli.settings import packaged
+from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
-from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of
+from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of, source_of
 from alpha_cli.strategy.protocols import StrategyProcessor, StrategyValidator
+from alpha_cli.strategy.watchdog import Overtime
 
 #: type -> the file in `strategies/` that has its `create_processor`.
 PROCESSORS: dict[str, str] = {
@@ -39,6 +42,10 @@ VALIDATORS: dict[str, str] = {
     "standard": "alpha_cli.strategy.validators:StandardValidator",
     "strict": "alpha_cli.strategy.validators:StrictValidator",
 }
+
+
+#: Of the names of modules that were read from a file, and in such a module what the file said.
+_PACKAGE, _SOURCE = "alpha_strategies", "__alpha_source__"
 
 
 class Registry(NamedTuple):
@@ -58,7 +65,7 @@ class Registry(NamedTuple):
         name = OLDER_TYPES.get(name, name)
         if self.kind == "strategy" and name in PROCESSORS:
             own, _, attribute = PROCESSORS[name].partition(":")
-            module = _load(packaged("strategies") / own, f"alpha_strategies.{Path(own).stem}")
+            module = _load(packaged("strategies") / own, f"{_PACKAGE}.{Path(own).stem}")
             return self._attribute(module, attribute)
         if self.kind == "validator" and name in VALIDATORS:
             name = VALIDATORS[name]
@@ -66,7 +73,7 @@ class Registry(NamedTuple):
         if file is not None:
             path = Path(file[0])
             key = blake2b(str(path.absolute()).encode(), digest_size=8).hexdigest()
-            return self._attribute(_load(path, f"alpha_strategies.file_{key}"), file[1] or self.default)
+            return self._attribute(_load(path, f"{_PACKAGE}.file_{key}"), file[1] or self.default)
         target, _, attribute = name.partition(":")
         if attribute:
             return self._attribute(_imported(target), attribute)
@@ -148,7 +155,9 @@ def told(error: BaseException) -> str:
     """`error` in a line, whatever it does to prevent that."""
     try:
         text = " ".join(str(error).split())
-    except (Exception, SystemExit):  # its own __str__ fails
+    except (LeaveNow, Overtime):
+        raise
+    except BaseException:  # its own __str__ fails
         text = "(no message)"
     where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
     return f"{type(error).__name__}: {text or '(no message)'}{where}"
@@ -207,6 +216,29 @@ def faults(error: ValidationError, model: Any) -> str:
     return "; ".join(lines)
 
 
+def sources_of(configs: Iterable[StrategyConfig]) -> dict[str, bytes]:
+    """Absolute path -> what it says, of each file that has a strategy or a validator of `configs`."""
+    paths = set()
+    for config in configs:
+        for name in (config.strategy_type, config.validator_type):
+            own, file = PROCESSORS.get(name), file_of(name)
+            if own is not None:
+                paths.add(packaged("strategies") / own.partition(":")[0])
+            elif file is not None:
+                paths.add(Path(file[0]))
+    found = {}
+    for path in paths:
+        with suppress(OSError, ValueError):  # who needs it will say what is wrong
+            found[str(path.absolute())] = source_of(path)
+    return found
+
+
+def loaded_sources() -> dict[str, bytes]:
+    """Absolute path -> what it said when it was loaded, of each such file that is."""
+    loaded = [module for name, module in sys.modules.items() if name.startswith(f"{_PACKAGE}.")]
+    return {str(Path(str(module.__file__)).absolute()): module.__dict__[_SOURCE] for module in loaded}
+
+
 def _entry_points(group: str) -> dict[str, Any]:
     from importlib.metadata import entry_points  # slow to import, and most types are registered here
 
@@ -227,16 +259,16 @@ def _load(path: Path, full_name: str) -> ModuleType:
     Loaded anew when the file changed since, so that a reload takes up what its author wrote.
     """
     try:
-        source = path.read_bytes()
+        source = source_of(path)
     except (OSError, ValueError) as error:  # a path may hold what no path can
         raise ConfigurationError(f"{printable(str(path))}: {getattr(error, 'strerror', error)}") from None
     loaded = sys.modules.get(full_name)
-    if loaded is not None and getattr(loaded, "__alpha_source__", None) == source:
+    if loaded is not None and getattr(loaded, _SOURCE, None) == source:
         return loaded
     spec = util.spec_from_file_location(full_name, path)
     assert spec is not None
     module = util.module_from_spec(spec)
-    module.__dict__["__alpha_source__"] = source
+    module.__dict__[_SOURCE] = source
     sys.modules[full_name] = module  # pydantic looks annotations up there
     try:
         exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102  (a strategy is code that its user chose)

@@ -6,17 +6,22 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
-from alpha_cli.strategy.management import Manager, Wanted, nothing_changed
+from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.status import StrategyStatus, statuses
 from alpha_cli.strategy.watchdog import Watchdog
+from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
+    from alpha_cli.instruments import Master
+    from alpha_cli.strategy.management import Manager
     from alpha_cli.strategy.snapshot import RunnerState
 
 Report = Callable[[str], None]
@@ -45,6 +50,7 @@ class Host:
 
     guard   put around what is called of a strategy
     making  told which strategy is being made
+    again   they ran before: one that cannot be made any more is no reason to end the run
     """
 
     #: The types of event that it reads.
@@ -59,6 +65,7 @@ class Host:
         *,
         guard: Callable[[Strategy, Process], Process] = lambda _, process: process,
         making: Callable[[str | None], object] = lambda _: None,
+        again: bool = False,
     ) -> None:
         self._options = options
         self._guard = guard
@@ -69,15 +76,23 @@ class Host:
             failures=options.failures,
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
+            venue=Venue(_master, all_hours=options.all_hours),
         )
-        self.manager = Manager(self.runner, reread, self._create)
+        # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
+        # KeyboardInterrupt is a strategy.
+        self.runner.passing = (LeaveNow,)
+        self._reread = reread
         self._watchdog: Watchdog | None = None
         self._unlimit: Callable[[], object] = _as_it_is
         for one in wanted:
             making(one.config.id)
-            self.runner.add(self._create(one))
+            try:
+                self.runner.add(self._create(one))
+            except AlphaError as error:
+                if not again:
+                    raise
+                self.runner.disable(one.config.id, str(error))
         making(None)
-        self.manager.wanted = list(wanted)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -93,8 +108,17 @@ class Host:
             Control: self.on_control,
         }
 
+    @cached_property
+    def manager(self) -> Manager:
+        """Who applies requests; few runs have any."""
+        from alpha_cli.strategy.management import Manager
+
+        return Manager(self.runner, self._reread, self._create)
+
     def on_control(self, control: Control) -> Iterable[Event]:
         """What became of a request; a reload that changes nothing is told of too."""
+        from alpha_cli.strategy.management import nothing_changed
+
         said = list(self.manager.on_control(control))
         return said or (nothing_changed(control) if control.action == "reload" and control.by != RUNNER else ())
 
@@ -107,11 +131,11 @@ class Host:
         """See `StrategyRunner.arrive`."""
         self.runner.arrive(event)
 
-    def restore(self, state: RunnerState) -> None:
-        """Go on from where an earlier run ended."""
+    def restore(self, state: RunnerState, *, whole: bool = False) -> None:
+        """Go on from where an earlier run ended, or with `whole` this very run, in another process."""
         from alpha_cli.strategy import snapshot
 
-        snapshot.restore(self.runner, state)
+        snapshot.restore(self.runner, state, whole=whole)
 
     def snapshot(self) -> RunnerState:
         """What is remembered now."""
@@ -122,12 +146,12 @@ class Host:
     def start(self) -> None:
         """The loop begins: keep what strategies print from the data, limit what they may take of time and memory."""
         sys.stdout = sys.stderr
-        self.runner.passing = (LeaveNow,)  # Ctrl-C comes as a signal here: who raises KeyboardInterrupt is a strategy
         if self._options.memory:
             self._unlimit = limit_memory(self._options.memory)
         if self._options.deadline:
             loops = (StrategyRunner.on_tick.__code__, StrategyRunner._asked.__code__)
-            self._watchdog = Watchdog(self.runner, self._options.deadline, loops)
+            gates = (Strategy.refusal.__code__, StrategyRunner._words.__code__)
+            self._watchdog = Watchdog(self.runner, self._options.deadline, loops, gates)
             self._watchdog.start()
 
     def finish(self) -> None:
@@ -146,6 +170,10 @@ class Host:
         """Figures of all strategies together."""
         return total(self.statuses(), self.runner.outside_session)
 
+    def verdict(self) -> AlphaError | None:
+        """With what the stage ends although it came to the end of its input: a calendar did not know some days."""
+        return self.runner.beyond()
+
     def statuses(self) -> list[StrategyStatus]:
         """Figures of each."""
         return statuses(self.runner)
@@ -156,6 +184,13 @@ class Host:
             wanted.config, wanted.brokers, wanted.place, runner.portfolio, all_hours=self._options.all_hours,
             guard=self._guard,
         )  # fmt: skip
+
+
+def _master() -> Master | None:
+    """The user's instrument master; imported when the first tick wants to know."""
+    from alpha_cli.instruments import open_master
+
+    return open_master()
 
 
 def total(found: Iterable[StrategyStatus], outside_session: int) -> dict[str, int]:

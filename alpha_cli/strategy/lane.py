@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from alpha_cli.events import IST, Bar, Fill, Tick
 from alpha_cli.ids import microseconds
 from alpha_cli.strategy.executor import Aside, Executor, Process
@@ -21,17 +23,29 @@ NOTHING: History = History()
 Call = tuple[Executor, Process, History, Callable[[Tick], object], Callable[[int], object], int]
 
 
+class LaneState(msgspec.Struct):
+    """One instrument: where its stream stands, and its newest ticks, oldest first."""
+
+    ticks: int
+    again: int
+    time: datetime
+    history: list[Tick]
+    outside: int = 0
+
+
 class Lane:
     """The executors of one instrument, in the order in which they speak.
 
     A strategy that stands still keeps its place: something that answers nothing is asked instead, so
-    that its history goes on and a tick costs the others nothing.
+    that its history goes on and a tick costs the others nothing. The last ticks are known whoever follows:
+    if no strategy keeps that many, the lane keeps them itself, in the `own` history.
     """
 
-    __slots__ = ("again", "bars", "calls", "close", "executors", "outside", "ticks", "time", "timed")
+    __slots__ = ("again", "bars", "calls", "close", "executors", "outside", "own", "ticks", "time", "timed")
 
     def __init__(self) -> None:
         self.executors: list[Executor] = []
+        self.own: History | None = None
         self.calls: list[Call] = []
         self.timed: list[Call] = []
         self.bars = False  # whether bars are built of this instrument
@@ -43,9 +57,10 @@ class Lane:
 
     def add(self, executor: Executor) -> None:
         """Have `executor` follow the instrument, after those of strategies that come before its own."""
-        last = self.executors[-1].strategy.place if self.executors else 0
+        last = self.executors[-1].strategy.place if self.executors else None
         self.executors.append(executor)
-        if executor.strategy.place >= last:  # a new list: the old one may be in use, one tick long
+        as_before = last is not None and (self.own is None or executor.strategy.config.max_history < _DISORDER)
+        if as_before and executor.strategy.place >= (last or 0):  # a new list: the old one may be in use, one tick long
             call = self._call(executor)
             self.calls, self.timed = [*self.calls, call], [*self.timed, _timed(call)]
         else:
@@ -54,8 +69,13 @@ class Lane:
     def arrange(self) -> None:
         """Look up anew whom to ask, after a change."""
         self.executors.sort(key=lambda executor: executor.strategy.place)
+        self._keep_enough()
         self.calls = [self._call(executor) for executor in self.executors]
         self.timed = [_timed(call) for call in self.calls]
+        if self.own is not None:
+            call = _keeping(self.own)
+            self.calls.append(call)
+            self.timed.append(call)
 
     def earlier(self, time: datetime) -> int:
         """How many of the last ticks were at `time`: for one that comes after later ones."""
@@ -63,7 +83,28 @@ class Lane:
 
     def longest(self) -> History:
         """The longest history kept of this instrument; every other one is the end of it."""
-        return max((executor.history for executor in self.executors), key=len, default=NOTHING)
+        kept = [executor.history for executor in self.executors]
+        return max(kept if self.own is None else [*kept, self.own], key=len, default=NOTHING)
+
+    def state(self) -> LaneState:
+        """Where it is."""
+        return LaneState(self.ticks, self.again, self.time, list(self.longest()), self.outside)
+
+    def restore(self, state: LaneState) -> None:
+        """Be where the lane was that gave `state`; what its executors keep is theirs to restore."""
+        self.ticks, self.again, self.time, self.outside = state.ticks, state.again, state.time, state.outside
+        self.own = History(state.history[-_DISORDER:])
+        self.arrange()
+
+    def _keep_enough(self) -> None:
+        """Keep the last ticks in `own` unless a strategy does."""
+        known = max([*(call[2] for call in self.calls), self.own or NOTHING], key=len)[-_DISORDER:]
+        if any(
+            one.strategy.config.max_history >= _DISORDER and len(one.history) >= len(known) for one in self.executors
+        ):
+            self.own = None
+        elif self.own is None or len(self.own) < len(known):
+            self.own = History(known)
 
     def _call(self, executor: Executor) -> Call:
         history = executor.history
@@ -77,6 +118,19 @@ class Lane:
             return executor.now
         executor.stop()
         return _idle if stopped.until is None else executor.waiting(stopped.until)
+
+
+class _Nobody:
+    """In place of an executor where a lane remembers for itself."""
+
+    class strategy:  # noqa: N801  (stands for an instance)
+        place = _NO_LIMIT
+
+
+def _keeping(history: History) -> Call:
+    """The call that asks nobody and remembers a tick."""
+    remember, forget = list.append.__get__(history), list.pop.__get__(history)
+    return _Nobody, _idle, history, remember, forget, _DISORDER  # type: ignore[return-value]  # nothing is asked of it
 
 
 def _timed(call: Call) -> Call:

@@ -10,27 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
 from alpha_cli.errors import AlphaError
 from alpha_cli.events import RUNNER, Control, Event
-from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import MOST_SAID, StrategyRunner
 from alpha_cli.strategy.executor import Cause, Disabled, Strategy
 from alpha_cli.strategy.factory import changed
+from alpha_cli.strategy.selection import Wanted
 
 #: Why a strategy stands still although the stream alone does not say so.
 BY_THE_CLOCK = frozenset({"deadline", "memory", "process"})
-
-
-class Wanted(NamedTuple):
-    """A strategy that is to run: its configuration, and those of its brokers that are active."""
-
-    config: StrategyConfig
-    brokers: tuple[str, ...]
-    place: int
 
 
 class Manager:
@@ -49,10 +40,13 @@ class Manager:
         self._runner = runner
         self._reread = reread
         self._create = create
-        #: The strategies that are to run, as they were read last.
-        self.wanted: Sequence[Wanted] = ()
         #: Told of a request for a strategy that does not run here; it may well be for risk: a broker, say.
         self.unknown: Callable[[Control], object] = self._unknown
+
+    @property
+    def running(self) -> list[Wanted]:
+        """The strategies that run, as they were read: one that a reload could not change is as it was before."""
+        return [Wanted(one.origin, one.brokers, one.place) for one in self._runner.strategies.values()]
 
     def on_control(self, control: Control) -> Iterable[Event]:
         """What became of a request; nothing if it was for somebody else."""
@@ -81,9 +75,12 @@ class Manager:
 
     def apply(self, wanted: Sequence[Wanted], by: str) -> list[Event]:
         """Make the running strategies those that are `wanted`. One whose configuration is as it was keeps its state."""
+        with self._runner.knowing():
+            return self._applied(wanted, by)
+
+    def _applied(self, wanted: Sequence[Wanted], by: str) -> list[Event]:
         runner = self._runner
         said: list[Event] = []
-        self.wanted = list(wanted)
         ids = {one.config.id for one in wanted}
         for strategy in list(runner.strategies.values()):
             if strategy.id not in ids:
@@ -139,7 +136,7 @@ class Manager:
             wanted = self._reread()
         except AlphaError as error:
             self._runner.report(f"not reloaded: {error}")
-            return [_done("reload", control.target, "refused, see the log; all goes on as before", None)]
+            return [not_reloaded(control)]
         return self.apply(wanted, f"by {control.by or 'a control event'}")
 
     def _set(self, strategy: Strategy, control: Control) -> Control:
@@ -149,19 +146,22 @@ class Manager:
                 raise Disabled('a set needs its parameters, as in "value":{"threshold":0.001}')
             parameters = changed(strategy.config, control.value)
             config = strategy.config.model_copy(update={"parameters": parameters})
-            runner.reconfigure(strategy, config, strategy.brokers)
+            failure = runner.reconfigure(strategy, config, strategy.brokers, remembering=True)
         except runner.passing:
             raise
         except BaseException as error:  # whatever the new processor raises: it is not taken
             runner.report(f"{strategy.id}: nothing was set: {error}")
             return _done("set", strategy.id, "refused, see the log; it goes on as before", at)
+        if failure is not None:
+            runner.report(f"{strategy.id}: it begins anew, because it cannot go on from what it remembered: {failure}")
+        anew = "" if failure is None else "; it begins anew, see the log"
         return Control(
             action="set",
             target=strategy.id,
             by=RUNNER,
             value=control.value if len(msgspec.json.encode(control.value)) <= MOST_SAID else None,
             timestamp=at,
-            reason=f"by {control.by or 'a control event'}"[:MOST_SAID],
+            reason=f"by {control.by or 'a control event'}{anew}"[:MOST_SAID],
         )
 
     def _replayed(self, control: Control) -> list[Event]:
@@ -194,6 +194,11 @@ class Manager:
 def refusal(control: Control) -> Control:
     """What is said of a request that a process died of, or that never came to an end."""
     return _done(control.action, control.target, "refused: its process did not survive it", None)
+
+
+def not_reloaded(control: Control) -> Control:
+    """What is said of a reload whose configurations cannot be read."""
+    return _done("reload", control.target, "refused, see the log; all goes on as before", None)
 
 
 def nothing_changed(control: Control) -> list[Event]:

@@ -9,9 +9,16 @@ from typing import NamedTuple
 from alpha_cli.errors import ConfigurationError, Unavailable, UsageError
 from alpha_cli.settings import Settings, config_names, load_settings
 from alpha_cli.strategy.config import StrategyConfig, load_by_name, load_file, unique
-from alpha_cli.strategy.management import Wanted
 
 Report = Callable[[str], None]
+
+
+class Wanted(NamedTuple):
+    """A strategy that is to run: its configuration, and those of its brokers that are active."""
+
+    config: StrategyConfig
+    brokers: tuple[str, ...]
+    place: int
 
 
 class Selection(NamedTuple):

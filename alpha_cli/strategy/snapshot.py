@@ -7,7 +7,6 @@ kept for another configuration is left aside.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -16,23 +15,13 @@ import msgspec
 
 from alpha_cli import events as wire
 from alpha_cli.errors import AlphaError, ConfigurationError, InvariantBroken
-from alpha_cli.events import Bar, Tick
-from alpha_cli.strategy.engine import StrategyRunner
+from alpha_cli.events import Bar
+from alpha_cli.strategy.engine import Known, StrategyRunner, as_json
 from alpha_cli.strategy.executor import Cause, Disabled, Executor, Strategy
 from alpha_cli.strategy.factory import told
-from alpha_cli.strategy.lane import Lane
+from alpha_cli.strategy.lane import Lane, LaneState
 
 VERSION = 1
-
-
-class LaneState(msgspec.Struct):
-    """One instrument: where its stream stands, and its newest ticks, oldest first."""
-
-    ticks: int
-    again: int
-    time: datetime
-    history: list[Tick]
-    outside: int = 0
 
 
 class ExecutorState(msgspec.Struct):
@@ -80,10 +69,7 @@ decode = msgspec.json.Decoder(RunnerState).decode
 def snapshot(runner: StrategyRunner) -> RunnerState:
     """What `runner` remembers now."""
     return RunnerState(
-        lanes={
-            str(token): LaneState(lane.ticks, lane.again, lane.time, list(lane.longest()), lane.outside)
-            for token, lane in runner.lanes.items()
-        },
+        lanes={str(token): lane.state() for token, lane in runner.lanes.items()},
         strategies={name: _strategy(runner, strategy) for name, strategy in runner.strategies.items()},
         portfolio=runner.portfolio.snapshot(),
         arrived=[wire.encode(event).decode() for _, _, event in sorted(runner.arrived, key=lambda one: one[:2])],
@@ -91,14 +77,32 @@ def snapshot(runner: StrategyRunner) -> RunnerState:
     )
 
 
-def restore(runner: StrategyRunner, state: RunnerState) -> None:
+def of_instruments(runner: StrategyRunner) -> RunnerState:
+    """What `runner` knows of instruments, without its strategies."""
+    return RunnerState(
+        lanes={str(token): lane.state() for token, lane in runner.lanes.items()},
+        strategies={},
+        bars=None if runner.bars is None else runner.bars.snapshot(),
+    )
+
+
+def known(state: RunnerState) -> Known:
+    """What `state` says of instruments."""
+    series = () if state.bars is None else state.bars["series"]
+    return Known({int(token): lane for token, lane in state.lanes.items()}, series)
+
+
+def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) -> None:
     """Let `runner`, whose strategies were added and have seen nothing yet, go on from `state`.
 
-    Raises `ConfigurationError` for what a newer alpha kept, `InvariantBroken` for what contradicts itself.
+    `whole`: also with bars that were being built although nobody wants them any more. Raises
+    `ConfigurationError` for what a newer alpha kept, `InvariantBroken` for what contradicts itself.
     """
     if state.version > VERSION:
         raise ConfigurationError(f"the state was kept by a newer alpha (version {state.version}); use that one")
     try:
+        if whole and state.bars is not None:
+            runner.build_bars((one["token"], one["interval"]) for one in state.bars["series"])
         _restore_all(runner, state)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InvariantBroken(
@@ -111,8 +115,7 @@ def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
     for line in state.arrived:
         runner.arrive(wire.decode(line))
     for token, kept in state.lanes.items():
-        lane = runner.lanes.setdefault(int(token), Lane())
-        lane.ticks, lane.again, lane.time, lane.outside = kept.ticks, kept.again, kept.time, kept.outside
+        runner.lanes.setdefault(int(token), Lane()).restore(kept)
     fitting = {name: _fits(runner, strategy, state) for name, strategy in runner.strategies.items()}
     if state.bars is not None and runner.bars is not None:  # parameters decide which are built
         runner.restore_bars(state.bars)
@@ -169,7 +172,7 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         if take is None or key in processors or strategy.is_mute:
             continue
         try:  # what comes back is what JSON can say, or an error
-            processors[key] = json.loads(json.dumps(take(), allow_nan=False))
+            processors[key] = as_json(take())
         except runner.passing:
             raise
         except BaseException as error:

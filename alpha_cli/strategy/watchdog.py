@@ -30,14 +30,18 @@ class Overtime(BaseException):
 class Watchdog:
     """Watches the calls that `runner` makes in the functions with the codes `loops`; `deadline` is in seconds.
 
-    Those have local variables `self`, `executor` and `process`, whose call it is. A call may take up to one
-    look more than its deadline.
+    Those have local variables `self`, `executor` and `process`, whose call it is. Besides, all that is called
+    in the functions with the codes `gates` is a strategy's own, wherever in a loop they are called. A call may
+    take up to one look more than its deadline.
     """
 
-    def __init__(self, runner: Any, deadline: float, loops: tuple[CodeType, ...]) -> None:
+    def __init__(
+        self, runner: Any, deadline: float, loops: tuple[CodeType, ...], gates: tuple[CodeType, ...] = ()
+    ) -> None:
         self.deadline = deadline
         self._runner = runner
         self._loops = loops
+        self._gates = gates
         self._main = threading.main_thread().ident
         self._done = threading.Event()
         self._suspect: tuple[int, ...] | None = None
@@ -77,15 +81,19 @@ class Watchdog:
     def _call(self, frame: FrameType | None) -> tuple[int, ...] | None:
         """What identifies the call of a strategy that `frame` is in: event and method. None: it is in none."""
         called: FrameType | None = None
+        gate = 0
         while frame is not None:
+            if frame.f_code in self._gates and called is not None:
+                gate = id(frame.f_code)
             if frame.f_code in self._loops:
-                if called is None or called.f_code.co_filename == frame.f_code.co_filename:
+                if called is None or (not gate and called.f_code.co_filename == frame.f_code.co_filename):
                     return None  # between two calls, or in what the loop itself does
                 own = frame.f_locals
                 if own["self"] is not self._runner or "executor" not in own:
                     return None
                 lane = own.get("lane")
-                return self._runner.turns, 0 if lane is None else lane.ticks, id(own["executor"]), id(own["process"])
+                ticks = 0 if lane is None else lane.ticks
+                return self._runner.turns, ticks, id(own["executor"]), id(own["process"]), gate
             called, frame = frame, frame.f_back
         return None
 

@@ -6,7 +6,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from mmap import mmap
 from multiprocessing.connection import Connection
@@ -20,10 +20,13 @@ from alpha_cli.errors import AlphaError, printable, tell
 from alpha_cli.events import Control, Signal, Tick, decode, encode
 from alpha_cli.stage import Options, Stage
 from alpha_cli.strategy import snapshot
+from alpha_cli.strategy.config import PINNED
+from alpha_cli.strategy.engine import Known
 from alpha_cli.strategy.executor import Cause, Process, Strategy
-from alpha_cli.strategy.factory import told
+from alpha_cli.strategy.factory import loaded_sources, told
 from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.management import Wanted, refusal
+from alpha_cli.strategy.management import refusal
+from alpha_cli.strategy.selection import Wanted
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -35,18 +38,35 @@ class Stop(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Reload(msgspec.Struct):
+    """What a reload brings, so that it brings the same whenever and wherever it is done again.
+
+    wanted   the strategies of this worker, pickled
+    sources  path -> what a file with strategies says
+    known    what all workers together know of instruments, as JSON
+    """
+
+    wanted: bytes
+    sources: dict[str, bytes]
+    known: bytes
+
+
 class Ask(msgspec.Struct):
     """What a worker is told to do.
 
-    kind    batch: handle the lines of `data`; restore: go on from the state in `data`; checkpoint, statuses: say
-            what there is; finish: there are no more ticks
+    kind    batch: handle the lines of `data`; restore: go on from the state in `data`, again: that of this run;
+            checkpoint, instruments, statuses: say what there is; finish: there are no more ticks
     beside  lines that arrived beside the stream, before the batch
+    fields  of a tick that strategies use, those of the other workers too: what is remembered has them
+    reload  for a batch that is the request to reload
     """
 
     kind: str = "batch"
     data: bytes = b""
     beside: list[bytes] = []
     stops: list[Stop] = []
+    fields: tuple[str, ...] | None = ()
+    reload: Reload | None = None
 
 
 class Added(msgspec.Struct, array_like=True):
@@ -62,8 +82,11 @@ class Answer(msgspec.Struct):
 
     added: list[Added] = []
     data: bytes = b""  # a state or statuses, as JSON: it keeps the offsets of times
-    wanted: bytes = b""  # with a state: the strategies that it is of
+    wanted: bytes = b""  # with a checkpoint: the strategies that it is of, those that are disabled, and the sources
+    disabled: dict[str, str] = {}
+    sources: dict[str, bytes] = {}
     outside: dict[int, int] = {}  # token -> ticks outside the session
+    beyond: str | None = None  # why some of them are in no session that a calendar knows
     tick_fields: tuple[str, ...] | None = ()
     error: str | None = None  # that ends the run, and its exit code
     code: int = 0
@@ -134,15 +157,20 @@ def work(
     options: HostOptions,
     wanted: Sequence[Wanted],
     *,
-    reread: Callable[[], Sequence[Wanted]],
     marks: Marks,
     broken: Mapping[str, str],
+    sources: Mapping[str, bytes],
+    again: bool,
 ) -> NoReturn:
-    """All that the process does, up to its end. `broken` are strategies that cannot be made, and why."""
+    """All that the process does, up to its end. `broken` are strategies that cannot be made, and why.
+
+    The files of strategies say what `sources` has of them. `again`: its strategies ran before.
+    """
     code = 1
     try:
         _settle_in(connection.fileno())
-        _serve(connection, options, wanted, reread=reread, marks=marks, broken=broken)
+        _pin(sources)
+        _serve(connection, options, wanted, marks=marks, broken=broken, again=again)
         code = 0
     except BaseException as error:
         _report(f"a worker ends: {told(error)}")
@@ -155,17 +183,18 @@ def _serve(
     options: HostOptions,
     wanted: Sequence[Wanted],
     *,
-    reread: Callable[[], Sequence[Wanted]],
     marks: Marks,
     broken: Mapping[str, str],
+    again: bool,
 ) -> None:
     """Answer until the other end is closed. Whatever goes wrong at the start is told in the first answer."""
+    brought: list[Wanted] = []  # by the reload at hand
     try:
-        host = Host(options, wanted, reread, _report, guard=marks.guard, making=marks.making)
+        host = Host(options, wanted, lambda: brought, _report, guard=marks.guard, making=marks.making, again=again)
         for name, why in broken.items():
             host.runner.disable(name, why)
         host.manager.unknown = lambda _: None  # it may run in another worker
-        handler = _Handler(host, marks)
+        handler = _Handler(host, marks, brought)
         host.start()
         first = Answer(tick_fields=host.tick_fields)
     except AlphaError as error:
@@ -187,12 +216,18 @@ def _serve(
 class _Handler:
     """What to do for each kind of request."""
 
-    def __init__(self, host: Host, marks: Marks) -> None:
+    def __init__(self, host: Host, marks: Marks, brought: list[Wanted]) -> None:
         self._host = host
         self._marks = marks
+        self._brought = brought
+        self._fields: tuple[str, ...] | None = ()
         # It decodes as the loop would: what is bad there is skipped here.
         self._stage = Stage(
-            "run-strategy", host.steps, Options(), every_tick=True, tick_fields=lambda: host.tick_fields
+            "run-strategy",
+            host.steps,
+            Options(),
+            every_tick=True,
+            tick_fields=lambda: together([host.tick_fields, self._fields]),
         )
         bad = BadLines("run-strategy", SKIP_LINES)
         bad.reject = lambda *_: None  # type: ignore[method-assign]  # the loop tells of it
@@ -207,13 +242,19 @@ class _Handler:
                     strategy.is_mute = True
         if ask.kind == "batch":
             answer.added = self._batch(ask)
-        elif ask.kind == "restore":
-            host.restore(snapshot.decode(ask.data))
+        elif ask.kind in {"restore", "again"}:
+            host.restore(snapshot.decode(ask.data), whole=ask.kind == "again")
+        elif ask.kind == "instruments":
+            answer.data = snapshot.encode(snapshot.of_instruments(host.runner))
         elif ask.kind == "checkpoint":
             answer.data = snapshot.encode(host.snapshot())
-            answer.wanted = pickle.dumps(host.manager.wanted)
+            answer.wanted = pickle.dumps(host.manager.running)
+            answer.disabled = dict(host.runner.disabled)
+            answer.sources = loaded_sources()
         elif ask.kind == "statuses":
             answer.data = msgspec.json.encode(host.statuses())
+            beyond = host.verdict()
+            answer.beyond = None if beyond is None else str(beyond)
             answer.outside = {token: lane.outside for token, lane in host.runner.lanes.items() if lane.outside}
         elif ask.kind == "finish" and not ask.stops:  # else one did not come back from it; the rest was told
             host.finish()
@@ -223,6 +264,19 @@ class _Handler:
     def _batch(self, ask: Ask) -> list[Added]:
         for line in ask.beside:
             self._host.arrive(decode(line))
+        self._fields = ask.fields
+        if self._decoder.outdated:
+            self._decoder.look()
+        if ask.reload is not None:
+            self._brought[:] = pickle.loads(ask.reload.wanted)  # noqa: S301  (the main process wrote it)
+            self._host.runner.elsewhere = snapshot.known(snapshot.decode(ask.reload.known))
+            _pin(ask.reload.sources)
+        try:
+            return self._handled(ask)
+        finally:
+            self._host.runner.elsewhere = Known()
+
+    def _handled(self, ask: Ask) -> list[Added]:
         stops: dict[int, list[Stop]] = {}
         for stop in ask.stops:
             stops.setdefault(stop.line, []).append(stop)
@@ -271,6 +325,19 @@ class _Handler:
             return name or ""
         strategy = self._host.runner.strategies.get(name or "")
         return "" if strategy is None else f"{strategy.place:09d}"
+
+
+def together(fields: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """The fields of a tick that any of several uses; None: all."""
+    fields = list(fields)
+    if any(one is None for one in fields):
+        return None
+    return tuple(sorted({name for one in fields for name in one or ()}))
+
+
+def _pin(sources: Mapping[str, bytes]) -> None:
+    PINNED.clear()
+    PINNED.update(sources)
 
 
 _SET_PARENT_DEATH_SIGNAL = 1

@@ -23,7 +23,7 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -33,14 +33,17 @@ from zlib import crc32
 import msgspec
 
 from alpha_cli.batch import Batch
-from alpha_cli.errors import AlphaError, InvariantBroken
+from alpha_cli.calendar import OutOfCoverage
+from alpha_cli.errors import AlphaError, BadLine, InvariantBroken
 from alpha_cli.events import RUNNER, Control, Event, decode, encode
 from alpha_cli.strategy import snapshot
+from alpha_cli.strategy.factory import sources_of
 from alpha_cli.strategy.host import Host, HostOptions, total
-from alpha_cli.strategy.management import BY_THE_CLOCK, Wanted, nothing_changed
+from alpha_cli.strategy.management import BY_THE_CLOCK, not_reloaded, nothing_changed
+from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.snapshot import RunnerState
 from alpha_cli.strategy.status import StrategyStatus
-from alpha_cli.strategy.worker import Added, Answer, Ask, Marks, Stop, work
+from alpha_cli.strategy.worker import Added, Answer, Ask, Marks, Reload, Stop, together, work
 
 Report = Callable[[str], None]
 Reread = Callable[[], Sequence[Wanted]]
@@ -63,13 +66,13 @@ class Worker:
         options: HostOptions,
         wanted: Sequence[Wanted],
         *,
-        reread: Reread,
+        sources: Mapping[str, bytes],
         report: Report,
     ) -> None:
         self._number = number
         self._options = options
         self._wanted = wanted
-        self._reread = reread
+        self._sources = sources  # what the files of its strategies said when it read them
         self._report = report
         self._marks = Marks(mmap.mmap(-1, Marks.SIZE))
         self._state: Ask | None = None  # the newest checkpoint
@@ -134,8 +137,9 @@ class Worker:
         if not now and len(self._asked) < _CHECKPOINT_REQUESTS and self._bytes < _CHECKPOINT_BYTES:
             return
         answer = self.query("checkpoint")
-        self._state = Ask("restore", answer.data)
+        self._state = Ask("again", answer.data)
         self._wanted = pickle.loads(answer.wanted)  # noqa: S301  (our own process wrote it)
+        self._broken, self._sources = answer.disabled, answer.sources
         self._asked, self._bytes, self._strikes = [], 0, {}
 
     def close(self, *, patient: bool) -> None:
@@ -169,7 +173,10 @@ class Worker:
         wanted = [one for one in self._wanted if one.config.id not in self._broken]
         self._pid = os.fork()
         if self._pid == 0:  # what it inherits it need not be told: strategies may be anything
-            work(theirs, self._options, wanted, reread=self._reread, marks=self._marks, broken=self._broken)
+            work(
+                theirs, self._options, wanted, marks=self._marks, broken=self._broken, sources=self._sources,
+                again=self._state is not None,
+            )  # fmt: skip
         theirs.close()
         self._connection = ours
         first = self._received(patient=True)
@@ -295,14 +302,15 @@ class WorkerPool:
         self._line = 0
         self._prepared: dict[int, list[bytes]] = {}
         self._beside: list[bytes] = []
+        self._beyond: str | None = None
         self._last: tuple[Mapping[str, int], list[StrategyStatus]] | None = None
         self._report = report
         self._busy = False  # with a request that has no answer yet
+        sources = sources_of(one.config for one in wanted)
         try:
             for number in range(count):
                 share = self._share(number, self._wanted)
-                reader = self._reader(number)
-                self._workers.append(Worker(number, options, share, reread=reader, report=report))
+                self._workers.append(Worker(number, options, share, sources=sources, report=report))
         except BaseException:
             self._end(patient=False)
             raise
@@ -316,14 +324,13 @@ class WorkerPool:
     @property
     def tick_fields(self) -> tuple[str, ...] | None:
         """What all workers decode: the loop has to find the same lines bad."""
-        fields = [worker.tick_fields for worker in self._workers]
-        if any(one is None for one in fields):
-            return None
-        return tuple(sorted({name for one in fields for name in one or ()}))
+        return together(worker.tick_fields for worker in self._workers)
 
     def ahead(self, batch: Batch) -> None:
         """Have the workers handle a whole batch; the steps then say what came of each line."""
-        self._prepared = self._asked(batch.data) if batch.lines else {}
+        self._prepared = {}
+        for first, data, reload in _parts(batch):
+            self._prepared |= {first + index: lines for index, lines in self._asked(data, reload).items()}
         self._batch, self._line = batch, 0
 
     def arrive(self, event: Any) -> None:
@@ -364,8 +371,15 @@ class WorkerPool:
             return self._last[0]
         outside: dict[int, int] = {}
         for worker in self._workers:
-            outside.update(worker.query("statuses").outside)
+            answer = worker.query("statuses")
+            outside.update(answer.outside)
+            self._beyond = self._beyond or answer.beyond
         return total(self.statuses(), sum(outside.values()))
+
+    def verdict(self) -> AlphaError | None:
+        """With what the stage ends although it came to the end of its input: a calendar did not know some days."""
+        self.counts()
+        return None if self._beyond is None else OutOfCoverage(self._beyond)
 
     def statuses(self) -> list[StrategyStatus]:
         """Figures of each, in order, the disabled ones last."""
@@ -389,8 +403,6 @@ class WorkerPool:
         if control.by == RUNNER:
             return made
         if control.action == "reload":
-            for worker in self._workers:
-                worker.keep(now=True)  # so that it is never started again from before this
             return made or nothing_changed(control)
         asked_of_one = control.target is not None and control.action in {"pause", "resume", "set"}
         if asked_of_one and not made and control.target not in {one.id for one in self.statuses()}:
@@ -405,11 +417,18 @@ class WorkerPool:
                     self._line = index
                     return self._prepared.pop(index, [])
         # Not of the batch: made by a stage before, or come from beside the stream.
-        return self._asked(encode(event) + b"\n").get(0, [])
+        return self._asked(encode(event) + b"\n", event if _is_reload(event) else None).get(0, [])
 
-    def _asked(self, data: bytes) -> dict[int, list[bytes]]:
-        """Line number -> what strategies added after it, in their order."""
-        answers = self._all(Ask("batch", data, self._beside))
+    def _asked(self, data: bytes, reload: Control | None = None) -> dict[int, list[bytes]]:
+        """Line number -> what strategies added after it, in their order. A request to reload comes alone."""
+        ask = Ask("batch", data, self._beside, fields=self.tick_fields)
+        if reload is None:
+            answers = self._all(ask)
+        else:
+            brought = self._brought()
+            if brought is None:
+                return {0: [encode(not_reloaded(reload))]}
+            answers = self._all(*(msgspec.structs.replace(ask, reload=one) for one in brought))
         self._beside = []
         added: list[Added] = [one for answer in answers for one in answer.added]
         added.sort(key=lambda one: (one.index, one.key))
@@ -417,13 +436,30 @@ class WorkerPool:
         for one in added:
             made.setdefault(one.index, []).append(one.line)
         for worker in self._workers:
-            worker.keep()
+            worker.keep(now=reload is not None)
         return made
 
-    def _all(self, ask: Ask) -> list[Answer]:
+    def _brought(self) -> list[Reload] | None:
+        """What a reload brings to each worker; None if it is refused.
+
+        Read once, here: so all read the same, and so does a process that is started again.
+        """
+        try:
+            wanted = self._reread()
+        except AlphaError as error:
+            self._report(f"not reloaded: {error}")
+            return None
+        self._wanted = list(wanted)
+        sources = sources_of(one.config for one in wanted)
+        known = snapshot.merged([snapshot.decode(worker.query("instruments").data) for worker in self._workers], [])
+        shares = [self._share(number, wanted) for number in range(self._count)]
+        return [Reload(pickle.dumps(share), sources, snapshot.encode(_about(known, share))) for share in shares]
+
+    def _all(self, *asks: Ask) -> list[Answer]:
+        """The answers of all workers to one request, or to one each."""
         self._busy = True
-        for worker in self._workers:
-            worker.ask(ask)
+        for number, worker in enumerate(self._workers):
+            worker.ask(asks[number % len(asks)])
         answers = [worker.answer() for worker in self._workers]
         self._busy = False
         return answers
@@ -442,8 +478,61 @@ class WorkerPool:
     def _home(self, name: str) -> int:
         return self._homes.get(name, crc32(name.encode()) % self._count)
 
-    def _reader(self, number: int) -> Reread:
-        return lambda: self._share(number, self._reread())
+
+def _parts(batch: Batch) -> Iterator[tuple[int, bytes, Control | None]]:
+    """`batch` cut where strategies may change: the place of the first line, the lines, the reload if it is one.
+
+    What the workers tell each other, fields of a tick or what a new strategy begins with, they tell between parts.
+    """
+    if not batch.lines:
+        return
+    first = 0
+    if any(name in batch.data for name in _CUTS):
+        for index, line in enumerate(batch.lines):
+            event = _request_on(line) if any(name in line for name in _CUTS) else None
+            if event is None:
+                continue
+            if first < index and _is_reload(event):
+                yield first, _joined(batch.lines[first:index]), None
+                first = index
+            yield first, _joined(batch.lines[first : index + 1]), event if _is_reload(event) else None
+            first = index + 1
+    if first == 0:
+        yield 0, batch.data, None
+    elif first < len(batch.lines):
+        yield first, _joined(batch.lines[first:]), None
+
+
+#: What is on every line that asks for a change of strategies; another may have it too. JSON can hide it with a \.
+_CUTS = (b"reload", b'"set"', b"\\u")
+
+
+def _request_on(line: bytes) -> Control | None:
+    """The request to change strategies that is on a line."""
+    try:
+        event = decode(line)
+    except BadLine:
+        return None
+    change = isinstance(event, Control) and event.action in {"reload", "set"} and event.by != RUNNER
+    return event if change else None
+
+
+def _is_reload(event: Any) -> bool:
+    return isinstance(event, Control) and event.action == "reload" and event.by != RUNNER
+
+
+def _joined(lines: Iterable[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _about(known: RunnerState, share: Sequence[Wanted]) -> RunnerState:
+    """What is known of the instruments that the strategies of `share` follow."""
+    tokens = {token for one in share for token in one.config.instruments}
+    bars = known.bars
+    if bars is not None:
+        bars = {**bars, "series": [one for one in bars["series"] if one["token"] in tokens]}
+    lanes = {token: lane for token, lane in known.lanes.items() if int(token) in tokens}
+    return RunnerState(lanes=lanes, strategies={}, bars=bars)
 
 
 _statuses = msgspec.json.Decoder(list[StrategyStatus]).decode

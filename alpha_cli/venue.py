@@ -1,4 +1,7 @@
-"""What broker and exchange know of an instrument on a day: the facts that the rules need, and no rule."""
+"""What broker and exchange know of an instrument on a day: the facts that the rules need, and no rule.
+
+Master, calendar and freeze quantities come together here, for the stages that ask about instruments.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, TradingDay
 from alpha_cli.events import IST
-from alpha_cli.instruments import Instrument
-from alpha_cli.instruments.freeze import freeze_quantity
-from alpha_cli.paper.ledger import units
+from alpha_cli.money import units
 
-if TYPE_CHECKING:
-    from alpha_cli.instruments import Master
+if TYPE_CHECKING:  # both are imported when they are first asked: a stage starts before anything is to be known
+    from alpha_cli.calendar import OutOfCoverage, Session, SessionHours, TradingDay
+    from alpha_cli.instruments import Instrument, Master
 
 Kind = Literal["equity", "future", "option"]
 
@@ -68,6 +69,8 @@ class Contract(Struct, frozen=True, eq=False):
     def auction(self) -> Session | None:
         """When the closing auction matches; None without one."""
         phases = None if self.day is None else self.day.closing_auction
+        from alpha_cli.calendar import Session
+
         return Session(phases[-1].open, phases[-1].close) if phases else None
 
     @property
@@ -101,6 +104,8 @@ class Venue:
 
     def name_of(self, token: int) -> str:
         """EXCHANGE:SYMBOL of what `token` was last asked about as."""
+        from alpha_cli.instruments import Instrument
+
         known = self._contracts.get(token)
         return Instrument.unlisted(token).key if known is None else known.instrument.key
 
@@ -119,12 +124,42 @@ class Venue:
         """The sessions of the day on which a derivative expires; None if they are not known."""
         if instrument.expiry is None or self._all_hours:
             return None
+        from alpha_cli.calendar import Calendar, OutOfCoverage
+
         try:
             return Calendar.of(instrument.exchange).day(
                 instrument.expiry, expiring=instrument.name in INDICES
             )  # fmt: skip
         except OutOfCoverage:
             return None
+
+    def hours(self, token: int, on: date) -> SessionHours:
+        """The continuous sessions of what `token` stands for; the same object for all that share them."""
+        if self._all_hours:
+            return self._hours_of("", closing_auction=False)
+        master = self.master
+        found = None if master is None else master.by_token(token, on) or master.by_token(token)
+        if found is None:
+            return self._hours_of("NSE", closing_auction=False)
+        return self._hours_of(found.exchange, closing_auction=self._is_auctioned(found, on))
+
+    def hours_at(self, token: int, moment: datetime) -> SessionHours:
+        """`hours` on the Indian day of `moment`."""
+        if not self._by_day:
+            return self.hours(token, date.min)
+        try:
+            return self.hours(token, moment.astimezone(IST).date())
+        except OverflowError:  # at either end of what a date can be
+            return self.hours(token, date.min)
+
+    @property
+    def _by_day(self) -> bool:
+        """Whether it matters on which day one asks: without a master every token is NSE equity."""
+        return not self._all_hours and self.master is not None
+
+    def beyond(self) -> OutOfCoverage | None:
+        """Why moments that were asked about are in no session: a calendar does not cover them. None: all did."""
+        return next((why for hours in self._hours.values() if (why := hours.why()) is not None), None)
 
     def underlying(self, contract: Contract) -> int | None:
         """The token of what a derivative is settled by, if the master has it."""
@@ -136,14 +171,16 @@ class Venue:
         return None if found is None else found.instrument_token
 
     def _made(self, token: int, on: date) -> Contract:
+        from alpha_cli.calendar import Calendar, OutOfCoverage
+        from alpha_cli.instruments import Instrument
+        from alpha_cli.instruments.freeze import freeze_quantity
+
         # What is not alive on the day may have expired before: that is another answer than "unknown".
         master = self.master
         found = None if master is None else master.by_token(token, on) or master.by_token(token)
         instrument = found or Instrument.unlisted(token)
         index = instrument.name in INDICES and instrument.kind in {"future", "option"}
-        auctioned = (
-            master is not None and instrument.kind == "equity" and master.has_futures(instrument.tradingsymbol, on)
-        )  # fmt: skip
+        auctioned = self._is_auctioned(instrument, on)
         day, unknown = None, None
         if not self._all_hours:
             try:
@@ -168,20 +205,26 @@ class Venue:
             hours=self._hours_of(instrument.exchange, closing_auction=auctioned),
         )
 
+    def _is_auctioned(self, instrument: Instrument, on: date) -> bool:
+        """Whether a share closes by auction: those with futures do."""
+        return (
+            self._master is not None
+            and instrument.kind == "equity"
+            and self._master.has_futures(instrument.tradingsymbol, on)
+        )
+
     def _hours_of(self, exchange: str, *, closing_auction: bool) -> SessionHours:
-        if self._all_hours:
-            return _ALL_HOURS
-        key = (exchange, closing_auction)
+        key = ("" if self._all_hours else exchange, closing_auction)
         if key not in self._hours:
-            self._hours[key] = SessionHours(exchange, closing_auction=closing_auction)
+            from alpha_cli.calendar import AllHours, SessionHours
+
+            hours = AllHours() if self._all_hours else SessionHours(exchange, closing_auction=closing_auction)
+            self._hours[key] = hours
         return self._hours[key]
 
 
-_ALL_HOURS = AllHours()
-
-
 def at_midnight(day: date) -> datetime:
-    """When the Indian day after `day` begins; the last day of the calendar has no end."""
+    """When the Indian day after `day` begins; of the calendar's last day, its end."""
     if day == date.max:
         return datetime.max.replace(tzinfo=IST)
     return datetime.combine(day + timedelta(days=1), time(), IST)

@@ -1,0 +1,48 @@
+"""Money as whole numbers: ledger units of a hundredth of a paisa, and rupees as people write them.
+
+Four decimals of a rupee are the finest amount on the wire, so whatever arrives can be held exactly.
+"""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+
+#: Ledger units in a rupee.
+UNITS = 10_000
+
+_EXACT = Context(prec=80)
+_SCALE = Decimal(UNITS)
+
+
+def divided(amount: int, by: int) -> int:
+    """`amount` / `by`, rounded half-even to a whole number."""
+    if by < 0:
+        amount, by = -amount, -by
+    whole, rest = divmod(amount, by)
+    twice = rest * 2
+    return whole + (twice > by or (twice == by and whole % 2 == 1))
+
+
+def units(amount: Decimal) -> int:
+    """Rupees as ledger units. Raises ValueError if `amount` has more than four decimals."""
+    scaled = _EXACT.multiply(amount, _SCALE)
+    whole = int(scaled)
+    if whole != scaled:
+        raise ValueError(f"{amount} rupees have more than four decimals")
+    return whole
+
+
+def in_rupees(amount: int) -> Decimal:
+    """Ledger units as rupees, without trailing zeros and never with an exponent: 22150.05, 22150, 0."""
+    whole, rest = divmod(abs(amount), UNITS)
+    sign = "-" if amount < 0 else ""
+    if not rest:
+        return Decimal(f"{sign}{whole}")
+    return Decimal(f"{sign}{whole}.{rest:04d}".rstrip("0"))
+
+
+def plain(amount: Decimal) -> Decimal:
+    """The same amount without trailing zeros, and never with an exponent: 22150.05, 22150, 0."""
+    short = _EXACT.plus(amount).normalize(_EXACT)
+    exponent = short.as_tuple().exponent
+    return short.quantize(Decimal(1), context=_EXACT) if isinstance(exponent, int) and exponent > 0 else short
