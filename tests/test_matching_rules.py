@@ -82,6 +82,16 @@ MASTER = Master.of(
 )
 
 
+#: The same share in December, with a future of that month.
+_WINTER = Master.of(
+    [
+        Instrument(INFY, "NSE", "INFY", "INFOSYS", tick_size=Decimal("0.10")),
+        Instrument(TINY, "NSE", "TINY", "TINY COMPANY"),
+        contract(STOCK_FUTURE, "INFY26DECFUT", "FUT", "INFY", lot_size=400, expiry=date(2026, 12, 29)),
+    ]
+)
+
+
 class Broker:
     """An engine with a master, and a stream of ticks that reach it as the loop would deliver them."""
 
@@ -1379,6 +1389,42 @@ def test_m60_the_auction_matches_at_its_price():
     events = broker.at("15:31:00").tick(1505.0, INFY)
     assert [(event.order_id, told([event])) for event in events] == [("high", ["1@1505"]), ("high", ["COMPLETE"])]
     assert told(broker.at("15:35:00").tick(1505.0, INFY)) == ["CANCELLED DAY_ENDED"]
+
+
+def test_m60_what_is_on_its_way_when_the_auction_begins_is_not_matched():
+    """A MARKET or IOC order that met no tick before 15:15 is cancelled; one of the square-off waits for a session."""
+    broker = _ready(1500.0, INFY, AFTER)
+    broker.order(quantity=2, instrument_token=INFY, product="MIS", name="mis")
+    assert told(broker.at("15:05:00").tick(1.0)) == ["OPEN MIS_SQUARED_OFF"]
+    broker.at("15:14:59").tick(1.0, after=timedelta(0))
+    shares = {"quantity": 1, "instrument_token": INFY, "product": "CNC"}
+    assert told(broker.order(name="market", **shares)) == ["OPEN"]
+    assert told(broker.order(name="ioc", price=1510, validity="IOC", **shares)) == ["OPEN"]
+    assert told(broker.order(name="limit", price=1510, **shares)) == ["OPEN"]
+    events = broker.at("15:15:00").tick(1.0, after=timedelta(0))
+    assert told(events) == ["CANCELLED AUCTION_BEGAN"] * 2
+    assert told(broker.at("15:31:00").tick(1505.0, INFY)) == ["1@1505", "COMPLETE"]
+    assert broker.held(INFY) == 2
+    broker.now += timedelta(days=1)
+    assert told(broker.at("09:15:00").tick(1500.0, INFY)) == ["2@1500", "COMPLETE"]
+
+
+def test_m60_an_order_that_is_late_for_the_auction_is_not_matched():
+    """It was sent in time, and arrives while the auction matches."""
+    broker = _ready(1500.0, INFY, AFTER, latency=2 * SECOND)
+    broker.at("15:29:58").tick(1500.0, INFY)
+    assert told(broker.order(quantity=1, instrument_token=INFY, product="CNC", price=1520)) == ["OPEN PENDING"]
+    assert told(broker.at("15:31:00").tick(1505.0, INFY)) == []
+    assert told(broker.at("15:35:00").tick(1.0)) == ["CANCELLED DAY_ENDED"]
+
+
+def test_m60_an_auction_without_a_time_to_match_matches_nothing():
+    """As the calendar has it from 2026-12-07: the last phase it knows still collects orders."""
+    broker = Broker(datetime(2026, 12, 7, 9, 15, tzinfo=IST), _WINTER).at("15:37:00")
+    broker.tick(1500.0, INFY)
+    assert told(broker.order(quantity=1, instrument_token=INFY, product="CNC", price=1520)) == ["OPEN"]
+    assert broker.tick(1500.0, INFY) == []
+    assert told(broker.at("15:40:00").tick(1.0)) == ["CANCELLED DAY_ENDED"]
 
 
 # --- expiry ------------------------------------------------------------------------------------

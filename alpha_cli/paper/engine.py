@@ -347,9 +347,15 @@ class Engine:
             return
         if tick.last_trade_time is not None and tick.last_trade_time < matching.open:
             return  # it repeats the price of the session
+        phases = None if contract.day is None else contract.day.closing_auction
+        if not phases or gate.collects(phases[-1]):
+            return  # the calendar knows no time at which it matches
         for working in list(book.arrived(tick.timestamp)):
-            working.becomes(OPEN)
-            book.rest(working)
+            if working.limit is None or working.effective >= matching.open:
+                book.wait(working)  # too late, or an order of the square-off: for the next session
+            else:
+                working.becomes(OPEN)
+                book.rest(working)
         sides: tuple[Side, Side] = ("BUY", "SELL")
         for side in sides:
             for working in list(book.met(side, tick.last_price)):
