@@ -750,6 +750,25 @@ def test_m33_a_modified_order_meets_the_market_anew():
     assert told(broker.tick(102.0)) == ["OPEN", "10@102", "COMPLETE"]
 
 
+def test_m33_what_was_protected_is_a_limit_order_at_the_exchange():
+    """A new quantity keeps the protection price; a new price makes it a LIMIT; only a new MARKET is protected anew."""
+    for kind, trigger in (("MARKET", None), ("SL-M", 101)):
+        broker = Broker()
+        far = book([], [(109.0, 99)])
+        broker.tick(100.0, depth=far)
+        broker.order(order_type=kind, trigger_price=trigger)
+        broker.tick(101.0, depth=far)
+        limit = "101" if kind == "MARKET" else "102"
+        broker.tick(105.0, depth=far)
+        assert told(broker.modify(quantity=4)) == ["OPEN"]
+        assert told(broker.tick(100.0, last_traded_quantity=1)) == [f"1@{limit}", "OPEN"]
+        broker.tick(105.0, depth=far)
+        assert told(broker.modify(price="103.5")) == ["OPEN"]
+        assert told(broker.tick(103.0, last_traded_quantity=1)) == ["1@103.5", "OPEN"]
+        broker.tick(107.0)
+        assert told(broker.modify(order_type="MARKET")) == ["2@107", "COMPLETE"]
+
+
 def test_m34_kite_takes_25_modifications():
     """The 26th is refused, and the order stays as the 25th left it; refused ones do not count."""
     broker = Broker()
@@ -1066,6 +1085,32 @@ def test_m42_what_expired_is_no_longer_traded():
     assert told(_ready(100.0, CALL, last).order(**option)) == ["65@100", "COMPLETE"]
     assert told(_ready(100.0, CALL, last + timedelta(days=1)).order(**option)) == ["REJECTED INSTRUMENT_EXPIRED"]
     assert told(_ready(100.0, 77).order(instrument_token=77)) == ["REJECTED INSTRUMENT_UNKNOWN"]
+
+
+def test_m37_of_several_faults_the_first_of_the_table_is_told():
+    """One after the other is mended, and the codes come in the order of the table."""
+    broker = _ready(100.0, CALL, cash=1_000)
+    faults: dict[str, Any] = {
+        "name": "expiry-1", "instrument_token": NIFTY, "product": "CNC", "trigger_price": "99.01", "quantity": 64,
+        "order_type": "SL", "price": None,
+    }  # fmt: skip
+    mended: list[dict[str, Any]] = [
+        {"name": None}, {"instrument_token": CALL}, {"product": "NRML"}, {"price": 98}, {"trigger_price": 99},
+        {"price": 99}, {"quantity": 65 * 28}, {"quantity": 65}, {"order_type": "LIMIT", "price": 141},
+        {"price": 140, "trigger_price": None},
+    ]  # fmt: skip
+    seen = []
+    for mend in mended:
+        (update,) = broker.order(**faults)
+        seen.append(Code(update.code))
+        faults |= mend
+    assert told(broker.order(**faults)) == ["REJECTED MARGIN_INSUFFICIENT"]
+    assert seen == [
+        Code.ORDER_ID_RESERVED, Code.INSTRUMENT_NOT_TRADABLE, Code.PRODUCT_NOT_ALLOWED, Code.PRICE_MISSING,
+        Code.PRICE_NOT_TICK_MULTIPLE, Code.TRIGGER_BEYOND_LIMIT, Code.QUANTITY_NOT_LOT_MULTIPLE,
+        Code.QUANTITY_ABOVE_FREEZE, Code.TRIGGER_BEYOND_LAST, Code.PRICE_OUTSIDE_BAND,
+    ]  # fmt: skip
+    assert seen == sorted(seen, key=list(Code).index)
 
 
 # --- products ----------------------------------------------------------------------------------
