@@ -276,25 +276,48 @@ class StrategyRunner:
 
     # --- the steps ---------------------------------------------------------------------------
 
-    def on_tick(self, tick: Tick) -> Iterable[Event]:  # noqa: PLR0912  (the hot loop: parts would cost calls)
+    def on_tick(self, tick: Tick) -> Iterable[Event]:  # noqa: PLR0912, PLR0915  (the hot loop: parts would cost calls)
         """The signals that `tick` causes, strategy by strategy."""
         time = tick.timestamp
         lane = self._usual.get(tick.instrument_token)
+        ordinal = 0
+        calls: Sequence[Call]
         # Quick for the usual tick: a later one of a session, of an instrument without bars, and nothing is due.
         if lane is not None and lane.time < time < lane.until:
             lane.time = time
-            ordinal = 0
+            lane.again = 0
             spared = lane.spared
             if spared:
                 lane.spared = spared - 1
-                calls: Sequence[Call] = lane.calls
+                calls = lane.calls
             else:
                 calls = lane.counted()
         else:
-            placed = self._placed(tick)
-            if placed.ordinal is None:
-                return self._asked(placed.calls, tick) if placed.calls else ()
-            calls, ordinal = placed.calls, placed.ordinal
+            due: list[Call] = []
+            if self._due is not None and time >= self._due:
+                due = self._fallen_due(time)
+            lane = lane or self.lanes.get(tick.instrument_token)
+            if lane is None:
+                return self._asked(due, tick) if due else ()
+            if lane.time < time < lane.close:
+                lane.again = 0
+                lane.time = time
+            elif time == lane.time != NEVER:
+                ordinal = lane.again = lane.again + 1
+            elif (hours := self._venue.hours_at(tick.instrument_token, time)).contains(time):
+                if time > lane.time:
+                    lane.again = 0
+                    lane.time, lane.close = time, hours.close
+                    lane.until = NEVER if lane.bars else lane.close
+                else:
+                    ordinal = lane.earlier(time)
+            else:
+                lane.outside += 1
+                due = [*self._with_bars(lane, tick, (), due)]
+                return self._asked(due, tick) if due else ()
+            calls = lane.counted()
+            if due or lane.bars:
+                calls = self._with_bars(lane, tick, calls, due)
         added: Iterable[Event] = ()
         stopped: Strategy | None = None  # at this very tick
         for executor, process, history, remember, forget, most in calls:
@@ -524,34 +547,6 @@ class StrategyRunner:
                     added, stopped = [*added, *controls], executor.strategy
         return added
 
-    # --- any tick ----------------------------------------------------------------------------
-
-    def _placed(self, tick: Tick) -> _Placed:
-        """Whom to ask about a tick, and which of its time it is; or only what it brings about."""
-        time = tick.timestamp
-        due = self._fallen_due(time) if self._due is not None and time >= self._due else []
-        lane = self.lanes.get(tick.instrument_token)
-        if lane is None:
-            return _Placed(due, None)
-        ordinal = 0
-        if lane.time < time < lane.close:
-            lane.again = 0
-            lane.time = time
-        elif time == lane.time != NEVER:
-            ordinal = lane.again = lane.again + 1
-        elif (hours := self._venue.hours_at(tick.instrument_token, time)).contains(time):
-            if time > lane.time:
-                lane.again = 0
-                lane.time, lane.close = time, hours.close
-            else:
-                ordinal = lane.earlier(time)
-        else:
-            lane.outside += 1
-            return _Placed(self._with_bars(lane, tick, (), due), None)
-        lane.aim()
-        calls = lane.counted()
-        return _Placed(self._with_bars(lane, tick, calls, due) if due or lane.bars else calls, ordinal)
-
     # --- bars, and what arrives beside the stream ---------------------------------------------
 
     def _with_bars(self, lane: Lane, tick: Tick, calls: Sequence[Call], due: list[Call]) -> Sequence[Call]:
@@ -633,13 +628,6 @@ class StrategyRunner:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)
         self._usual = self.lanes if self._due is None else {}
-
-
-class _Placed(NamedTuple):
-    """Whom to ask about a tick, and which of its time it is; None if no strategy is asked about the tick itself."""
-
-    calls: Sequence[Call]
-    ordinal: int | None
 
 
 def as_json(value: Any) -> Any:

@@ -58,7 +58,7 @@ class Lane:
         self.outside = 0  # ticks of no session
         # The newest time of a session, the end of that session, how many ticks after the first were at that time.
         self.time = self.close = NEVER
-        self.until = NEVER  # the same end; NEVER if the next tick has to be looked at more closely
+        self.until = NEVER  # the same end; NEVER if every tick has to be looked at more closely
         self.again = 0
 
     @property
@@ -74,10 +74,6 @@ class Lane:
         self.mark += SPARED + 1
         self.spared = SPARED
         return self.timed
-
-    def aim(self) -> None:
-        """Look ahead to the next tick."""
-        self.until = NEVER if self.bars or self.again else self.close
 
     def build_bars(self) -> None:
         """Bars are built of this instrument from now on."""
