@@ -82,6 +82,16 @@ MASTER = Master.of(
 )
 
 
+#: The same share in December, with a future of that month.
+_WINTER = Master.of(
+    [
+        Instrument(INFY, "NSE", "INFY", "INFOSYS", tick_size=Decimal("0.10")),
+        Instrument(TINY, "NSE", "TINY", "TINY COMPANY"),
+        contract(STOCK_FUTURE, "INFY26DECFUT", "FUT", "INFY", lot_size=400, expiry=date(2026, 12, 29)),
+    ]
+)
+
+
 class Broker:
     """An engine with a master, and a stream of ticks that reach it as the loop would deliver them."""
 
@@ -740,6 +750,25 @@ def test_m33_a_modified_order_meets_the_market_anew():
     assert told(broker.tick(102.0)) == ["OPEN", "10@102", "COMPLETE"]
 
 
+def test_m33_what_was_protected_is_a_limit_order_at_the_exchange():
+    """A new quantity keeps the protection price; a new price makes it a LIMIT; only a new MARKET is protected anew."""
+    for kind, trigger in (("MARKET", None), ("SL-M", 101)):
+        broker = Broker()
+        far = book([], [(109.0, 99)])
+        broker.tick(100.0, depth=far)
+        broker.order(order_type=kind, trigger_price=trigger)
+        broker.tick(101.0, depth=far)
+        limit = "101" if kind == "MARKET" else "102"
+        broker.tick(105.0, depth=far)
+        assert told(broker.modify(quantity=4)) == ["OPEN"]
+        assert told(broker.tick(100.0, last_traded_quantity=1)) == [f"1@{limit}", "OPEN"]
+        broker.tick(105.0, depth=far)
+        assert told(broker.modify(price="103.5")) == ["OPEN"]
+        assert told(broker.tick(103.0, last_traded_quantity=1)) == ["1@103.5", "OPEN"]
+        broker.tick(107.0)
+        assert told(broker.modify(order_type="MARKET")) == ["2@107", "COMPLETE"]
+
+
 def test_m34_kite_takes_25_modifications():
     """The 26th is refused, and the order stays as the 25th left it; refused ones do not count."""
     broker = Broker()
@@ -1028,6 +1057,8 @@ def test_m40_shares_and_futures_stay_within_a_band_of_the_previous_close(token, 
         (50.0, "BUY", "70.05", False),
         (50.0, "SELL", "30", True),
         (50.0, "SELL", "29.95", False),
+        (49.5, "BUY", "69.5", True),
+        (49.5, "SELL", "29.5", True),
         (50.05, "BUY", "70.05", True),
         (50.05, "BUY", "70.1", False),
     ],
@@ -1056,6 +1087,32 @@ def test_m42_what_expired_is_no_longer_traded():
     assert told(_ready(100.0, CALL, last).order(**option)) == ["65@100", "COMPLETE"]
     assert told(_ready(100.0, CALL, last + timedelta(days=1)).order(**option)) == ["REJECTED INSTRUMENT_EXPIRED"]
     assert told(_ready(100.0, 77).order(instrument_token=77)) == ["REJECTED INSTRUMENT_UNKNOWN"]
+
+
+def test_m37_of_several_faults_the_first_of_the_table_is_told():
+    """One after the other is mended, and the codes come in the order of the table."""
+    broker = _ready(100.0, CALL, cash=1_000)
+    faults: dict[str, Any] = {
+        "name": "expiry-1", "instrument_token": NIFTY, "product": "CNC", "trigger_price": "99.01", "quantity": 64,
+        "order_type": "SL", "price": None,
+    }  # fmt: skip
+    mended: list[dict[str, Any]] = [
+        {"name": None}, {"instrument_token": CALL}, {"product": "NRML"}, {"price": 98}, {"trigger_price": 99},
+        {"price": 99}, {"quantity": 65 * 28}, {"quantity": 65}, {"order_type": "LIMIT", "price": 141},
+        {"price": 140, "trigger_price": None},
+    ]  # fmt: skip
+    seen = []
+    for mend in mended:
+        (update,) = broker.order(**faults)
+        seen.append(Code(update.code))
+        faults |= mend
+    assert told(broker.order(**faults)) == ["REJECTED MARGIN_INSUFFICIENT"]
+    assert seen == [
+        Code.ORDER_ID_RESERVED, Code.INSTRUMENT_NOT_TRADABLE, Code.PRODUCT_NOT_ALLOWED, Code.PRICE_MISSING,
+        Code.PRICE_NOT_TICK_MULTIPLE, Code.TRIGGER_BEYOND_LIMIT, Code.QUANTITY_NOT_LOT_MULTIPLE,
+        Code.QUANTITY_ABOVE_FREEZE, Code.TRIGGER_BEYOND_LAST, Code.PRICE_OUTSIDE_BAND,
+    ]  # fmt: skip
+    assert seen == sorted(seen, key=list(Code).index)
 
 
 # --- products ----------------------------------------------------------------------------------
@@ -1379,6 +1436,42 @@ def test_m60_the_auction_matches_at_its_price():
     events = broker.at("15:31:00").tick(1505.0, INFY)
     assert [(event.order_id, told([event])) for event in events] == [("high", ["1@1505"]), ("high", ["COMPLETE"])]
     assert told(broker.at("15:35:00").tick(1505.0, INFY)) == ["CANCELLED DAY_ENDED"]
+
+
+def test_m60_what_is_on_its_way_when_the_auction_begins_is_not_matched():
+    """A MARKET or IOC order that met no tick before 15:15 is cancelled; one of the square-off waits for a session."""
+    broker = _ready(1500.0, INFY, AFTER)
+    broker.order(quantity=2, instrument_token=INFY, product="MIS", name="mis")
+    assert told(broker.at("15:05:00").tick(1.0)) == ["OPEN MIS_SQUARED_OFF"]
+    broker.at("15:14:59").tick(1.0, after=timedelta(0))
+    shares = {"quantity": 1, "instrument_token": INFY, "product": "CNC"}
+    assert told(broker.order(name="market", **shares)) == ["OPEN"]
+    assert told(broker.order(name="ioc", price=1510, validity="IOC", **shares)) == ["OPEN"]
+    assert told(broker.order(name="limit", price=1510, **shares)) == ["OPEN"]
+    events = broker.at("15:15:00").tick(1.0, after=timedelta(0))
+    assert told(events) == ["CANCELLED AUCTION_BEGAN"] * 2
+    assert told(broker.at("15:31:00").tick(1505.0, INFY)) == ["1@1505", "COMPLETE"]
+    assert broker.held(INFY) == 2
+    broker.now += timedelta(days=1)
+    assert told(broker.at("09:15:00").tick(1500.0, INFY)) == ["2@1500", "COMPLETE"]
+
+
+def test_m60_an_order_that_is_late_for_the_auction_is_not_matched():
+    """It was sent in time, and arrives while the auction matches."""
+    broker = _ready(1500.0, INFY, AFTER, latency=2 * SECOND)
+    broker.at("15:29:58").tick(1500.0, INFY)
+    assert told(broker.order(quantity=1, instrument_token=INFY, product="CNC", price=1520)) == ["OPEN PENDING"]
+    assert told(broker.at("15:31:00").tick(1505.0, INFY)) == []
+    assert told(broker.at("15:35:00").tick(1.0)) == ["CANCELLED DAY_ENDED"]
+
+
+def test_m60_an_auction_without_a_time_to_match_matches_nothing():
+    """As the calendar has it from 2026-12-07: the last phase it knows still collects orders."""
+    broker = Broker(datetime(2026, 12, 7, 9, 15, tzinfo=IST), _WINTER).at("15:37:00")
+    broker.tick(1500.0, INFY)
+    assert told(broker.order(quantity=1, instrument_token=INFY, product="CNC", price=1520)) == ["OPEN"]
+    assert broker.tick(1500.0, INFY) == []
+    assert told(broker.at("15:40:00").tick(1.0)) == ["CANCELLED DAY_ENDED"]
 
 
 # --- expiry ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ class What(IntEnum):
 
     CANCEL = 0  # a cancellation reaches the exchange
     SQUARE_OFF = 1  # cancel MIS orders and close MIS positions
-    AUCTION = 2  # the closing auction begins: stops are cancelled
+    AUCTION = 2  # the closing auction begins: only LIMIT DAY orders go on
     CLOSE = 3  # DAY orders end
     SETTLE = 4  # contracts that expire today are settled
     NIGHT = 5  # the day is over: its contract note

@@ -175,8 +175,8 @@ class Clock:
         if due.what is What.SQUARE_OFF:
             return self._square_off(due, now)
         if due.what is What.AUCTION:
-            stops = [one for one in self._of(due) if one.trigger is not None]
-            return [self._cancelled(one, Code.AUCTION_BEGAN, now) for one in stops]
+            others = [one for one in self._of(due) if one.trigger or not one.limit or one.order.validity == "IOC"]
+            return [self._cancelled(one, Code.AUCTION_BEGAN, now) for one in others]
         if due.what is What.CLOSE:
             return [self._cancelled(one, Code.DAY_ENDED, now) for one in self._of(due)]
         if due.what is What.SETTLE:

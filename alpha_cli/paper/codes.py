@@ -24,8 +24,8 @@ class Code(StrEnum):
     CHARGES_UNKNOWN = "CHARGES_UNKNOWN"
     PRICE_MISSING = "PRICE_MISSING"
     TRIGGER_MISSING = "TRIGGER_MISSING"
-    TRIGGER_BEYOND_LIMIT = "TRIGGER_BEYOND_LIMIT"
     PRICE_NOT_TICK_MULTIPLE = "PRICE_NOT_TICK_MULTIPLE"
+    TRIGGER_BEYOND_LIMIT = "TRIGGER_BEYOND_LIMIT"
     QUANTITY_NOT_LOT_MULTIPLE = "QUANTITY_NOT_LOT_MULTIPLE"
     QUANTITY_ABOVE_FREEZE = "QUANTITY_ABOVE_FREEZE"
     NO_PRICE = "NO_PRICE"
@@ -83,7 +83,7 @@ MEANINGS: dict[Code, str] = {
     Code.CANCELLED_ON_REQUEST: "a cancel named it",
     Code.IOC_NOT_FILLED: "validity IOC: what was not filled at once is cancelled",
     Code.DAY_ENDED: "validity DAY: the session is over",
-    Code.AUCTION_BEGAN: "stops are cancelled when the closing auction begins",
+    Code.AUCTION_BEGAN: "stops, and what is not LIMIT DAY, are cancelled when the closing auction begins",
     Code.MIS_SQUARED_OFF: "open MIS orders are cancelled at the square-off time",
     Code.EXPIRED: "the contract was settled",
 }

@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from alpha_cli.events import Cancel, Event, Fill, Modify, Order, Side, Tick, encode
+from alpha_cli.events import Cancel, Event, Fill, Modify, Order, OrderType, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
 from alpha_cli.money import in_rupees
@@ -40,6 +40,9 @@ from alpha_cli.wire import MAX_LINE
 #: Characters of someone's reason that an update repeats; the whole could be too long for its line.
 _REASON = 500
 _NO_TIME = timedelta()
+
+#: What a new price makes of an order that has a limit: one that was protected is a plain LIMIT at the exchange.
+_PLAIN: dict[OrderType, OrderType | None] = {"MARKET": "LIMIT", "SL-M": "LIMIT", "LIMIT": None, "SL": None}
 
 
 class Engine:
@@ -155,6 +158,8 @@ class Engine:
         if working.order.order_id not in self._open:
             return out
         working.modify_lines += 1
+        if working.limit is not None and modify.price is not None and modify.order_type is None:
+            modify = replace(modify, order_type=_PLAIN[working.order.order_type])
         try:
             self._check_modification(working, modify, now)
         except Refused as fault:
@@ -347,9 +352,15 @@ class Engine:
             return
         if tick.last_trade_time is not None and tick.last_trade_time < matching.open:
             return  # it repeats the price of the session
+        phases = None if contract.day is None else contract.day.closing_auction
+        if not phases or gate.collects(phases[-1]):
+            return  # the calendar knows no time at which it matches
         for working in list(book.arrived(tick.timestamp)):
-            working.becomes(OPEN)
-            book.rest(working)
+            if working.limit is None or working.effective >= matching.open:
+                book.wait(working)  # too late, or an order of the square-off: for the next session
+            else:
+                working.becomes(OPEN)
+                book.rest(working)
         sides: tuple[Side, Side] = ("BUY", "SELL")
         for side in sides:
             for working in list(book.met(side, tick.last_price)):
@@ -457,7 +468,8 @@ class Engine:
         working.take_prices()
         if triggered and modify.order_type is None:
             working.trigger = None
-            working.limit = limit if modify.price is None else working.limit
+        if working.limit is None and modify.order_type is None:
+            working.limit = limit  # the protection price stays
         working.modifications += 1
         working.changed = now
         working.effective = later(now, self.config.latency)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -18,6 +18,9 @@ from alpha_cli.paper.config import Bands
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
 from alpha_cli.venue import Contract
+
+if TYPE_CHECKING:
+    from alpha_cli.calendar.sessions import Phase
 
 #: What Kite takes. Source: kite.trade forum, discussion 31294.
 MOST_MODIFICATIONS = 25
@@ -87,6 +90,11 @@ def listed(facts: Facts) -> None:
 _ORDER_ENTRY = "order entry"
 
 
+def collects(phase: Phase) -> bool:
+    """Whether orders are taken in this part of an auction."""
+    return phase.phase.startswith(_ORDER_ENTRY)
+
+
 def session(facts: Facts) -> None:
     """Orders are taken in the continuous session, and LIMIT orders while the closing auction takes them."""
     contract, now = facts.contract, facts.now
@@ -95,7 +103,7 @@ def session(facts: Facts) -> None:
     if contract.hours.contains(now):
         return
     auction = (None if contract.day is None else contract.day.closing_auction) or ()
-    if any(phase.open <= now < phase.close for phase in auction if phase.phase.startswith(_ORDER_ENTRY)):
+    if any(phase.open <= now < phase.close for phase in auction if collects(phase)):
         if facts.order.order_type == "LIMIT" and facts.order.validity == "DAY":
             return
         asked = f"{facts.order.order_type} {facts.order.validity}"
