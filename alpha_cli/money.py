@@ -34,11 +34,8 @@ def units(amount: Decimal) -> int:
 
 def in_rupees(amount: int) -> Decimal:
     """Ledger units as rupees, without trailing zeros and never with an exponent: 22150.05, 22150, 0."""
-    whole, rest = divmod(abs(amount), UNITS)
-    sign = "-" if amount < 0 else ""
-    if not rest:
-        return Decimal(f"{sign}{whole}")
-    return Decimal(f"{sign}{whole}.{rest:04d}".rstrip("0"))
+    # An exact quotient has the exponent nearest to 0 that can hold it.
+    return _EXACT.divide(amount, UNITS)
 
 
 def plain(amount: Decimal) -> Decimal:
