@@ -9,7 +9,7 @@ objects already. Both look the same from outside.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from operator import attrgetter
 from typing import Any
 
@@ -61,14 +61,14 @@ class Market:
     def wake_at(self, moment: datetime | None) -> None:
         """Want the first tick at or after `moment`, and any later one, until this is called again."""
         now = self.now
-        self.bound = moment if moment is None or now is None else moment.astimezone(now.tzinfo)
+        self.bound = moment if moment is None or now is None else _in_zone(moment, now.tzinfo)
 
     def bound_for(self, events: Sequence[Any]) -> datetime | None:
         """`bound` in the zone of the first tick among `events`: comparing across zones costs eight times as much."""
         if self.bound is not None:
             first = next((event for event in events if hasattr(event, "last_price")), None)
             if first is not None and first.timestamp.tzinfo is not self.bound.tzinfo:
-                self.bound = self.bound.astimezone(first.timestamp.tzinfo)
+                self.bound = _in_zone(self.bound, first.timestamp.tzinfo)
         return self.bound
 
     def wants(self, tick: Any) -> bool:
@@ -93,7 +93,7 @@ class Market:
         bound = self.bound
         assert bound is not None
         if self._bound_text[0] is not bound:
-            self._bound_text = (bound, bound.astimezone(IST).isoformat()[:19].encode())
+            self._bound_text = (bound, _in_zone(bound, IST).isoformat()[:19].encode())
         return self._bound_text[1]
 
     def put(self, tick: Tick) -> None:
@@ -164,6 +164,14 @@ class Market:
                 raise
             self.broken(line, error)
             return None
+
+
+def _in_zone(moment: datetime, zone: tzinfo | None) -> datetime:
+    """`moment` in `zone`; as it is at either end of the calendar, where that zone has no name for it."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
 
 
 def _key(token: int) -> bytes:

@@ -113,7 +113,6 @@ def die_everywhere(folder):
         assert books(at) == expected, f"statement {die_at}: other books"
         tried += 1
         shutil.rmtree(at)
-    print(tried, statements)
 
 
 def test_killed_between_any_two_statements_the_books_are_whole(tmp_path):

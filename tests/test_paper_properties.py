@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from alpha_cli.paper.venue import Venue
 from conftest import Pipeline, alpha, run_alpha, stream
 from hypothesis import HealthCheck, given, settings, strategies as st
 from msgspec.structs import replace
@@ -31,13 +30,15 @@ from alpha_cli.events import (
     encode,
 )
 from alpha_cli.market import Market
+from alpha_cli.money import units
 from alpha_cli.order_states import RECEIVED, STATES, TERMINAL
 from alpha_cli.paper.config import PaperConfig, Slippage
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.funds import needed
-from alpha_cli.paper.ledger import Account, units
+from alpha_cli.paper.ledger import Account
 from alpha_cli.paper.orders import Memory
 from alpha_cli.paper.store import Store
+from alpha_cli.venue import Venue
 
 OPENING = datetime(2026, 1, 5, 9, 15, tzinfo=IST)  # a Monday
 CASH = Decimal(200_000)

@@ -15,8 +15,11 @@ from conftest import DEADLINE, NIFTY, ROOT, environment
 
 from alpha_cli.cli import execute
 from alpha_cli.settings import packaged
-from alpha_cli.strategies import conformance, scaffold
-from alpha_cli.strategies.conformance import CHECKS, FAIL, OK, SKIPPED, WARNING, Result, Subject, Verdict, run
+from alpha_cli.strategies import listing, scaffold
+from alpha_cli.strategies.conformance import cost, subject as subjects
+from alpha_cli.strategies.conformance.runs import CHECKS, FIRST, run
+from alpha_cli.strategies.conformance.subject import Subject
+from alpha_cli.strategies.conformance.verdict import FAIL, OK, SKIPPED, WARNING, Result, Verdict
 from alpha_cli.strategy.capabilities import CAPABILITIES
 from alpha_cli.strategy.database import open_table
 from alpha_cli.strategy.factory import PROCESSORS, STRATEGIES
@@ -143,7 +146,7 @@ def test_a_configuration_that_cannot_be_read_is_listed_with_its_fault(capsys: py
 
 def test_the_configurations_of_a_database_are_listed_in_place_of_the_files(capsys: pytest.CaptureFixture[str]) -> None:
     """--config-db names it."""
-    config = conformance.target("momentum").config.model_copy(update={"id": "from-the-table"})
+    config = listing.target("momentum").config.model_copy(update={"id": "from-the-table"})
     with open_table("sqlite:///here.db", create=True) as rows:
         rows.init()
         rows.put(config)
@@ -401,7 +404,7 @@ def test_a_strategy_that_is_bad_in_one_way_fails_just_that_check(check: str) -> 
     found = verdicts(strategy(**lines))
     assert failed(found) == [check], found
     assert re.search(why, found[check].why), found[check].why
-    if check in conformance.FIRST:
+    if check in FIRST:
         after = list(found.values())[list(CHECKS).index(check) + 1 :]
         assert {(result.mark, result.why) for result in after} == {(SKIPPED, f"because {check} failed")}
 
@@ -464,8 +467,8 @@ def test_what_only_looks_impure_is_allowed() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less of everything, for checks that run in this process."""
-    monkeypatch.setattr(conformance, "MARKET", 1_500)
-    monkeypatch.setattr(conformance, "LONG", 2_500)
+    monkeypatch.setattr(subjects, "MARKET", 1_500)
+    monkeypatch.setattr(cost, "LONG", 2_500)
 
 
 def verdict(check: str, name: str, **parameters: Any) -> tuple[str, str]:
@@ -562,7 +565,7 @@ def test_a_strategy_of_several_instruments_is_not_asked_to_keep_them_apart() -> 
 
 def test_a_slow_strategy_is_a_warning_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Median and p99 are said either way."""
-    monkeypatch.setattr(conformance, "MARKET", 300)
+    monkeypatch.setattr(subjects, "MARKET", 300)
     assert re.fullmatch(r"median [\d.]+ µs, p99 [\d.,]+ µs", verdict("speed", strategy())[1])
     mark, why = verdict("speed", strategy(top="import time", body="time.sleep(0.0011)"))
     assert mark == WARNING

@@ -260,8 +260,8 @@ def _to_2(db: Database) -> None:
         "FROM positions AS p JOIN fills AS f USING (broker, instrument_token, product) GROUP BY 1, 2, 3"
     ).fetchall():
         traded = db.conn.execute(
-            "SELECT coalesce(sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END), 0) FROM fills WHERE broker = ? "
-            "AND instrument_token = ? AND product = ? AND substr(timestamp, 1, 10) = ?",
+            "SELECT coalesce(sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END), 0) FROM fills "
+            "WHERE broker = ? AND instrument_token = ? AND product = ? AND substr(timestamp, 1, 10) = ?",
             [broker, token, product, last],
         ).fetchone()[0]
         db.conn.execute(

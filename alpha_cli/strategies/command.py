@@ -164,7 +164,8 @@ def check(name: str, parameters: dict[str, Any], timeout: float) -> None:
         alpha strategies check ./breakout.py
         alpha strategies check momentum --parameters '{"lookback": 50}'
     """
-    from alpha_cli.strategies.conformance import FAIL, run
+    from alpha_cli.strategies.conformance.runs import run
+    from alpha_cli.strategies.conformance.verdict import FAIL
 
     failed = []
     for result in run(name, parameters, timeout):

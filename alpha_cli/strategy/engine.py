@@ -34,7 +34,6 @@ from alpha_cli.strategy.executor import (
 from alpha_cli.strategy.factory import told
 from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, LaneState, Told, aside, in_order
 from alpha_cli.strategy.portfolio import Portfolio
-from alpha_cli.strategy.timing import SPARED
 from alpha_cli.strategy.watchdog import Overtime
 from alpha_cli.venue import Venue
 
@@ -102,6 +101,7 @@ class StrategyRunner:
         #: What other processes know, while strategies change here: see `knowing`.
         self.elsewhere = Known()
         self._known = Known()
+        self._usual = self.lanes  # none of them while something is due some time
         self._due: datetime | None = None  # the first moment at which more than a tick is to be looked at
 
     # --- who runs ----------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class StrategyRunner:
             executor.lane = lane
             if executor.bars:
                 self._builder().follow(token, map(interval_of, executor.bars))
-                lane.bars = True
+                lane.build_bars()
             lane.add(executor)
             if token not in remember:
                 self._warm_up(executor)
@@ -276,35 +276,48 @@ class StrategyRunner:
 
     # --- the steps ---------------------------------------------------------------------------
 
-    def on_tick(self, tick: Tick) -> Iterable[Event]:  # noqa: PLR0912  (the hot loop: parts would cost calls)
+    def on_tick(self, tick: Tick) -> Iterable[Event]:  # noqa: PLR0912, PLR0915  (the hot loop: parts would cost calls)
         """The signals that `tick` causes, strategy by strategy."""
         time = tick.timestamp
-        due: list[Call] | None = None
-        if self._due is not None and time >= self._due:
-            due = self._fallen_due(time)
-        lane = self.lanes.get(tick.instrument_token)
-        if lane is None:
-            return self._asked(due, tick) if due else ()
+        lane = self._usual.get(tick.instrument_token)
         ordinal = 0
-        if lane.time < time < lane.close:
-            lane.again = 0
+        calls: Sequence[Call]
+        # Quick for the usual tick: a later one of a session, of an instrument without bars, and nothing is due.
+        if lane is not None and lane.time < time < lane.until:
             lane.time = time
-        elif time == lane.time != NEVER:
-            ordinal = lane.again = lane.again + 1
-        elif (hours := self._venue.hours_at(tick.instrument_token, time)).contains(time):
-            if time > lane.time:
-                lane.again = 0
-                lane.time, lane.close = time, hours.close
+            lane.again = 0
+            spared = lane.spared
+            if spared:
+                lane.spared = spared - 1
+                calls = lane.calls
             else:
-                ordinal = lane.earlier(time)
+                calls = lane.counted()
         else:
-            lane.outside += 1
-            due = [*self._with_bars(lane, tick, (), due or [])]
-            return self._asked(due, tick) if due else ()
-        ticks = lane.ticks = lane.ticks + 1
-        calls: Sequence[Call] = lane.calls if ticks & SPARED else lane.timed
-        if due or lane.bars:
-            calls = self._with_bars(lane, tick, calls, due or [])
+            due: list[Call] = []
+            if self._due is not None and time >= self._due:
+                due = self._fallen_due(time)
+            lane = lane or self.lanes.get(tick.instrument_token)
+            if lane is None:
+                return self._asked(due, tick) if due else ()
+            if lane.time < time < lane.close:
+                lane.again = 0
+                lane.time = time
+            elif time == lane.time != NEVER:
+                ordinal = lane.again = lane.again + 1
+            elif (hours := self._venue.hours_at(tick.instrument_token, time)).contains(time):
+                if time > lane.time:
+                    lane.again = 0
+                    lane.time, lane.close = time, hours.close
+                    lane.until = NEVER if lane.bars else lane.close
+                else:
+                    ordinal = lane.earlier(time)
+            else:
+                lane.outside += 1
+                due = [*self._with_bars(lane, tick, (), due)]
+                return self._asked(due, tick) if due else ()
+            calls = lane.counted()
+            if due or lane.bars:
+                calls = self._with_bars(lane, tick, calls, due)
         added: Iterable[Event] = ()
         stopped: Strategy | None = None  # at this very tick
         for executor, process, history, remember, forget, most in calls:
@@ -595,7 +608,7 @@ class StrategyRunner:
         """Build the bars of instruments over intervals, as (token, interval), whoever wants them."""
         for token, interval in wanted:
             self._builder().follow(token, [interval_of(interval)])
-            self.lanes.setdefault(token, Lane()).bars = True
+            self.lanes.setdefault(token, Lane()).build_bars()
 
     def restore_bars(self, state: Any) -> None:
         """Go on with bars that were being built."""
@@ -614,6 +627,7 @@ class StrategyRunner:
         if self.bars is not None and self.bars.due.year < MAXYEAR:
             dues.append(self.bars.due)
         self._due = min(dues, default=None)
+        self._usual = self.lanes if self._due is None else {}
 
 
 def as_json(value: Any) -> Any:

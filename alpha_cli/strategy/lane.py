@@ -12,6 +12,7 @@ from alpha_cli.events import IST, Bar, Fill, Tick
 from alpha_cli.ids import microseconds
 from alpha_cli.strategy.executor import Aside, Executor, Process
 from alpha_cli.strategy.protocols import History
+from alpha_cli.strategy.timing import SPARED
 
 NEVER = datetime.min.replace(tzinfo=IST)
 _DISORDER = 64  # ticks by which a stream may be out of order
@@ -41,7 +42,9 @@ class Lane:
     if no strategy keeps that many, the lane keeps them itself, in the `own` history.
     """
 
-    __slots__ = ("again", "bars", "calls", "close", "executors", "outside", "own", "ticks", "time", "timed")
+    __slots__ = (
+        "again", "bars", "calls", "close", "executors", "mark", "outside", "own", "spared", "time", "timed", "until",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.executors: list[Executor] = []
@@ -49,11 +52,33 @@ class Lane:
         self.calls: list[Call] = []
         self.timed: list[Call] = []
         self.bars = False  # whether bars are built of this instrument
-        self.ticks = 0  # those of a session so far, and those of none
-        self.outside = 0
+        # Ticks to come before the next that is timed, and how many there will have been by then: together the number
+        # of those of a session so far. Few small numbers cost less to count down than large ones to count up.
+        self.spared = self.mark = SPARED
+        self.outside = 0  # ticks of no session
         # The newest time of a session, the end of that session, how many ticks after the first were at that time.
         self.time = self.close = NEVER
+        self.until = NEVER  # the same end; NEVER if every tick has to be looked at more closely
         self.again = 0
+
+    @property
+    def ticks(self) -> int:
+        """Those of a session so far."""
+        return self.mark - self.spared
+
+    def counted(self) -> list[Call]:
+        """One more tick: whom to ask about it."""
+        if self.spared:
+            self.spared -= 1
+            return self.calls
+        self.mark += SPARED + 1
+        self.spared = SPARED
+        return self.timed
+
+    def build_bars(self) -> None:
+        """Bars are built of this instrument from now on."""
+        self.bars = True
+        self.until = NEVER
 
     def add(self, executor: Executor) -> None:
         """Have `executor` follow the instrument, after those of strategies that come before its own."""
@@ -92,7 +117,10 @@ class Lane:
 
     def restore(self, state: LaneState) -> None:
         """Be where the lane was that gave `state`; what its executors keep is theirs to restore."""
-        self.ticks, self.again, self.time, self.outside = state.ticks, state.again, state.time, state.outside
+        self.again, self.time, self.outside = state.again, state.time, state.outside
+        self.mark = state.ticks | SPARED
+        self.spared = self.mark - state.ticks
+        self.close = self.until = NEVER
         self.own = History(state.history[-_DISORDER:])
         self.arrange()
 

@@ -4,6 +4,11 @@ Every worker hosts some of the strategies and is sent every batch as it came; wh
 comes back with the line that caused it. Answers are put together line by line in the order of the
 strategies, so that the bytes are those of a run without workers.
 
+At a reload the main process reads configurations and the files of strategies, once for all, and hands each
+worker what all of them know of its instruments: a strategy that begins there begins as in one process. What
+was read stays with the worker: one that is started again runs what it ran, whatever the files say by then.
+What such a file imports, or a model that it loads, is read anew.
+
 A worker breaks off a call that is over its deadline by itself. One that does not come back at all is
 killed. A worker that died is started again: from the last checkpoint, with what it was sent since, its
 answers thrown away; then it is asked again. The strategy that it died in is asked once more, and paused
