@@ -146,11 +146,12 @@ class Engine:
         if working is None:
             self._counts["unknown"] += 1
             return []
-        if working.asleep and working.replayed is not None and working.replayed < working.modify_lines:
+        if working.replayed is not None and working.replayed < working.modify_lines:
             self._counts["repeated"] += 1
             working.replayed += 1
             self._lines_came(working)
             return []
+        working.replayed = None
         self._catch_up()
         now = self._market.now or modify.timestamp or working.changed
         out = self._clock.passed(now)
@@ -587,7 +588,7 @@ class Engine:
 
     def _seen_again(self, order_id: str) -> None:
         working = self._open.get(order_id)
-        if working is not None and working.asleep:
+        if working is not None and working.asleep and working.replayed is None:
             working.replayed = 0
         if self._to_come.get(order_id) == 0:
             self._came(order_id)
