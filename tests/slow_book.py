@@ -244,7 +244,7 @@ class SlowBook:
         self.charges = ZERO
         self.realised = ZERO
         self.fills: list[Line] = []
-        self.due: set[tuple[datetime, int, str]] = set()  # when, what, where
+        self.due: set[tuple[datetime, int, str]] = set()  # when, what, and where, or of which order
         self.places = 0
         self.days: dict[str, Days] = {}
         self.rates = Rates()
@@ -278,8 +278,7 @@ class SlowBook:
                         self.end(one, "COMPLETE")
         for side in ("BUY", "SELL"):
             for one in self.by_trigger_and_time(side, resting):
-                if self.reached(one, seen):
-                    self.pull(one)
+                if self.reached(one, seen) and self.pull(one, seen):
                     self.take(one, seen)
         for one in sorted(self.working, key=lambda one: (one.effective, one.place)):
             if one.key[0] == token and one.waiting and one.effective <= now:
@@ -311,8 +310,13 @@ class SlowBook:
             return
         assert self.now is not None
         self.do_what_is_due(self.now)
-        if one.status not in ENDS:
+        if one.status in ENDS or one.status == "CANCEL PENDING":
+            return
+        if not self.latency:
             self.end(one, "CANCELLED", "CANCELLED_ON_REQUEST")
+        else:  # it may fill until the cancellation is at the exchange
+            one.status, one.code = "CANCEL PENDING", None
+            self.due.add((self.now + self.latency, 0, one.order["order_id"]))
 
     def modify(self, line: Line) -> None:
         """Of an order that works; it loses its place, and may fill at once as if it were new."""
@@ -369,6 +373,11 @@ class SlowBook:
             if moment > now:
                 return
             self.due.discard((moment, what, exchange))
+            if what == 0:
+                asked = self.orders[exchange]
+                if asked.status not in ENDS:
+                    self.end(asked, "CANCELLED", "CANCELLED_ON_REQUEST")
+                continue
             concerned = [
                 one
                 for one in self.working
@@ -434,7 +443,8 @@ class SlowBook:
             if not self.reached(one, seen):
                 one.status = "TRIGGER PENDING"
                 return
-            self.pull(one)
+            if not self.pull(one, seen):
+                return
         one.status = "OPEN"
         self.take(one, seen)
 
@@ -444,10 +454,14 @@ class SlowBook:
         assert one.trigger is not None
         return seen.last >= one.trigger if one.side == "BUY" else seen.last <= one.trigger
 
-    @staticmethod
-    def pull(one: Working) -> None:
-        """From now on it is a plain LIMIT or MARKET order."""
+    def pull(self, one: Working, seen: Seen) -> bool:
+        """From now on it is a plain LIMIT or MARKET order; a limit on an option must not be too far off now."""
         one.trigger, one.triggered, one.status, one.code = None, True, "OPEN", None
+        option = self.instrument(one.key[0]).kind == "option"
+        if option and one.limit is not None and too_far(one.side, one.limit, seen.last):
+            self.end(one, "CANCELLED", "PRICE_OUTSIDE_BAND")
+            return False
+        return True
 
     def take(self, one: Working, seen: Seen) -> None:
         """An order that arrives takes what its limit allows: of the book, or all at the last price."""
@@ -735,12 +749,14 @@ class SlowBook:
 
     @staticmethod
     def check_band(one: Working, listed: Listed, seen: Seen | None) -> None:
-        """20 % around the previous close; of options 40 % or ₹20 around the last price."""
+        """Shares: 20 % around the previous close. A LIMIT on an option: not too far beyond the last price."""
         if seen is None:
             return
         if listed.kind == "option":
-            middle, width = seen.last, seen.last * Decimal("0.4") if seen.last > 50 else Decimal(20)
-        elif seen.previous_close is not None:
+            if one.limit is not None and one.trigger is None and too_far(one.side, one.limit, seen.last):
+                raise No("PRICE_OUTSIDE_BAND")
+            return
+        if seen.previous_close is not None:
             middle, width = seen.previous_close, seen.previous_close * Decimal("0.2")
         else:
             return
@@ -771,6 +787,12 @@ class SlowBook:
 
     def open_at(self, token: int, moment: datetime) -> bool:
         return self.days_of(self.instrument(token).exchange).open_at(moment)
+
+
+def too_far(side: str, limit: Decimal, last: Decimal) -> bool:
+    """Limit price protection of options: 40 % of a premium above ₹50, else ₹20, beyond the last price."""
+    width = last * Decimal("0.4") if last > 50 else Decimal(20)
+    return limit > last + width if side == "BUY" else limit < last - width
 
 
 def square_off_id(token: int, strategy_id: str, now: datetime) -> str:

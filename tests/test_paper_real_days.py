@@ -389,6 +389,28 @@ def test_an_index_day_in_two_runs(tmp_path: Path) -> None:
     same([*first[:-1], *by_paper(lines[half:], "--state", str(tmp_path))], book)
 
 
+@pytest.mark.parametrize(
+    ("what", "options"), [("index", []), ("index", ["--latency", "1500"]), ("trades", []), ("book", [])]
+)
+def test_cut_off_anywhere_and_run_again(tmp_path: Path, what: str, options: list[str]) -> None:
+    """The same input again after it broke off: nothing is lost, done twice or met twice by the ticks of before."""
+    ticks = list(fed(OPTIONS, TRADES[0])[:6000] if what == "trades" else index_day(DAYS[5])[-9000:])
+    if what == "book":
+        ticks = list(with_a_book(ticks, "cut"))
+    name = f"cut {what} {options}"
+    lines = list(trader(OPTIONS if what == "trades" else INDEX, name).merged(ticks, 600))
+    unbroken = by_paper(lines, *options)
+    pick = Random(name)
+    for number in range(3):
+        state = ["--state", str(tmp_path / str(number))]
+        data = b"\n".join([encode(HELLO), *lines[: pick.randrange(len(lines))], b""])
+        first = run_alpha(["paper", *options, *state], data)
+        assert first.returncode == 75, first.stderr
+        said = [json.loads(line, parse_float=Decimal) for line in first.stdout.splitlines()]
+        assert said.pop()["type"] == "portfolio"
+        assert [*said, *by_paper(lines, *options, *state)] == unbroken
+
+
 def test_a_trade_is_met_by_who_was_there() -> None:
     """An order at a better price that came after the last trade does not stand before one that was met by it."""
 

@@ -5,9 +5,10 @@ An order is looked at (`gate`), goes to the exchange, and meets the ticks of its
 one by one in `docs/matching.md`. Only ticks of instruments with something that could fill are delivered
 (`Market.watch`), and the first tick at or after what is due next (`Market.wake_at`).
 
-A resting order that was read back from a journal sleeps until the stream has caught up with it, so
-that the same input read twice gives the same books: it wakes on a tick later than its last change, or
-once its own line and the lines that modified it have come by again.
+Resting orders that were read back from a journal sleep until the stream has caught up with the last change
+that was kept, of whatever order, so that the same input read twice gives the same books: ticks from before it
+have met them already. They wake on a tick later than that, on a line that was not applied before, or once the
+very line has come by again that made the last change.
 """
 
 from __future__ import annotations
@@ -82,8 +83,7 @@ class Engine:
             self._next_priority(working)
             self._book(working.order.instrument_token).sleep(working)
             self._kept(working)
-        for working in self._open.values():
-            self._reassign(working.order)
+        self._fall_behind()
         self._clock.begin(self._open.values())
         one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
         for order in one_of_each.values():  # what they block
@@ -116,6 +116,7 @@ class Engine:
             self._counts["repeated"] += 1
             return []
         self._counts["orders"] += 1
+        self._catch_up()
         arrived = self._market.now or order.timestamp
         return [*self._clock.passed(arrived), *self._new(order, arrived)]
 
@@ -135,6 +136,7 @@ class Engine:
         if working.status == CANCEL_PENDING:
             self._counts["repeated"] += 1
             return out
+        self._catch_up()
         working.becomes(CANCEL_PENDING)
         working.changed = now
         working.code, working.message = None, reason
@@ -147,12 +149,13 @@ class Engine:
         if working is None:
             self._counts["unknown"] += 1
             return []
-        if working.asleep and working.replayed is not None:
+        if working.replayed is not None and working.replayed < working.modify_lines:
             self._counts["repeated"] += 1
             working.replayed += 1
-            if working.replayed >= working.modify_lines:
-                self._wake(working)
+            self._lines_came(working)
             return []
+        working.replayed = None
+        self._catch_up()
         now = self._market.now or modify.timestamp or working.changed
         out = self._clock.passed(now)
         if working.order.order_id not in self._open:
@@ -171,6 +174,8 @@ class Engine:
 
     def on_tick(self, tick: Tick) -> list[Event]:
         """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
+        if self._behind is not None and tick.timestamp > self._behind:
+            self._catch_up()
         out = self._clock.passed(tick.timestamp)
         self._clock.saw(tick)
         book = self._books.get(tick.instrument_token)
@@ -180,9 +185,6 @@ class Engine:
         if not (hours.open <= tick.timestamp < hours.close or hours.contains(tick.timestamp)):
             self._auction(book, tick, out)
             return out
-        if book.asleep:
-            for working in [one for one in book.asleep if one.changed < tick.timestamp]:
-                self._wake(working)
         if book.reached(tick):
             self._meet(book, tick, out)
         if book.waiting:
@@ -252,6 +254,8 @@ class Engine:
         """
         status = working.status
         working.met = True
+        if not say:
+            working.changed = tick.timestamp
         if working.trigger is not None:
             last = price_units(tick.last_price)
             if (last < working.trigger) if working.order.side == "BUY" else (last > working.trigger):
@@ -577,12 +581,41 @@ class Engine:
         self._journal.order(working)
         return working.update(timestamp)
 
+    def _fall_behind(self) -> None:
+        """The stream may begin anew: remember when the last change was, and which lines made it if lines did."""
+        newest = list(self._journal.newest()) or list(self._open.values())
+        self._behind = max((one.changed for one in newest), default=None)
+        newest = [one for one in newest if one.changed == self._behind]
+        self._to_come: dict[str, int] = {}  # order -> lines to modify it that come by before it is caught up with
+        if all(one.changed_by_line for one in newest):
+            self._to_come = {one.order.order_id: one.modify_lines for one in newest}
+
+    def _catch_up(self) -> None:
+        """The stream is where an earlier run left it: its orders take their places again."""
+        if self._behind is None:
+            return
+        self._behind = None
+        self._to_come.clear()
+        for working in list(self._open.values()):
+            if working.asleep:
+                self._wake(working)
+
     def _seen_again(self, order_id: str) -> None:
         working = self._open.get(order_id)
-        if working is not None and working.asleep:
+        if working is not None and working.asleep and working.replayed is None:
             working.replayed = 0
-            if not working.modify_lines:
-                self._wake(working)
+        if self._to_come.get(order_id) == 0:
+            self._came(order_id)
+
+    def _lines_came(self, working: PaperOrder) -> None:
+        order_id = working.order.order_id
+        if order_id in self._to_come and working.replayed == working.modify_lines:
+            self._came(order_id)
+
+    def _came(self, order_id: str) -> None:
+        del self._to_come[order_id]
+        if not self._to_come:
+            self._catch_up()
 
     def _wake(self, working: PaperOrder) -> None:
         """The stream has caught up with an order that was read back: it takes its place again."""

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from alpha_cli.events import IST, ContractNote, Fill, Modify, Order, OrderUpdate, Portfolio
 from alpha_cli.ids import derive_id
 from alpha_cli.money import divided, in_rupees, units
-from alpha_cli.order_states import OPEN, advance, is_terminal
+from alpha_cli.order_states import CANCEL_PENDING, OPEN, advance, is_terminal
 from alpha_cli.paper.ledger import Account, Booking, Key
 
 #: Why the broker makes an order of its own; its id begins with that, and nobody else's may.
@@ -101,6 +101,16 @@ class PaperOrder(Struct, eq=False):
         """Rupees a unit over its fills, rounded half-even to four decimals; None without any."""
         return in_rupees(divided(self.turnover, self.filled_quantity)) if self.filled_quantity else None
 
+    @property
+    def changed_by_line(self) -> bool:
+        """Whether its last change is sure to be its own line or one that modified it, and not a tick."""
+        untouched = not self.fills and self.status != CANCEL_PENDING
+        if self.order.order_type in {"SL", "SL-M"}:
+            untouched = untouched and self.trigger is not None
+        if self.modify_lines:
+            return untouched and not is_terminal(self.status) and self.changed <= self.effective
+        return self.changed == self.arrived and (untouched or is_terminal(self.status))
+
     def becomes(self, status: str) -> None:
         """Go to `status`. Raises `InvariantBroken` if the table of states does not know that way."""
         self.status = advance(self.order.order_id, self.status, status)
@@ -134,6 +144,9 @@ class Journal(Protocol):
     def knows_signal(self, signal_id: str) -> bool:
         """Whether an order for this signal was applied before."""
 
+    def newest(self) -> Iterable[PaperOrder]:
+        """The orders that an earlier run changed last, those that have ended too."""
+
     def order(self, paper_order: PaperOrder) -> None:
         """`paper_order` is new or has changed."""
 
@@ -153,7 +166,7 @@ class Journal(Protocol):
         """Indian days of earlier runs with fills after their last note."""
 
     def shares(self) -> Iterable[tuple[Key, str, int]]:
-        """(key, strategy, units) of every open position that an earlier run left."""
+        """(key, strategy, units) that strategies hold after earlier runs, though they may cancel out."""
 
     def portfolio(self, portfolio: Portfolio, account: Account) -> None:
         """A session closed with `portfolio`."""
@@ -184,6 +197,9 @@ class Memory:
 
     def knows_signal(self, signal_id: str) -> bool:
         return signal_id in self._signals
+
+    def newest(self) -> Iterable[PaperOrder]:
+        return ()
 
     def order(self, paper_order: PaperOrder) -> None:
         self._orders[paper_order.order.order_id] = None

@@ -86,6 +86,10 @@ class Store:
         query = f"SELECT * FROM orders WHERE status NOT IN ({marks}) ORDER BY number"  # noqa: S608
         yield from self._read(query, sorted(TERMINAL), order_of)
 
+    def newest(self) -> Iterable[PaperOrder]:
+        query = "SELECT * FROM orders WHERE broker = ? AND changed = (SELECT max(changed) FROM orders WHERE broker = ?)"
+        yield from self._read(query, [self.account.broker] * 2, order_of)
+
     def knows_order(self, order_id: str) -> bool:
         return order_id in self._orders or self._found("SELECT 1 FROM orders WHERE order_id = ?", order_id)
 
@@ -123,8 +127,7 @@ class Store:
         query = (
             "SELECT f.instrument_token, f.product, f.strategy_id, "
             "SUM(CASE f.side WHEN 'BUY' THEN f.quantity ELSE -f.quantity END) AS units "
-            "FROM fills AS f JOIN positions AS p USING (broker, instrument_token, product) "
-            "WHERE p.broker = ? AND p.quantity <> 0 GROUP BY 1, 2, 3 HAVING units <> 0"
+            "FROM fills AS f WHERE f.broker = ? GROUP BY 1, 2, 3 HAVING units <> 0"
         )
         yield from self._read(
             query,
