@@ -80,9 +80,10 @@ class Engine:
             if holding.quantity:
                 self._funds.position_changed(self._contract_on(holding), holding)
         for working in resting:
-            self._next_priority(working)
             self._book(working.order.instrument_token).sleep(working)
             self._kept(working)
+        for working in sorted(self._open.values(), key=self._queued):
+            self._next_priority(working)
         self._fall_behind()
         self._clock.begin(self._open.values())
         one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
@@ -576,6 +577,11 @@ class Engine:
     def _next_priority(self, working: PaperOrder) -> None:
         self._priority += 1
         working.priority = self._priority
+
+    def _queued(self, working: PaperOrder) -> tuple[datetime, int]:
+        """Its place among orders that were read back: a modification cost it that of its arrival."""
+        since = working.effective - self.config.latency if working.modifications else working.arrived
+        return since, working.number
 
     def _noted(self, working: PaperOrder, timestamp: datetime) -> Event:
         self._journal.order(working)
