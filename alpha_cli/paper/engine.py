@@ -477,7 +477,7 @@ class Engine:
             working.limit = limit  # the protection price stays
         working.modifications += 1
         working.changed = now
-        working.effective = later(now, self.config.latency)
+        working.effective = max(working.effective, later(now, self.config.latency))  # never before the order itself
         self._next_priority(working)
         working.code, working.message = None, (modify.reason or "modified")[:_REASON]
         if working.trigger is None and working.status == TRIGGER_PENDING:
