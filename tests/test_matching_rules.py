@@ -1218,6 +1218,19 @@ def test_m48_the_square_off_waits_for_a_price():
     assert told(broker.at("09:15:00").tick(90.0)) == ["10@90", "COMPLETE"]
 
 
+def test_m48_what_waits_is_not_squared_off_again():
+    """Neither the next day's square-off nor that of a run which begins then orders a second time what is on its way."""
+    broker = _ready()
+    broker.order()
+    broker.at("15:20:00").tick(50.0, INFY)
+    broker.now += timedelta(days=1)
+    broker.at("10:00:00").tick(50.0, INFY)
+    broker.order(quantity=3, instrument_token=INFY)
+    assert told(broker.at("15:20:00").tick(50.0, INFY)) == ["3@50", "COMPLETE"]
+    assert told(broker.tick(90.0)) == ["10@90", "COMPLETE"]
+    assert broker.held(TINY) == 0
+
+
 @pytest.mark.parametrize("side", ["BUY", "SELL"])
 def test_m49_no_new_mis_after_the_square_off(side):
     """Neither side; CNC may still be bought, and the next day MIS too."""
@@ -1601,6 +1614,32 @@ def test_m65_a_contract_note_settles_the_charges_of_the_day(by):
     assert note.adjustment == note.charges["total"] - Decimal(estimated) / 10_000
     assert broker.account.charged == note.charges["total"] * 10_000
     assert broker.account.cash == (10_000_000 - note.charges["total"]) * 10_000
+
+
+def test_m65_an_expiry_is_on_the_note_of_its_own_day():
+    """Not on one of the day on which the contract was last traded; of two days there are two notes."""
+    broker = _ready(100.0, CALL, _LAST_DAY - timedelta(days=1), charges="contract-note")
+    broker.order(quantity=65, instrument_token=CALL, product="NRML")
+    broker.now += timedelta(days=1)
+    (note,) = broker.at("15:29:00").tick(25123.45, NIFTY)
+    assert (note.date, note.fills) == (_LAST_DAY.date() - timedelta(days=1), 1)
+    fill, _ = broker.at("15:40:00").tick(1.0)
+    (note,) = broker.close()[:-1]
+    assert (note.date, note.fills, note.adjustment) == (
+        _LAST_DAY.date(),
+        1,
+        note.charges["total"] - fill.charges["total"],
+    )
+    assert note.charges["stt"] == 12  # 0.15 % of 65 × 123.45
+
+
+def test_m61_what_the_books_cannot_hold_at_expiry_is_refused():
+    """The position stays as it is, and the run goes on."""
+    broker = _ready(100.0, FUTURE, _LAST_DAY)
+    broker.order("SELL", 65, instrument_token=FUTURE, product="NRML")
+    broker.at("15:29:59").tick(9e11, NIFTY)
+    assert told(broker.at("15:40:00").tick(1.0)) == ["REJECTED BOOKS_FULL"]
+    assert broker.held(FUTURE, "NRML") == -65
 
 
 def test_m66_without_charges_trading_is_free():

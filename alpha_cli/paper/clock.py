@@ -120,9 +120,10 @@ class Clock:
         if not shares[order.strategy_id]:
             del shares[order.strategy_id]
         self._holds(contract, holding)
-        if contract.on not in self._days:
-            self._days.add(contract.on)
-            self._night(contract.on)
+        day = date.fromordinal(today)  # not always that of the contract: what expires is settled as what was traded
+        if day not in self._days:
+            self._days.add(day)
+            self._night(day)
             self._set_alarm()
 
     def first_delivery(self, holding: Holding, quantity: int, today: int) -> bool:
@@ -180,7 +181,7 @@ class Clock:
         if due.what is What.CLOSE:
             return [self._cancelled(one, Code.DAY_ENDED, now) for one in self._of(due)]
         if due.what is What.SETTLE:
-            return self._settle(due.token, now)
+            return self._settle(due, now)
         self._expected.clear()  # of a day that is over
         left = [one for one in self._engine.working_orders() if in_india(one.arrived) < due.at and not one.made_by]
         return [*(self._cancelled(one, Code.DAY_ENDED, now) for one in left), *self.settle_charges(due.at)]
@@ -205,7 +206,7 @@ class Clock:
         out = [
             self._cancelled(one, Code.MIS_SQUARED_OFF, now) for one in self._of(due) if one.order.product == "MIS"
         ]  # fmt: skip
-        for key, holding in list(self._engine.account.positions.items()):
+        for key, holding in self._positions():
             if holding.product != "MIS" or not holding.quantity or not self._concerns(due, key[0]):
                 continue
             contract = self._engine.venue.contract(key[0], in_india(now).date())
@@ -214,27 +215,35 @@ class Clock:
                 out += self._engine.place(working, contract)
         return out
 
-    def _settle(self, token: int, now: datetime) -> list[Event]:
-        """Close what is held of an expired contract at its settlement price."""
+    def _settle(self, due: Due, now: datetime) -> list[Event]:
+        """Close what is held of an expired contract at its settlement price, by what its last day charges."""
         out: list[Event] = []
-        for key, holding in list(self._engine.account.positions.items()):
-            if key[0] != token or not holding.quantity:
+        for key, holding in self._positions():
+            if key[0] != due.token or not holding.quantity:
                 continue
-            contract = self._engine.venue.contract(token, date.fromordinal(holding.day))
+            contract = self._engine.venue.contract(due.token, in_india(due.at).date())
             price = self._settlement_price(contract, holding)
             for working in self._closing(key, holding, EXPIRY, now):
-                self._engine.fill_at(working, contract, price, now, out)
-                out.append(self._engine.end(working, COMPLETE, Code.EXPIRED, "settled at expiry", now))
-        left = [one for one in self._engine.working_orders() if one.order.instrument_token == token]
+                if self._engine.fill_at(working, contract, price, now, out):
+                    out.append(self._engine.end(working, COMPLETE, Code.EXPIRED, "settled at expiry", now))
+        left = [one for one in self._engine.working_orders() if one.order.instrument_token == due.token]
         return [*out, *(self._cancelled(one, Code.EXPIRED, now) for one in left)]
+
+    def _positions(self) -> list[tuple[Key, Holding]]:
+        """All of the account, in an order that does not tell whether they were read back."""
+        positions = self._engine.account.positions
+        return [(key, positions[key]) for key in sorted(positions)]
 
     def _settlement_price(self, contract: Contract, holding: Holding) -> int:
         """Of a derivative, by the last price of what it is on, of its last day; by its own if that is not known."""
         own = self._market.last(holding.instrument_token)
-        price = holding.last_price if own is None else price_units(own.last_price)
+        if own is None or in_india(own.timestamp).date() > contract.on:  # its token may be another's by then
+            price = holding.last_price
+        else:
+            price = price_units(own.last_price)
         underlying = self._engine.venue.underlying(contract)
         spot = None if underlying is None else self._spots.get(underlying)
-        if spot is None or in_india(spot.timestamp).date() != contract.instrument.expiry:
+        if spot is None or in_india(spot.timestamp).date() != contract.on:
             return price
         value = price_units(spot.last_price)
         if contract.kind != "option":
@@ -248,22 +257,25 @@ class Clock:
         """Orders that close `holding`, for each strategy that holds on its side, in the order of their names.
 
         One for each, or as many as it takes if an order may have `most` units. Strategies on the other side of the
-        account's position keep what the account does not have to trade.
+        account's position keep what the account does not have to trade. What orders of an earlier day still close
+        is not closed twice.
         """
         left = holding.quantity
         side: Side = "SELL" if left > 0 else "BUY"
         shares = self._shares.get(key, {})
         owners = [(name, shares[name]) for name in sorted(shares) if (shares[name] > 0) == (left > 0)]
+        under_way = [one for one in self._engine.working_under(key) if one.made_by == why and one.order.side == side]
         for strategy_id, share in owners or [(why, left)]:
             quantity = min(abs(share), abs(left))
             if not quantity:
                 return
             left += quantity if left < 0 else -quantity
+            quantity -= sum(one.left for one in under_way if one.order.strategy_id == strategy_id)
             cause = (self._engine.account.broker, *key, strategy_id, in_india(now).date())
             for begin in range(0, quantity, most):
                 order_id = made_id(why, *cause, *([begin] if begin else []))
                 if self._journal.knows_order(order_id):
-                    continue  # it is on its way already
+                    continue  # it was made already
                 order = Order(
                     order_id=order_id,
                     signal_id=order_id,

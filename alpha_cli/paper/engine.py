@@ -491,7 +491,7 @@ class Engine:
     ) -> gate.Facts:
         order = working.order
         key: Key = (order.instrument_token, order.product)
-        others = [one for one in self._working_under(key) if one is not instead_of]
+        others = [one for one in self.working_under(key) if one is not instead_of]
         opens = self._funds.opens(key, order.side, working.left, others)
         freed = 0 if instead_of is None else instead_of.blocked
         holding = self.account.positions.get(key)
@@ -518,14 +518,15 @@ class Engine:
         """All orders that go on, in the order of their arrival."""
         yield from self._open.values()
 
-    def _working_under(self, key: Key) -> list[PaperOrder]:
+    def working_under(self, key: Key) -> list[PaperOrder]:
+        """The orders for one position that go on, in the order of their arrival."""
         book = self._books.get(key[0])
         return [] if book is None else [one for one in book.orders.values() if one.order.product == key[1]]
 
     def _reassign(self, order: Order) -> None:
         """A position or the orders for it changed: say again what closes it and what opens one."""
         key: Key = (order.instrument_token, order.product)
-        orders = self._working_under(key)
+        orders = self.working_under(key)
         if orders:
             self._funds.assign(self._contract_now(order.instrument_token), key, orders)
 
