@@ -7,10 +7,16 @@ not import what that takes.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from alpha_cli.errors import ConfigurationError
+from alpha_cli.errors import BadLine, ConfigurationError, printable
+
+Data = TypeVar("Data")
+
+MAX_FILE = 1 << 20  # bytes
 
 
 def packaged(folder: str) -> Path:
@@ -46,6 +52,31 @@ def find_config(name: str) -> Path:
 def find_own_config(name: str) -> Path | None:
     """The user's file `name`, of which there is no packaged one; None if there is none."""
     return next((folder / name for folder in config_folders()[:-1] if _has(folder, name)), None)
+
+
+def read_dated(path: Path, kind: type[Data], check: Callable[[bytes], object] = len) -> Data:
+    """The JSON file at `path`, of dated facts with their sources, as `kind`.
+
+    `check` looks at the text and raises `BadLine` for what decoding would not mind. Raises `ConfigurationError`,
+    one line that says what and where.
+    """
+    import msgspec
+
+    from alpha_cli.wire import DECODE_ERRORS
+
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    if len(text) > MAX_FILE:
+        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
+    try:
+        data = msgspec.json.decode(text, type=kind)
+        check(text)
+    except (*DECODE_ERRORS, BadLine) as error:
+        raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
+    return data
 
 
 def config_names(folder: str) -> list[str]:

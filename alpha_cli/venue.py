@@ -137,11 +137,19 @@ class Venue:
         """The continuous sessions of what `token` stands for; the same object for all that share them."""
         if self._all_hours:
             return self._hours_of("", closing_auction=False)
-        master = self.master
-        found = None if master is None else master.by_token(token, on) or master.by_token(token)
-        if found is None:
-            return self._hours_of("NSE", closing_auction=False)
-        return self._hours_of(found.exchange, closing_auction=self._is_auctioned(found, on))
+        exchange, auctioned = self._closes(token, on)
+        return self._hours_of(exchange, closing_auction=auctioned)
+
+    def session(self, token: int, on: date) -> Session | None:
+        """From the first opening to the last close of its continuous trading that day, or None without any.
+
+        Raises `OutOfCoverage`.
+        """
+        from alpha_cli.calendar import Calendar, Session
+
+        exchange, auctioned = self._closes(token, on)
+        day = Calendar.of(exchange).day(on, closing_auction=auctioned)
+        return None if day is None else Session(day.continuous[0].open, day.continuous[-1].close)
 
     def hours_at(self, token: int, moment: datetime) -> SessionHours:
         """`hours` on the Indian day of `moment`."""
@@ -204,6 +212,12 @@ class Venue:
             unknown=unknown,
             hours=self._hours_of(instrument.exchange, closing_auction=auctioned),
         )
+
+    def _closes(self, token: int, on: date) -> tuple[str, bool]:
+        """What decides on the sessions of `token`: its exchange, and whether it closes by auction."""
+        master = self.master
+        found = None if master is None else master.by_token(token, on) or master.by_token(token)
+        return ("NSE", False) if found is None else (found.exchange, self._is_auctioned(found, on))
 
     def _is_auctioned(self, instrument: Instrument, on: date) -> bool:
         """Whether a share closes by auction: those with futures do."""

@@ -877,6 +877,19 @@ def open_orders_of_before_can_be_changed(broker: Broker) -> None:
     assert (last(said, "a").status, last(said, "b").status) == (CANCELLED, COMPLETE)
 
 
+@behaviour("every exchange: a modified order goes to the end of the queue", Able.QUEUE)
+def the_queue_is_kept(broker: Broker) -> None:
+    """Price, time and the place that a modification cost are the same in the next process."""
+    broker.start(kept=True)
+    broker.send(limit(broker, "a", "95"), limit(broker, "b", "95"), limit(broker, "c", "96"))
+    broker.market(100)
+    broker.send(Modify(order_id="a", quantity=11, timestamp=broker.now))
+    broker.stop()
+    broker.start(kept=True)
+    broker.market(90)
+    assert [fill.order_id for fill in fills(broker.heard())] == ["c", "b", "a"]
+
+
 @behaviour("Nautilus issues 3176, 3046, 3185: duplicate orders on restart")
 def what_was_done_is_not_done_again(broker: Broker) -> None:
     """In the next process the same order, or another for the same signal, is still a counted no-op."""

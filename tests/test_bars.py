@@ -8,6 +8,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -851,3 +852,22 @@ def test_candles_taken_apart_into_ticks_are_put_together_again() -> None:
     for place, bar in enumerate(fives):
         five = [of for _, of in candles[place * 5 : place * 5 + 5]]
         assert prices(bar) == (five[0][0], max(of[1] for of in five), min(of[2] for of in five), five[-1][3])
+
+
+def test_bars_follow_the_sessions_of_their_instrument():
+    """A derivative trades on until 15:40 from 2026-08-03, when a share has closed; by the master."""
+    from alpha_cli.instruments import Instrument, Master
+    from alpha_cli.venue import Venue
+
+    future = Instrument(
+        5, "NFO", "NIFTY26NOVFUT", "NIFTY", "NFO-FUT", "FUT", 65, Decimal("0.05"), date(2026, 11, 24), None, "1"
+    )
+    builder = BarBuilder([Interval.parse("5m")], venue=Venue(lambda: Master.of([future])))
+    late = datetime(2026, 11, 20, 15, 36, tzinfo=IST)
+    ticks = [Tick(instrument_token=token, timestamp=late, last_price=100.0) for token in (5, 6)]
+    assert [builder.on_tick(tick) for tick in ticks] == [[], []]
+    bars = builder.advance(datetime(2026, 11, 20, 15, 40, 1, tzinfo=IST))
+    assert [(bar.instrument_token, bar.start, bar.end) for bar in bars] == [
+        (5, datetime(2026, 11, 20, 15, 35, tzinfo=IST), datetime(2026, 11, 20, 15, 40, tzinfo=IST))
+    ]
+    assert builder.counts()["outside_session"] == 1

@@ -440,7 +440,7 @@ def test_a_broken_tariff_is_one_line(edit: Any, words: str, tmp_path: Path) -> N
         (b"", "truncated"),
         (b"\xff", "malformed"),
         (b"[" * 100_000, ""),
-        (b"{" + b" " * (1 << 20), "over 1048576 bytes"),
+        (b"{" + b" " * (1 << 20), "larger than 1048576 bytes"),
     ],
 )
 def test_what_is_no_json_is_one_line(content: bytes, words: str, tmp_path: Path) -> None:

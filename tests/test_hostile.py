@@ -159,7 +159,7 @@ def test_extreme_values_in_every_field(stage: tuple[str, ...]) -> None:
     )  # fmt: skip
     done = run_alpha([*stage, "--bad", "skip"], data)
     assert_harmless(done.returncode, done.stderr.decode())
-    assert done.returncode in {0, 80}  # a control line may well halt risk
+    assert done.returncode in {0, 78, 80}  # a time beyond the calendar; a control line may well halt risk
     assert_all_counted(done.stderr.decode(), len(lines_of(data)))
 
 

@@ -19,8 +19,9 @@ from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from typing import Any, NamedTuple
 
 from alpha_cli.bars.config import DAY, Interval
-from alpha_cli.calendar import OPEN, Calendar, OutOfCoverage, session_of
+from alpha_cli.calendar import OPEN, Calendar, OutOfCoverage, Session
 from alpha_cli.events import IST, Bar, Tick
+from alpha_cli.venue import Venue
 
 AT_ONCE = timedelta()
 GRACE = timedelta(seconds=1)
@@ -38,15 +39,15 @@ class Hours(NamedTuple):
     anchor: datetime
 
     @classmethod
-    def of(cls, day: date, *, all_hours: bool) -> Hours:
-        """The continuous session of `day`, or with `all_hours` the whole of it."""
+    def of(cls, day: date, session: Session | None) -> Hours:
+        """Those of a session, or of a day without one."""
+        return cls.none(day) if session is None else cls(day, session.open, session.close, session.open)
+
+    @classmethod
+    def all_of(cls, day: date) -> Hours:
+        """The whole of `day`."""
         midnight = datetime.combine(day, time(), IST)
-        if all_hours:
-            return cls(day, midnight, midnight + timedelta(days=1), datetime.combine(day, OPEN, IST))
-        session = session_of(day)
-        if session is None:
-            return cls.none(day)
-        return cls(day, session.open, session.close, session.open)
+        return cls(day, midnight, midnight + timedelta(days=1), datetime.combine(day, OPEN, IST))
 
     @classmethod
     def none(cls, day: date) -> Hours:
@@ -185,19 +186,26 @@ class BarBuilder:
     """Builds bars over `intervals` of every instrument; without any, of those to `follow` only.
 
     No tick before `due` closes a bar of another instrument. So for ticks of instruments that are not
-    followed a hot loop need not call `on_tick`, only `advance` for those at or past `due`.
+    followed a hot loop need not call `on_tick`, only `advance` for those at or past `due`. The `venue`
+    knows the sessions of instruments; by itself, those of NSE equity.
     """
 
     def __init__(
-        self, intervals: Iterable[Interval] = (), *, grace: timedelta = GRACE, all_hours: bool = False
+        self,
+        intervals: Iterable[Interval] = (),
+        *,
+        grace: timedelta = GRACE,
+        all_hours: bool = False,
+        venue: Venue | None = None,
     ) -> None:
+        self._venue = venue or Venue(all_hours=all_hours)
         self._intervals = tuple(intervals)
         self._grace = grace
         self._all_hours = all_hours
         self._lanes: dict[int, Lane] = {}
         if not all_hours:
             Calendar.of()  # what is wrong with its files is better said now than at the first tick
-        self._hours = Hours.none(date(MINYEAR, 1, 1))
+        self._hours: dict[int, Hours] = {}  # token -> those of the day asked about last
         self._not_covered: OutOfCoverage | None = None
         self.due = NEVER
         self.bars = 0
@@ -292,7 +300,7 @@ class BarBuilder:
         moment = tick.timestamp
         for series in lane.series:
             self._close(series, moment, bars)
-        hours = self._hours_of(moment)
+        hours = self._hours_of(tick.instrument_token, moment)
         inside = hours is not None and hours.open <= moment < hours.close
         late = False
         if hours is not None:
@@ -337,18 +345,20 @@ class BarBuilder:
     def _earliest(self) -> datetime:
         return min((lane.due for lane in self._lanes.values()), default=NEVER)
 
-    def _hours_of(self, moment: datetime) -> Hours | None:
-        """The hours of the day in India that `moment` is on; None at either end of what a date can be."""
+    def _hours_of(self, token: int, moment: datetime) -> Hours | None:
+        """An instrument's hours of the day in India that `moment` is on; None at either end of what a date can be."""
         if not MINYEAR < moment.year < MAXYEAR:
             return None
         day = moment.astimezone(IST).date()
-        if day != self._hours.day:
+        hours = self._hours.get(token)
+        if hours is None or hours.day != day:
             try:
-                self._hours = Hours.of(day, all_hours=self._all_hours)
+                hours = Hours.all_of(day) if self._all_hours else Hours.of(day, self._venue.session(token, day))
             except OutOfCoverage as error:
                 self._not_covered = self._not_covered or error
-                self._hours = Hours.none(day)
-        return self._hours
+                hours = Hours.none(day)
+            self._hours[token] = hours
+        return hours
 
 
 def _in_zone(moment: datetime, zone: tzinfo | None) -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli import Group
 from alpha_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,18 +19,7 @@ CLOSED = 1
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
-class Market(click.Group):
-    """Says what a mistyped command may have been."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], list(self.commands))}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=Market, invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """When the markets are open: now, next, and on a date.

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from alpha_cli.config_files import find_config, find_own_config
+from alpha_cli.config_files import find_config, find_own_config, read_dated
 from alpha_cli.errors import ConfigurationError, UsageError, printable
 
 #: The exchanges and segments with a file of their own, by the names that Kite gives them.
@@ -24,7 +24,6 @@ EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "MCX")
 FOLLOWS = {"BCD": "CDS", "NCO": "MCX"}
 
 OWN_FILE = "calendar.yaml"
-MAX_FILE = 1 << 20  # bytes; five years take some ten thousand
 
 Part = Literal["all", "morning", "evening"]
 
@@ -175,17 +174,7 @@ def _changed(data: ExchangeData) -> ExchangeData:
 
 def _read(exchange: str) -> ExchangeData:
     path = find_config(f"calendar/{exchange}.json")
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if len(text) > MAX_FILE:
-        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
-    try:
-        data = msgspec.json.decode(text, type=ExchangeData)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
+    data = read_dated(path, ExchangeData)
     if data.exchange != exchange:
         raise ConfigurationError(f"{path}: exchange: this is of {printable(data.exchange)}, not of {exchange}")
     _check(data, str(path))

@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from alpha_cli.config_files import find_config
-from alpha_cli.errors import BadLine, ConfigurationError, printable
-from alpha_cli.wire import DECODE_ERRORS, check_unique_keys
+from alpha_cli.config_files import find_config, read_dated
+from alpha_cli.errors import ConfigurationError, printable
+from alpha_cli.wire import check_unique_keys
 
 Kind: TypeAlias = Literal["equity", "future", "option"]
 Holding: TypeAlias = Literal["delivery", "intraday"]
@@ -41,7 +41,6 @@ EXCHANGES: dict[str, tuple[Kind, ...]] = {
 COMMODITIES = ("MCX", "NCO")
 
 FILE = "charges/zerodha.json"
-MAX_FILE = 1 << 20  # bytes
 NO_SOURCE = "no source: "
 
 _HUNDRED = Decimal(100)
@@ -147,18 +146,7 @@ def tariff_path() -> Path:
 
 def read_tariff(path: Path) -> TariffFile:
     """The checked file at `path`. Raises `ConfigurationError`, one line that says where."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
-    if len(text) > MAX_FILE:
-        raise ConfigurationError(f"{path}: over {MAX_FILE} bytes")
-    try:
-        tariff = msgspec.json.decode(text, type=TariffFile)
-        check_unique_keys(text)
-    except (*DECODE_ERRORS, BadLine) as error:
-        raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
+    tariff = read_dated(path, TariffFile, check_unique_keys)
     for fault in _faults(tariff):
         raise ConfigurationError(f"{path}: {printable(fault, 300)}")
     return tariff

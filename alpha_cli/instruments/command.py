@@ -11,24 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli import Group
 from alpha_cli.errors import NoInput, UsageError, printable, tell, worth_telling
 
 if TYPE_CHECKING:
     from alpha_cli.instruments.master import Master
 
 Command = TypeVar("Command", bound=Callable[..., object])
-
-
-class Group(click.Group):
-    """A command that is not there is answered with the one that was likely meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], list(self.commands))}")
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Group, invoke_without_command=True)

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from alpha_cli.config_files import find_config
+from alpha_cli.config_files import find_config, read_dated
 from alpha_cli.errors import ConfigurationError, printable
 from alpha_cli.instruments.instrument import Instrument
 
 NAME = "freeze.json"
-_MAX_FILE = 1 << 20  # bytes
 _MAX_QUANTITY = 10**9
 
 
@@ -72,17 +71,7 @@ def load_freeze_table(path: Path | None = None) -> FreezeTable:
 
 @lru_cache(maxsize=8)
 def _read(path: Path) -> FreezeTable:
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
-    if len(text) > _MAX_FILE:
-        raise ConfigurationError(f"{path}: larger than {_MAX_FILE} bytes")
-    try:
-        table = msgspec.json.decode(text, type=FreezeTable)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
+    table = read_dated(path, FreezeTable)
     _check(table, path)
     return table
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli import Group
 from alpha_cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
 from alpha_cli.stage import Options, Stage
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
 
 
-class PaperGroup(click.Group):
+class PaperGroup(Group):
     """The stage itself, and the commands on its account, imported when one is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -33,13 +33,6 @@ class PaperGroup(click.Group):
         from alpha_cli.paper.accounts import COMMANDS
 
         return COMMANDS[cmd_name]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in ACCOUNT:
-            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], list(ACCOUNT))}")
-        return super().resolve_command(ctx, args)
 
 
 @click.group(name="paper", cls=PaperGroup, invoke_without_command=True)

@@ -80,8 +80,9 @@ class Engine:
             if holding.quantity:
                 self._funds.position_changed(self._contract_on(holding), holding)
         for working in resting:
-            self._next_priority(working)
             self._kept(working)
+        for working in sorted(self._open.values(), key=self._queued):
+            self._next_priority(working)
         self._fall_behind()
         self._clock.begin(self._open.values())
 
@@ -474,7 +475,7 @@ class Engine:
             working.limit = limit  # the protection price stays
         working.modifications += 1
         working.changed = now
-        working.effective = later(now, self.config.latency)
+        working.effective = max(working.effective, later(now, self.config.latency))  # never before the order itself
         self._next_priority(working)
         working.code, working.message = None, (modify.reason or "modified")[:_REASON]
         if working.trigger is None and working.status == TRIGGER_PENDING:
@@ -566,6 +567,11 @@ class Engine:
     def _next_priority(self, working: PaperOrder) -> None:
         self._priority += 1
         working.priority = self._priority
+
+    def _queued(self, working: PaperOrder) -> tuple[datetime, int]:
+        """Its place among orders that were read back: a modification cost it that of its arrival."""
+        since = working.effective - self.config.latency if working.modifications else working.arrived
+        return since, working.number
 
     def _noted(self, working: PaperOrder, timestamp: datetime) -> Event:
         self._journal.order(working)

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli import Group
 from alpha_cli.errors import BadData, UsageError, printable
 
 
-class Strategies(click.Group):
+class Strategies(Group):
     """Imports the code for databases when `db` is called, and not before."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -24,14 +24,6 @@ class Strategies(click.Group):
 
             return db
         return super().get_command(ctx, cmd_name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
-            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], known)}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

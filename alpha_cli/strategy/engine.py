@@ -619,7 +619,7 @@ class StrategyRunner:
         if self.bars is None:
             from alpha_cli.bars.engine import BarBuilder
 
-            self.bars = BarBuilder(all_hours=self.all_hours)
+            self.bars = BarBuilder(all_hours=self.all_hours, venue=self._venue)
         return self.bars
 
     def _note_due(self) -> None:
