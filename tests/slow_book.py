@@ -346,7 +346,7 @@ class SlowBook:
         one.triggered = still_triggered
         one.modifications += 1
         one.code = None
-        one.effective = now + self.latency
+        one.effective = max(one.effective, now + self.latency)
         self.places += 1
         one.place = self.places
         if one.trigger is None and one.status == "TRIGGER PENDING":

@@ -19,7 +19,7 @@ import pytest
 from conftest import DEADLINE, Pipeline, alpha, counters, run_alpha, shared
 from test_hostile import lines_of
 
-from alpha_cli.events import IST, Cancel, Eof, Hello, Modify, Order, Tick, decode, encode
+from alpha_cli.events import IST, Cancel, Eof, Fill, Hello, Modify, Order, OrderUpdate, Tick, decode, encode
 from alpha_cli.lines import PIPE_SIZE
 
 TOKEN = 256265
@@ -136,6 +136,31 @@ def test_a_signal_is_not_applied_twice_across_runs(state):
     (portfolio,), said = run([tick(1, 100.0), order("b", signal_id="s")], "--state", state)
     assert portfolio.positions[0].quantity == 10
     assert (counters(said)["repeated"], counters(said)["refused"], counters(said)["orders"]) == (1, 0, 0)
+
+
+def test_a_cancellation_on_its_way_outlives_a_restart(state):
+    """With its reason and its time, also if its order reached the exchange, or was filled in part, meanwhile."""
+    before = [tick(0, 100.0), limit("o1", "90"), tick(1, 100.0), line(Cancel(order_id="o1", reason="enough")),
+              tick(2, 100.0), line(Tick(instrument_token=TOKEN, timestamp=OPENING + timedelta(seconds=2.25),
+                                        last_price=89.0, last_traded_quantity=3))]  # fmt: skip
+    events, _ = run(before, "--state", state, "--latency", "1500")
+    assert [event.status for event in events if type(event) is OrderUpdate] == [
+        "OPEN PENDING", "CANCEL PENDING", "CANCEL PENDING",
+    ]  # fmt: skip
+    assert rows(state, "SELECT status, filled_quantity FROM orders") == [("CANCEL PENDING", 3)]
+    events, _ = run([tick(2.5, 89.0)], "--state", state, "--latency", "1500")
+    (ended,) = [event for event in events if type(event) is OrderUpdate]
+    assert (ended.status, ended.message, ended.timestamp) == (
+        "CANCELLED", "enough", OPENING + timedelta(seconds=2.5),
+    )  # fmt: skip
+
+
+def test_the_place_in_the_queue_outlives_a_restart(state):
+    """To the order of lines: also within one moment, and where the latency is another by then."""
+    cheap = [limit(name, "90") for name in ("a", "b")]
+    run([tick(0, 100.0), *cheap, line(Modify(order_id="a", quantity=11))], "--state", state)
+    events, _ = run([tick(9, 89.0)], "--state", state, "--latency", "5000")
+    assert [event.order_id for event in events if type(event) is Fill] == ["b", "a"]
 
 
 def update_of(order_id):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from alpha_cli.events import IST, ContractNote, Event, Fill, Order, Side
 from alpha_cli.market import Market
 from alpha_cli.money import in_rupees, units
-from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE
+from alpha_cli.order_states import CANCELLED, COMPLETE
 from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
 from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key
 from alpha_cli.paper.matching import price_units
-from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, later, made_id
+from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, made_id
 from alpha_cli.venue import Contract, at_midnight, end_of
 
 if TYPE_CHECKING:
@@ -49,14 +49,12 @@ class Clock:
         #: Newest tick of what a derivative that is held is settled by; watched, because the tick that makes a
         #: settlement due may be the underlying's own, of the next morning.
         self._spots: dict[int, Any] = {}
-        self._reasons: dict[str, str] = {}  # of cancellations on their way, by order
 
     def begin(self, orders: Iterable[PaperOrder]) -> None:
         """Remember what is due for the orders and positions that an earlier run left."""
         engine = self._engine
         for working in orders:
-            if working.status == CANCEL_PENDING:
-                self.cancel(working, later(working.changed, engine.config.latency), working.message or "")
+            self.cancel(working)
             self.expect(
                 engine.venue.contract(working.order.instrument_token, in_india(working.arrived).date()), working
             )
@@ -102,11 +100,11 @@ class Clock:
         self._night(contract.on)
         self._set_alarm()
 
-    def cancel(self, working: PaperOrder, at: datetime, reason: str) -> None:
-        """A cancellation is on its way; at `at` it is at the exchange, if there is anything left to cancel."""
-        self._reasons[working.order.order_id] = reason
-        self._agenda.add(Due(at, What.CANCEL, order_id=working.order.order_id))
-        self._set_alarm()
+    def cancel(self, working: PaperOrder) -> None:
+        """If a cancellation is on its way, it will arrive."""
+        if working.cancelled_from is not None:
+            self._agenda.add(Due(working.cancelled_from, What.CANCEL, order_id=working.order.order_id))
+            self._set_alarm()
 
     def traded(self, holding: Holding, contract: Contract, order: Order, quantity: int, today: int) -> None:
         """`holding` has just been changed by a fill of `order`."""
@@ -168,11 +166,10 @@ class Clock:
 
     def _do(self, due: Due, now: datetime) -> list[Event]:
         if due.what is What.CANCEL:
-            reason = self._reasons.pop(due.order_id, "cancelled on request")
-            found = self._engine.working(due.order_id)
-            return (
-                [] if found is None else [self._engine.end(found, CANCELLED, Code.CANCELLED_ON_REQUEST, reason, due.at)]
-            )
+            found = self._engine.working(due.order_id)  # if there is anything left to cancel
+            if found is None:
+                return []
+            return [self._engine.end(found, CANCELLED, Code.CANCELLED_ON_REQUEST, found.cancel_reason, due.at)]
         if due.what is What.SQUARE_OFF:
             return self._square_off(due, now)
         if due.what is What.AUCTION:

@@ -81,8 +81,7 @@ class Engine:
                 self._funds.position_changed(self._contract_on(holding), holding)
         for working in resting:
             self._kept(working)
-        for working in sorted(self._open.values(), key=self._queued):
-            self._next_priority(working)
+            self._priority = max(self._priority, working.priority)
         self._fall_behind()
         self._clock.begin(self._open.values())
 
@@ -137,7 +136,8 @@ class Engine:
         working.becomes(CANCEL_PENDING)
         working.changed = now
         working.code, working.message = None, reason
-        self._clock.cancel(working, later(now, self.config.latency), reason)
+        working.cancelled_from, working.cancel_reason = later(now, self.config.latency), reason
+        self._clock.cancel(working)
         return [*out, self._noted(working, now)]
 
     def on_modify(self, modify: Modify) -> list[Event]:
@@ -256,7 +256,7 @@ class Engine:
         if working.trigger is not None:
             last = price_units(tick.last_price)
             if (last < working.trigger) if working.order.side == "BUY" else (last > working.trigger):
-                working.becomes(TRIGGER_PENDING)
+                self._stands(working, TRIGGER_PENDING)
                 self._kept(working).rest(working)
                 self._journal.order(working)
                 if say or status != TRIGGER_PENDING:
@@ -264,13 +264,19 @@ class Engine:
                 return
             if not self._trigger(working, tick, out):
                 return
-        working.becomes(OPEN)
+        self._stands(working, OPEN)
         self._take(working, tick, out, say=say or status == OPEN_PENDING)
+
+    @staticmethod
+    def _stands(working: PaperOrder, status: str) -> None:
+        """It is at the exchange; if a cancellation is on its way there, it still says so."""
+        if working.status != CANCEL_PENDING:
+            working.becomes(status)
 
     def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> bool:
         """The market has reached the trigger: from here on the order is a plain one. False if it may not be that."""
         working.trigger = None
-        working.becomes(OPEN)
+        self._stands(working, OPEN)
         working.changed = tick.timestamp
         working.code, working.message = None, f"triggered at {in_rupees(price_units(tick.last_price))}"
         out.append(self._noted(working, tick.timestamp))
@@ -567,11 +573,6 @@ class Engine:
     def _next_priority(self, working: PaperOrder) -> None:
         self._priority += 1
         working.priority = self._priority
-
-    def _queued(self, working: PaperOrder) -> tuple[datetime, int]:
-        """Its place among orders that were read back: a modification cost it that of its arrival."""
-        since = working.effective - self.config.latency if working.modifications else working.arrived
-        return since, working.number
 
     def _noted(self, working: PaperOrder, timestamp: datetime) -> Event:
         self._journal.order(working)

@@ -43,6 +43,8 @@ class PaperOrder(Struct, eq=False):
     modify_lines   how often that was asked for, what was refused included
     number         its place among all orders of the account; the journal gives it
     priority       its place in time at the exchange; a modification costs it its place
+    cancelled_from  when a cancellation that is on its way reaches the exchange, and why it was asked for
+    cancel_reason
     made_by        SQUARE_OFF or EXPIRY if the broker made it
     asleep         read back from a journal and not yet caught up with: see `engine`
     replayed       lines to modify it that came since its own line came again; None until that line comes
@@ -67,6 +69,8 @@ class PaperOrder(Struct, eq=False):
     modify_lines: int = 0
     number: int = 0
     priority: int = 0
+    cancelled_from: datetime | None = None
+    cancel_reason: str | None = None
     made_by: str | None = None
     asleep: bool = False
     replayed: int | None = None

@@ -103,6 +103,9 @@ def order_row(paper_order: PaperOrder, instrument: str) -> Row:
         "waits_for": None if paper_order.trigger is None else _rupees(paper_order.trigger),
         "turnover": str(paper_order.turnover),
         "fills": paper_order.fills,
+        "priority": paper_order.priority,
+        "cancelled_from": _time(paper_order.cancelled_from),
+        "cancel_reason": paper_order.cancel_reason,
         "made_by": paper_order.made_by,
     }
 
@@ -132,6 +135,9 @@ def order_of(row: Row) -> PaperOrder:
         modifications=row["modifications"],
         modify_lines=row["modify_lines"],
         number=row["number"],
+        priority=row["priority"],
+        cancelled_from=None if row["cancelled_from"] is None else datetime.fromisoformat(row["cancelled_from"]),
+        cancel_reason=row["cancel_reason"],
         made_by=row["made_by"],
         asleep=True,
     )

@@ -62,6 +62,9 @@ _ORDERS: dict[str, Any] = {
     "waits_for": str,  # the trigger that was not met yet
     "turnover": str,
     "fills": int,
+    "priority": int,  # its place in time at the exchange
+    "cancelled_from": str,  # when a cancellation on its way arrives
+    "cancel_reason": str,
     "made_by": str,
 }
 _FILLS: dict[str, Any] = {
@@ -140,6 +143,8 @@ _MAY_BE_NULL = frozenset(
         "confidence",
         "limit_price",
         "waits_for",
+        "cancelled_from",
+        "cancel_reason",
         "made_by",
     }
 )
@@ -236,6 +241,9 @@ def _to_2(db: Database) -> None:
             "waits_for": "TEXT",
             "turnover": "TEXT NOT NULL DEFAULT '0'",
             "fills": "INTEGER NOT NULL DEFAULT 0",
+            "priority": "INTEGER NOT NULL DEFAULT 0",
+            "cancelled_from": "TEXT",
+            "cancel_reason": "TEXT",
             "made_by": "TEXT",
         },
         "fills": {"instrument": "TEXT NOT NULL DEFAULT ''", "charges_by_name": "TEXT NOT NULL DEFAULT '{}'"},
@@ -253,7 +261,7 @@ def _to_2(db: Database) -> None:
     db.conn.execute("UPDATE accounts SET capital = starting_cash")
     db.conn.execute("UPDATE orders SET effective = timestamp, limit_price = price WHERE order_type = 'LIMIT'")
     db.conn.execute("UPDATE orders SET effective = timestamp WHERE effective = ''")
-    db.conn.execute("UPDATE orders SET modify_lines = modifications")
+    db.conn.execute("UPDATE orders SET modify_lines = modifications, priority = number")
     db.conn.execute("UPDATE orders SET fills = 1 WHERE filled_quantity > 0")
     for broker, token, product, quantity, last in db.conn.execute(
         "SELECT p.broker, p.instrument_token, p.product, p.quantity, max(substr(f.timestamp, 1, 10)) "
