@@ -18,7 +18,7 @@ import click
 from alpha_cli import __version__
 from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, printable, tell
 
-#: name -> (module with the click command `command`, one line of help), in the order of the flow.
+#: name -> (module with the click command, by itself called `command`; one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {
     "feed": ("alpha_cli.feed.command", "Make or replay ticks: a synthetic market, or recorded files."),
     "bars": ("alpha_cli.bars.command", "Build bars from ticks; adds them."),
@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("alpha_cli.status", "Show what the strategies and stages of a state folder do."),
     "charges": ("alpha_cli.charges.command", "What trades cost: brokerage, taxes and fees, by date."),
     "market": ("alpha_cli.calendar.command", "When the markets are open: now, next, and on a date."),
+    "halt": ("alpha_cli.halt:halt", "Stop all trading of a state folder."),
+    "resume": ("alpha_cli.halt:resume", "Let it go on."),
     "schema": ("alpha_cli.schema", "Print the JSON Schema of the wire."),
     "completion": ("alpha_cli.completion", "Print the shell completion script."),
 }
@@ -67,7 +69,8 @@ class LazyGroup(Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name or "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
