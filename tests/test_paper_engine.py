@@ -13,6 +13,7 @@ from alpha_cli.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Port
 from alpha_cli.market import Market
 from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.engine import Engine
+from alpha_cli.paper.funds import Funds
 from alpha_cli.paper.ledger import Account
 from alpha_cli.paper.orders import Memory
 from alpha_cli.wire import MAX_LINE, check_rupees
@@ -490,6 +491,27 @@ def test_the_closing_portfolio(broker):
     assert [p.unrealised_pnl for p in portfolio.positions] == [0, 100, -40]
     assert (portfolio.cash, portfolio.equity) == (Decimal(999_400), Decimal(1_000_060))
     assert broker.engine.close() == [portfolio]  # once for each session, and harmless
+
+
+@pytest.mark.parametrize("held", [0, 5])
+def test_an_order_costs_the_same_however_many_rest(monkeypatch, held):
+    """On its own instrument and side: none of the others is valued again when it comes, fills in part, or ends."""
+    broker = Broker(cash=10**9)
+    broker.tick(100.0)
+    if held:
+        broker.order("first", quantity=held)
+    for number in range(300):
+        broker.order(f"s{number}", "SELL", 10, price="110")
+    valued = []
+    for_order = Funds.for_order
+    monkeypatch.setattr(Funds, "for_order", lambda *args: valued.append(args) or for_order(*args))
+    broker.order("late", "SELL", price="109.95")
+    broker.cancel("s200")
+    assert len(valued) <= 4
+    blocked = broker.engine._funds.blocked
+    broker.cancel("s0")  # what closed the position: the next one does now
+    assert blocked - broker.engine._funds.blocked == 1100 * 10_000 // 5
+    assert len(valued) <= 6
 
 
 def test_an_empty_run_closes_with_its_cash(broker):

@@ -37,17 +37,14 @@ class Book:
         self.limits: dict[Side, Heap] = {"BUY": [], "SELL": []}
         self.stops: dict[Side, Heap] = {"BUY": [], "SELL": []}
         self.waiting: list[tuple[datetime, int, PaperOrder]] = []  # for a tick that is not older than they are
-        self.asleep: list[PaperOrder] = []
-        self.orders: dict[str, PaperOrder] = {}  # all of them, in the order of their arrival
+        self.orders = 0  # how many there are, those that are asleep too
 
     def wait(self, order: PaperOrder) -> None:
         """Keep `order` until it can meet a tick."""
-        self.orders[order.order.order_id] = order
         heappush(self.waiting, (order.effective, order.priority, order))
 
     def rest(self, order: PaperOrder) -> None:
         """Let `order` stand at its limit, or at its trigger if it has one."""
-        self.orders[order.order.order_id] = order
         side = order.order.side
         if order.trigger is not None:  # a stop to buy is reached from below
             key = order.trigger / UNITS
@@ -56,17 +53,6 @@ class Book:
             assert order.limit is not None
             key = order.limit / UNITS
             _push(self.limits[side], (-key if side == "BUY" else key, order.priority, order))
-
-    def sleep(self, order: PaperOrder) -> None:
-        """Keep `order`, read back from a journal, until the stream has caught up with it."""
-        self.orders[order.order.order_id] = order
-        self.asleep.append(order)
-
-    def gone(self, order: PaperOrder) -> None:
-        """`order` has ended."""
-        del self.orders[order.order.order_id]
-        if order.asleep:
-            self.asleep.remove(order)
 
     def reached(self, tick: Any) -> bool:
         """Whether `tick` could do anything for the orders at limits and triggers. Cheap: asked on every tick."""

@@ -264,7 +264,7 @@ class Clock:
         side: Side = "SELL" if left > 0 else "BUY"
         shares = self._shares.get(key, {})
         owners = [(name, shares[name]) for name in sorted(shares) if (shares[name] > 0) == (left > 0)]
-        under_way = [one for one in self._engine.working_under(key) if one.made_by == why and one.order.side == side]
+        under_way = [one for one in self._engine.working_on(key, side) if one.made_by == why]
         for strategy_id, share in owners or [(why, left)]:
             quantity = min(abs(share), abs(left))
             if not quantity:

@@ -80,15 +80,11 @@ class Engine:
             if holding.quantity:
                 self._funds.position_changed(self._contract_on(holding), holding)
         for working in resting:
-            self._book(working.order.instrument_token).sleep(working)
             self._kept(working)
         for working in sorted(self._open.values(), key=self._queued):
             self._next_priority(working)
         self._fall_behind()
         self._clock.begin(self._open.values())
-        one_of_each = {(one.order.instrument_token, one.order.product): one.order for one in self._open.values()}
-        for order in one_of_each.values():  # what they block
-            self._reassign(order)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
@@ -298,6 +294,8 @@ class Engine:
                 self._kept(working).wait(working)
                 return
             working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
+            if order.order_id in self._open:
+                self._funds.changed(contract, working)
         taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)
         for part in taken:
             if part.quantity and not self._fill(
@@ -419,8 +417,9 @@ class Engine:
         working.fills += 1
         working.changed = at
         working.code = working.message = None
+        if order.order_id in self._open:
+            self._funds.changed(contract, working)
         self._funds.position_changed(contract, holding)
-        self._reassign(order)
         self._journal.fill(fill, booking, self.account)
         out.append(fill)
         return True
@@ -442,12 +441,11 @@ class Engine:
         order = working.order
         if self._open.pop(order.order_id, None) is not None:
             book = self._books[order.instrument_token]
-            book.gone(working)
+            book.orders -= 1
             if not book.orders:
                 del self._books[order.instrument_token]
             self._market.unwatch(order.instrument_token)
-            self._funds.release(working)
-            self._reassign(order)
+            self._funds.remove(self._contract_now(order.instrument_token), working)
         return self._noted(working, timestamp)
 
     # --- modifications -----------------------------------------------------------------------
@@ -482,7 +480,7 @@ class Engine:
         working.code, working.message = None, (modify.reason or "modified")[:_REASON]
         if working.trigger is None and working.status == TRIGGER_PENDING:
             working.becomes(OPEN)
-        self._reassign(working.order)
+        self._funds.changed(self._contract_now(working.order.instrument_token), working)
 
     # --- what is known -----------------------------------------------------------------------
 
@@ -491,8 +489,7 @@ class Engine:
     ) -> gate.Facts:
         order = working.order
         key: Key = (order.instrument_token, order.product)
-        others = [one for one in self.working_under(key) if one is not instead_of]
-        opens = self._funds.opens(key, order.side, working.left, others)
+        opens = self._funds.opens(key, order.side, working.left, instead_of)
         freed = 0 if instead_of is None else instead_of.blocked
         holding = self.account.positions.get(key)
         return gate.Facts(
@@ -502,7 +499,7 @@ class Engine:
             now=now,
             held=0 if holding is None else holding.quantity,
             left=working.left,
-            promised=sum(one.left for one in others if one.order.side == order.side),
+            promised=lambda: sum(one.left for one in self.working_on(key, order.side) if one is not instead_of),
             opens=opens,
             needs=self._funds.for_order(contract, working, opens),
             available=lambda: self._funds.available + freed,
@@ -518,17 +515,9 @@ class Engine:
         """All orders that go on, in the order of their arrival."""
         yield from self._open.values()
 
-    def working_under(self, key: Key) -> list[PaperOrder]:
-        """The orders for one position that go on, in the order of their arrival."""
-        book = self._books.get(key[0])
-        return [] if book is None else [one for one in book.orders.values() if one.order.product == key[1]]
-
-    def _reassign(self, order: Order) -> None:
-        """A position or the orders for it changed: say again what closes it and what opens one."""
-        key: Key = (order.instrument_token, order.product)
-        orders = self.working_under(key)
-        if orders:
-            self._funds.assign(self._contract_now(order.instrument_token), key, orders)
+    def working_on(self, key: Key, side: Side) -> Iterable[PaperOrder]:
+        """The orders of one side for one position that go on, in the order of their arrival."""
+        return self._funds.orders(key, side)
 
     def _contract_at(self, token: int, moment: datetime) -> Contract:
         return self.venue.contract(token, in_india(moment).date())
@@ -570,9 +559,9 @@ class Engine:
         book = self._book(order.instrument_token)
         if order.order_id not in self._open:
             self._open[order.order_id] = working
-            book.orders[order.order_id] = working
+            book.orders += 1
             self._market.watch(order.instrument_token)
-            self._reassign(order)
+            self._funds.add(self._contract_now(order.instrument_token), working)
         return book
 
     def _next_priority(self, working: PaperOrder) -> None:
@@ -627,10 +616,10 @@ class Engine:
     def _wake(self, working: PaperOrder) -> None:
         """The stream has caught up with an order that was read back: it takes its place again."""
         book = self._book(working.order.instrument_token)
-        book.asleep.remove(working)
         working.asleep = False
         if not working.met:
             book.wait(working)
-            self._reassign(working.order)  # only now there may be a price to hold it against
+            # only now there may be a price to hold it against
+            self._funds.changed(self._contract_now(working.order.instrument_token), working)
         else:
             book.rest(working)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from alpha_cli.events import Product, Side
 from alpha_cli.market import Market
 from alpha_cli.paper.config import Margins
@@ -40,6 +42,16 @@ def needed(contract: Contract, product: Product, side: Side, *, value: int, quan
     return -(-value * share(contract, product, side, margins) // _WHOLE)
 
 
+class _Queue(Struct):
+    """The open orders of one side of a position, in the order of their arrival.
+
+    closing  units of them all that close it: of the first as many as there are, of those after them none
+    """
+
+    orders: dict[str, PaperOrder] = {}
+    closing: int = 0
+
+
 class Funds:
     """What `account` has blocked and what it has left."""
 
@@ -48,6 +60,7 @@ class Funds:
         self._market = market
         self._margins = margins
         self._by_position: dict[Key, int] = {}
+        self._queues: dict[tuple[Key, Side], _Queue] = {}
         self._of_positions = 0
         self._of_orders = 0
 
@@ -78,27 +91,40 @@ class Funds:
         else:
             self._by_position.pop(key, None)
 
-    def release(self, order: PaperOrder) -> None:
-        """`order` blocks nothing any more."""
+        for closing in ("BUY", "SELL"):
+            self._share_out(contract, key, closing)
+
+    def orders(self, key: Key, side: Side) -> Iterable[PaperOrder]:
+        """The open orders of one side of a position, in the order of their arrival."""
+        queue = self._queues.get((key, side))
+        return () if queue is None else queue.orders.values()
+
+    def add(self, contract: Contract, order: PaperOrder) -> None:
+        """`order` is open now: it closes what those before it leave of the position, and blocks for the rest."""
+        key, side = _place(order)
+        queue = self._queues.setdefault((key, side), _Queue())
+        queue.orders[order.order.order_id] = order
+        self._claim(contract, queue, order, min(order.left, max(0, self._closable(key, side) - queue.closing)))
+
+    def changed(self, contract: Contract, order: PaperOrder) -> None:
+        """What is left of an open order is not what it was, or its price."""
+        key, side = _place(order)
+        self._claim(contract, self._queues[key, side], order, min(order.left, order.closing))
+        self._share_out(contract, key, side)
+
+    def remove(self, contract: Contract, order: PaperOrder) -> None:
+        """`order` has ended: it blocks nothing any more, and others close what it would have closed."""
+        key, side = _place(order)
+        queue = self._queues[key, side]
+        del queue.orders[order.order.order_id]
+        freed = order.closing
+        queue.closing -= freed
         self._of_orders -= order.blocked
-        order.blocked = order.opening = 0
-
-    def assign(self, contract: Contract, key: Key, orders: Iterable[PaperOrder]) -> None:
-        """Say again which of `orders`, all those that work under `key`, close the position and which open one.
-
-        The first to come close it; what is beyond it opens one, and blocks.
-        """
-        holding = self._account.positions.get(key)
-        held = holding.quantity if holding is not None else 0
-        closes = {"BUY": max(0, -held), "SELL": max(0, held)}
-        for order in orders:
-            side, left = order.order.side, order.left
-            closing = min(left, closes[side])
-            closes[side] -= closing
-            self.release(order)
-            order.opening = left - closing
-            order.blocked = self.for_order(contract, order, order.opening)
-            self._of_orders += order.blocked
+        order.blocked = order.closing = 0
+        if not queue.orders:
+            del self._queues[key, side]
+        elif freed:
+            self._share_out(contract, key, side)
 
     def for_order(self, contract: Contract, order: PaperOrder, opening: int) -> int:
         """What `opening` units of `order` block: at its limit or trigger, or at the newest price."""
@@ -111,13 +137,39 @@ class Funds:
             contract, asked.product, asked.side, value=price * opening, quantity=opening, margins=self._margins
         )
 
-    def opens(self, key: Key, side: Side, quantity: int, others: Iterable[PaperOrder]) -> int:
-        """How many of `quantity` more units on `side` would open a position, after what `others` close."""
+    def opens(self, key: Key, side: Side, quantity: int, instead_of: PaperOrder | None = None) -> int:
+        """How many of `quantity` units on `side` would open a position, after what the other open orders close."""
+        queue = self._queues.get((key, side))
+        closed = 0 if queue is None else queue.closing - (0 if instead_of is None else instead_of.closing)
+        return max(0, quantity - max(0, self._closable(key, side) - closed))
+
+    def _closable(self, key: Key, side: Side) -> int:
+        """Units on `side` that close the position."""
         holding = self._account.positions.get(key)
-        held = holding.quantity if holding is not None else 0
-        closes = max(0, -held if side == "BUY" else held)
-        closes -= sum(order.left - order.opening for order in others if order.order.side == side)
-        return max(0, quantity - max(0, closes))
+        held = 0 if holding is None else holding.quantity
+        return max(0, -held if side == "BUY" else held)
+
+    def _share_out(self, contract: Contract, key: Key, side: Side) -> None:
+        """Say again which orders close the position and which open one: the first to come close it."""
+        queue = self._queues.get((key, side))
+        if queue is None:
+            return
+        free = self._closable(key, side)
+        for order in queue.orders.values():
+            if order.left and not free and not order.closing:
+                return  # nor do those that came after it
+            closing = min(order.left, free)
+            free -= closing
+            if closing != order.closing:
+                self._claim(contract, queue, order, closing)
+
+    def _claim(self, contract: Contract, queue: _Queue, order: PaperOrder, closing: int) -> None:
+        """Let `order` close that many units, and block what the rest needs."""
+        queue.closing += closing - order.closing
+        order.closing = closing
+        self._of_orders -= order.blocked
+        order.blocked = self.for_order(contract, order, order.left - closing)
+        self._of_orders += order.blocked
 
     def _open_loss(self) -> int:
         """Σ unrealised of positions that are marked to the market, at the newest prices."""
@@ -130,3 +182,8 @@ class Funds:
             price = holding.last_price if tick is None else price_units(tick.last_price)
             total += holding.quantity * price - holding.cost
         return total
+
+
+def _place(order: PaperOrder) -> tuple[Key, Side]:
+    asked = order.order
+    return (asked.instrument_token, asked.product), asked.side

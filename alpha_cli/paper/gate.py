@@ -40,7 +40,7 @@ class Facts(Struct):
     now        the time of the order's arrival
     held       units of this instrument and product, signed
     left       units of the order that are not filled: all of a new one
-    promised   units that other open orders of the same side would sell of what is held
+    promised   units that other open orders of the same side would sell of what is held, asked for only under CNC
     opens      units of the order that open a position
     needs      margin that they block
     available  margin there is, asked for only if something is needed
@@ -53,7 +53,7 @@ class Facts(Struct):
     now: datetime
     held: int
     left: int
-    promised: int
+    promised: Callable[[], int]
     opens: int
     needs: int
     available: Callable[[], int]
@@ -238,11 +238,11 @@ def holdings(facts: Facts) -> None:
     order = facts.order
     if order.product != "CNC" or order.side != "SELL":
         return
-    free = facts.held - facts.promised
-    if facts.left > free:
+    promised = facts.promised()
+    if facts.left > facts.held - promised:
         raise Refused(
             Code.HOLDINGS_INSUFFICIENT,
-            f"{facts.left} are to be sold; {facts.held} are held, {facts.promised} of them in other orders",
+            f"{facts.left} are to be sold; {facts.held} are held, {promised} of them in other orders",
         )
 
 

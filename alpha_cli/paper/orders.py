@@ -37,7 +37,7 @@ class PaperOrder(Struct, eq=False):
     turnover       Σ quantity × price of its fills
     fills          how many there were
     blocked        margin held back for what is not filled
-    opening        units of what is not filled that open a position rather than close one
+    closing        units of what is not filled that close a position rather than open one
     met            a tick has met it at the exchange; until then it waits for one that is not older than it
     modifications  how often it was modified
     modify_lines   how often that was asked for, what was refused included
@@ -59,7 +59,7 @@ class PaperOrder(Struct, eq=False):
     turnover: int = 0
     fills: int = 0
     blocked: int = 0
-    opening: int = 0
+    closing: int = 0
     code: str | None = None
     message: str | None = None
     met: bool = False
