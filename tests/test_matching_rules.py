@@ -1519,6 +1519,11 @@ def test_m61_the_price_of_the_next_morning_settles_nothing():
     broker.now += timedelta(days=1)
     broker.at("15:20:00").tick(80.0, CALL)
     assert told(broker.at("15:40:00").tick(1.0)) == ["65@80", "COMPLETE EXPIRED"]
+    broker = _ready(100.0, CALL, _LAST_DAY)
+    broker.order(**option)
+    broker.at("15:29:00").tick(7.0, CALL)
+    broker.now += timedelta(days=1)
+    assert told(broker.at("09:15:00").tick(1.0, CALL)) == ["65@7", "COMPLETE EXPIRED"]  # its own neither
 
 
 def test_m62_without_the_underlying_its_own_last_price_settles_it():
