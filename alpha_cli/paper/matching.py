@@ -115,7 +115,9 @@ def slipped(side: Side, price: int, limit: int, slippage: Slippage, tick_size: i
 
 def _levels(levels: Any) -> list[list[int]]:
     """[price, quantity] of the levels where somebody stands, best first."""
-    stands = [[price_units(level.price), level.quantity] for level in levels if level.quantity and _is_price(level.price)]
+    stands = [
+        [price_units(level.price), level.quantity] for level in levels if level.quantity and _is_price(level.price)
+    ]
     return [level for level in stands if level[0]]  # a price that is nothing at four decimals is no price
 
 
