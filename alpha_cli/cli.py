@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from alpha_cli import __version__
-from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, printable, tell
+from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, ReaderGone, printable, tell
 
 #: name -> (module with the click command, by itself called `command`; one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -116,7 +116,7 @@ def execute(argv: Sequence[str]) -> int:
     name = next((word for word in argv if not word.startswith("-")), "")
     program = f"alpha {name}" if name in COMMANDS else "alpha"
     try:
-        made = cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
+        made = _made(argv)
         if made is None or isinstance(made, int):
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -135,8 +135,8 @@ def execute(argv: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still unwritten must not fail once more at exit
+        return ReaderGone.exit_code
     except OSError as error:
         if os.environ.get("ALPHA_DEBUG"):
             raise
@@ -148,6 +148,14 @@ def execute(argv: Sequence[str]) -> int:
             raise
         kind = type(error).__name__
         return _complain(program, f"this is a bug: {kind}: {error} (ALPHA_DEBUG=1 shows where)", 1)
+
+
+def _made(argv: Sequence[str]) -> Any:
+    """What the command gave back. Raises `BrokenPipeError` for a reader that left while it printed."""
+    try:
+        return cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
+    except SystemExit:  # what click makes of that
+        raise BrokenPipeError from None
 
 
 def _complain(program: str, message: str, code: int) -> int:
