@@ -16,9 +16,9 @@ from typing import Any
 import click
 
 from alpha_cli import __version__
-from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, printable, tell
+from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, ReaderGone, printable, tell
 
-#: name -> (module with the click command `command`, one line of help), in the order of the flow.
+#: name -> (module with the click command, by itself called `command`; one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {
     "feed": ("alpha_cli.feed.command", "Make or replay ticks: a synthetic market, or recorded files."),
     "bars": ("alpha_cli.bars.command", "Build bars from ticks; adds them."),
@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("alpha_cli.status", "Show what the strategies and stages of a state folder do."),
     "charges": ("alpha_cli.charges.command", "What trades cost: brokerage, taxes and fees, by date."),
     "market": ("alpha_cli.calendar.command", "When the markets are open: now, next, and on a date."),
+    "halt": ("alpha_cli.halt:halt", "Stop all trading of a state folder."),
+    "resume": ("alpha_cli.halt:resume", "Let it go on."),
     "schema": ("alpha_cli.schema", "Print the JSON Schema of the wire."),
     "completion": ("alpha_cli.completion", "Print the shell completion script."),
 }
@@ -67,7 +69,8 @@ class LazyGroup(Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name or "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -113,7 +116,7 @@ def execute(argv: Sequence[str]) -> int:
     name = next((word for word in argv if not word.startswith("-")), "")
     program = f"alpha {name}" if name in COMMANDS else "alpha"
     try:
-        made = cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
+        made = _made(argv)
         if made is None or isinstance(made, int):
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -132,8 +135,8 @@ def execute(argv: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still unwritten must not fail once more at exit
+        return ReaderGone.exit_code
     except OSError as error:
         if os.environ.get("ALPHA_DEBUG"):
             raise
@@ -145,6 +148,14 @@ def execute(argv: Sequence[str]) -> int:
             raise
         kind = type(error).__name__
         return _complain(program, f"this is a bug: {kind}: {error} (ALPHA_DEBUG=1 shows where)", 1)
+
+
+def _made(argv: Sequence[str]) -> Any:
+    """What the command gave back. Raises `BrokenPipeError` for a reader that left while it printed."""
+    try:
+        return cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
+    except SystemExit:  # what click makes of that
+        raise BrokenPipeError from None
 
 
 def _complain(program: str, message: str, code: int) -> int:

@@ -31,6 +31,9 @@ MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
 MAX_DEPTH = 32  # of nesting
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
+#: A key that is a date, as pydantic names it.
+_DATE_KEY = re.compile(r"datetime\.date\((\d+), (\d+), (\d+)\)")
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -120,13 +123,19 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 
 
 def _fault(fault: Any, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
+    where = ".".join(_DATE_KEY.sub(_as_written, str(part)) for part in fault["loc"])
     if fault["type"] != "extra_forbidden":
-        observed = "" if fault["type"] == "missing" else f", got {shown(fault['input'])}"
-        return f"{where or 'the file'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{observed}"
+        said = fault["msg"].partition(" or instance of ")[0]  # the name of a class says nothing to who wrote a file
+        got = "nothing" if fault["input"] is None else shown(fault["input"])
+        observed = "" if fault["type"] == "missing" else f", got {got}"
+        return f"{where or 'the file'}: {said[:1].lower()}{said[1:]}{observed}"
     from alpha_cli.cli import did_you_mean
 
     return f"unknown key {where}{did_you_mean(str(fault['loc'][-1]), _keys_at(model, fault['loc'][:-1]))}"
+
+
+def _as_written(found: re.Match[str]) -> str:
+    return f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}"
 
 
 def _keys_at(model: Any, path: tuple[Any, ...]) -> list[str]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
+#: While it is in a state folder, nothing of that folder trades.
+HALT = "HALT"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 # In milliseconds: a reader may hold the file for a moment, a second writer is a mistake.
@@ -40,16 +42,34 @@ _BUSY_TIMEOUT = 5000
 def halt_reason(folder: Path) -> str | None:
     """Why trading is halted for every stage that shares `folder`, or None if it is not.
 
-    It is halted while a file HALT is there, of whatever kind. What cannot be looked at counts as halted.
+    It is halted while a file HALT is there, of whatever kind and with whatever in it; `alpha halt` puts the reason
+    there. What cannot be looked at counts as halted.
     """
-    path = folder / "HALT"
+    path = folder / HALT
     try:
         path.lstat()
     except FileNotFoundError:
         return None
     except OSError as error:
         return f"{path} cannot be looked at: {error.strerror}"
-    return f"{path} exists"
+    return f"{path} exists{_said_in(path)}"
+
+
+def _said_in(path: Path) -> str:
+    """Who halted and why, if `alpha halt` wrote it; nothing of a file of another kind, which might not even end."""
+    import json  # slow to import, and seldom needed
+
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 4096) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        finally:
+            os.close(fd)
+        said = json.loads(text) if text else {}
+        by, at, reason = (str(said[name]) for name in ("by", "at", "reason"))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return f", by {printable(by, 64)} at {printable(at, 40)}" + (f": {printable(reason, 500)}" if reason else "")
 
 
 def check_name(name: str) -> None:

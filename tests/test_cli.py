@@ -63,7 +63,8 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
     assert text.startswith(f"Usage: alpha {name} ")
     assert re.search(r"\n  Examples?:\n      alpha [^\n]+\n", text)
     assert help_of(capsys, name, "-h") == text
-    command: click.Command = import_module(COMMANDS[name][0]).command
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command: click.Command = getattr(import_module(module), attribute or "command")
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 
 
@@ -217,7 +218,7 @@ def completed(*words: str) -> list[str]:
 
 def test_commands_options_and_strategy_names_are_completed() -> None:
     """The names of strategies come from the folders they would be read from."""
-    assert completed("r") == ["run-strategy", "risk"]
+    assert completed("r") == ["run-strategy", "risk", "resume"]
     assert completed("run-strategy", "mo") == ["momentum"]
     assert completed("risk", "--inst") == ["--instruments"]
     assert completed("show", "--color", "a") == ["auto", "always"]

@@ -37,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "strategies describe ml_momentum": CONFIGURED,
     "status --state configs": CONFIGURED,
     "instruments --help": WIRE,
+    "halt --help": WIRE,
+    "resume --state configs --reason none": WIRE,
     "pipe 'feed --ticks 3 | run-strategy momentum | risk | paper | show'": CONFIGURED,
 }
 

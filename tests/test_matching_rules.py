@@ -651,6 +651,15 @@ def test_m26_levels_of_nothing_are_no_levels():
     assert told(broker.order("SELL", 5)) == ["5@99", "COMPLETE"]
 
 
+@pytest.mark.parametrize("price", [1e-5, 1e12, 1e300, -1.0])
+def test_m26_a_level_at_what_is_no_price_is_no_level(price):
+    """Nothing at four decimals would give shares away, and what is too large to book would end the program."""
+    broker = Broker()
+    broker.tick(100.0, depth=book([(price, 5), (99.0, 2)], [(price, 5), (101.0, 2)]))
+    assert told(broker.order(quantity=2)) == ["2@101", "COMPLETE"]
+    assert told(broker.order("SELL", 2)) == ["2@99", "COMPLETE"]
+
+
 def test_m27_what_was_taken_of_a_tick_is_gone():
     """Two orders do not get the same shares; the next tick shows the book anew."""
     broker = Broker()
@@ -1532,6 +1541,11 @@ def test_m61_the_price_of_the_next_morning_settles_nothing():
     broker.now += timedelta(days=1)
     broker.at("15:20:00").tick(80.0, CALL)
     assert told(broker.at("15:40:00").tick(1.0)) == ["65@80", "COMPLETE EXPIRED"]
+    broker = _ready(100.0, CALL, _LAST_DAY)
+    broker.order(**option)
+    broker.at("15:29:00").tick(7.0, CALL)
+    broker.now += timedelta(days=1)
+    assert told(broker.at("09:15:00").tick(1.0, CALL)) == ["65@7", "COMPLETE EXPIRED"]  # its own neither
 
 
 def test_m62_without_the_underlying_its_own_last_price_settles_it():

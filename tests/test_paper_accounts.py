@@ -337,11 +337,15 @@ def test_a_file_that_is_no_database_is_refused(state, command, content):
 def test_books_of_another_program_or_version_are_refused(state):
     """The line says what to do."""
     account(state, "init", "--cash", 1)
-    for pragma, said in (("user_version = 1", "run alpha paper --state"), ("application_id = 7", "not the database")):
+    for pragma, said in (
+        ("user_version = 1", "run alpha paper --state"),
+        ("user_version = 99", "use the alpha that wrote it"),
+        ("application_id = 7", "not the database"),
+    ):
         with sqlite3.connect(state / "paper.db") as connection:
             connection.execute(f"PRAGMA {pragma}")
         connection.close()
-        assert said in refused(state, "trades")
+        assert said in refused(state, "trades", code=78)
 
 
 @pytest.mark.parametrize("name", ["../x", "X", "a b", "a" * 65])

@@ -148,10 +148,12 @@ def find(
 
     with _opened(database) as master:
         found = master.find(" ".join(words), limit + 1, exchange=exchange, on=day)
+        expired = [] if found else master.find(" ".join(words), 1, exchange=exchange)
     for line in listing.for_programs(found[:limit]) if as_json else listing.for_people(found[:limit]):
         click.echo(line)
     if not found:
-        tell(f"alpha instruments find: nothing matches {printable(' '.join(words))}")
+        hint = f"; {expired[0].key} did until {expired[0].expiry} (--date asks as of a day)" if expired else ""
+        tell(f"alpha instruments find: nothing matches {printable(' '.join(words))}{hint}")
     elif len(found) > limit:
         tell(f"alpha instruments find: there are more than {limit}; --limit N shows them, another word narrows them")
 

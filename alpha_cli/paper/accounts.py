@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from alpha_cli.errors import NoInput, UsageError
+from alpha_cli.errors import ConfigurationError, NoInput, UsageError
 from alpha_cli.state import check_name
 
 if TYPE_CHECKING:
@@ -232,7 +232,10 @@ def _opened(folder: Path, name: str) -> bool:
 def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
     folder, name = _named(where)
     if not _opened(folder, name):
-        raise NoInput(f"{folder / name}.db: no such account; alpha paper --state {folder} init --cash RUPEES opens one")
+        named = "" if name == "paper" else f" --as {name}"
+        raise NoInput(
+            f"{folder / name}.db: no such account; alpha paper --state {folder}{named} init --cash RUPEES opens one"
+        )
     return folder, name
 
 
@@ -254,11 +257,16 @@ def _database(where: tuple[Path | None, str]) -> Iterator[Database]:
             found = connection.execute("PRAGMA application_id").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != APPLICATION_ID:
-                raise UsageError(f"{path}: not the database of a paper account")
-            if version != VERSION:
-                raise UsageError(
-                    f"{path}: schema version {version}; run alpha paper --state {folder} once to bring it to {VERSION}"
+                raise ConfigurationError(
+                    f"{path}: not the database of a paper account; name another with --state or --as"
                 )
+            if version != VERSION:
+                mend = (
+                    "use the alpha that wrote it"
+                    if version > VERSION
+                    else f"run alpha paper --state {folder} once to bring it to {VERSION}"
+                )
+                raise ConfigurationError(f"{path}: schema version {version}, and this alpha's is {VERSION}; {mend}")
             yield sqlite_utils.Database(connection)
 
 

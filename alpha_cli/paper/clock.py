@@ -46,8 +46,8 @@ class Clock:
         self._days: set[date] = set()  # with fills that no note settled
         #: Whose position it is: units by strategy, of what may be squared off or settled.
         self._shares: dict[Key, dict[str, int]] = {}
-        #: Newest tick of what a derivative that is held is settled by; watched, because the tick that makes a
-        #: settlement due may be the underlying's own, of the next morning.
+        #: Newest tick of what a derivative that is held is settled by, and of itself; watched, because the tick that
+        #: makes a settlement due may be one of theirs, of the next morning.
         self._spots: dict[int, Any] = {}
 
     def begin(self, orders: Iterable[PaperOrder]) -> None:
@@ -148,10 +148,10 @@ class Clock:
             last = self._engine.venue.last_day(instrument)
             at = end_of(last) if last is not None else datetime.combine(instrument.expiry, _END_OF_DAY, IST)
             self._agenda.add(Due(at, What.SETTLE, token=instrument.instrument_token))
-            underlying = self._engine.venue.underlying(contract)
-            if underlying is not None and underlying not in self._spots:
-                self._market.watch(underlying)
-                self._spots[underlying] = self._market.last(underlying)
+            for token in (instrument.instrument_token, self._engine.venue.underlying(contract)):
+                if token is not None and token not in self._spots:
+                    self._market.watch(token)
+                    self._spots[token] = self._market.last(token)
 
     def _night(self, day: date) -> None:
         self._agenda.add(Due(at_midnight(day), What.NIGHT))
@@ -233,7 +233,7 @@ class Clock:
 
     def _settlement_price(self, contract: Contract, holding: Holding) -> int:
         """Of a derivative, by the last price of what it is on, of its last day; by its own if that is not known."""
-        own = self._market.last(holding.instrument_token)
+        own = self._spots.get(holding.instrument_token)
         if own is None or in_india(own.timestamp).date() > contract.on:  # its token may be another's by then
             price = holding.last_price
         else:

@@ -87,6 +87,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         alpha paper --state ~/trading positions
     """
     if ctx.invoked_subcommand is not None:
+        _refuse_options_of_the_stage(ctx)
         ctx.obj = (given["state"], given["name"] or "paper")
         return None
     reads_stdin(ctx)
@@ -137,6 +138,15 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         release=journal.release,
         counts=engine.counts,
     )
+
+
+def _refuse_options_of_the_stage(ctx: click.Context) -> None:
+    """Before a command only --state and --as mean something: `--cash 5 reset` would not give 5 rupees."""
+    for param in ctx.command.params:
+        source = None if param.name is None else ctx.get_parameter_source(param.name)
+        if source is click.core.ParameterSource.COMMANDLINE and param.name not in {"state", "name"}:
+            command = ctx.invoked_subcommand
+            raise click.UsageError(f"{param.opts[0]} is not for {command}, or it comes after that word")
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:

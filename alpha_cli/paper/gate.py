@@ -117,7 +117,9 @@ def product(facts: Facts) -> None:
     if facts.contract.instrument.name and (
         (kind == "equity" and asked == "NRML") or (kind != "equity" and asked == "CNC")
     ):
-        raise Refused(Code.PRODUCT_NOT_ALLOWED, f"{asked} is not for {facts.contract.instrument.key}, a {kind}")
+        raise Refused(
+            Code.PRODUCT_NOT_ALLOWED, f"{asked} is not for {facts.contract.instrument.key}, which is of kind {kind}"
+        )
 
 
 def charged(facts: Facts) -> None:

@@ -115,7 +115,15 @@ def slipped(side: Side, price: int, limit: int, slippage: Slippage, tick_size: i
 
 def _levels(levels: Any) -> list[list[int]]:
     """[price, quantity] of the levels where somebody stands, best first."""
-    return [[price_units(level.price), level.quantity] for level in levels if level.quantity and level.price > 0]
+    stands = [
+        [price_units(level.price), level.quantity] for level in levels if level.quantity and _is_price(level.price)
+    ]
+    return [level for level in stands if level[0]]  # a price that is nothing at four decimals is no price
+
+
+def _is_price(price: float) -> bool:
+    """Whether it can be one: `events` bounds the last price, and lets the book say what it likes."""
+    return 0 < price < 1e12
 
 
 def _walk(levels: list[list[int]], quantity: int) -> list[Taken]:

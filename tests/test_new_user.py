@@ -1,0 +1,112 @@
+"""What somebody meets who tries the commands around paper for the first time, and mistypes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import alpha, environment, order, run_alpha, stream, tick
+
+from alpha_cli.cli import execute
+
+NIFTY_CALL = {
+    "instrument_token": "15845634", "exchange_token": "61897", "tradingsymbol": "NIFTY26AUG25000CE", "name": "NIFTY",
+    "last_price": "0", "expiry": "2026-08-25", "strike": "25000", "tick_size": "0.05", "lot_size": "65",
+    "instrument_type": "CE", "segment": "NFO-OPT", "exchange": "NFO",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the settings of who runs the tests nor what lies in the folder they are run from."""
+    for name in ("ALPHA_CONFIG_DIR", "ALPHA_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALPHA_INSTRUMENTS", "")
+    monkeypatch.chdir(tmp_path)
+
+
+def dump(path: Path) -> Path:
+    """A dump of one contract."""
+    path.write_text("\n".join([",".join(NIFTY_CALL), ",".join(NIFTY_CALL.values())]) + "\n")
+    return path
+
+
+def complaint(capsys: pytest.CaptureFixture[str], code: int, *args: str) -> str:
+    """The one line that `alpha ARGS…` says and nothing else, ending with `code`."""
+    assert execute(list(args)) == code
+    both = capsys.readouterr()
+    assert (both.out, both.err.count("\n")) == ("", 1), both
+    return both.err
+
+
+@pytest.mark.parametrize("args", [["charges", "--sources"], ["market", "sessions", "2026-11-20"], ["schema"]])
+def test_a_reader_that_is_gone_is_141_for_tools_too(args: list[str]) -> None:
+    """In silence, as stages do it: `alpha charges --sources | head` is no bug of alpha."""
+    with subprocess.Popen(alpha(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(20) == 141
+
+
+@pytest.mark.parametrize("given", [["--cash", "5"], ["--charges", "none"], ["--all-hours"], ["--bad", "skip"], ["-q"]])
+def test_options_of_the_stage_before_a_command_are_refused(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--cash 5 reset --yes` began anew with what the account had begun with, and did not say so."""
+    assert execute(["paper", "--state", str(tmp_path), "init", "--cash", "700"]) == 0
+    capsys.readouterr()
+    said = complaint(capsys, 2, "paper", "--state", str(tmp_path), *given, "reset", "--yes")
+    assert f"{given[0]} is not for reset" in said
+    assert not list(tmp_path.glob("*.before-1"))
+
+
+def test_the_way_to_open_a_second_account_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --as it would open the first one."""
+    said = complaint(capsys, 66, "paper", "--state", str(tmp_path), "--as", "swing", "positions")
+    assert f"alpha paper --state {tmp_path} --as swing init --cash" in said
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("paper.yaml", "# nothing yet\n", "the file: input should be a valid dictionary, got nothing"),
+        ("paper.yaml", "margins: 5\n", "margins: input should be a valid dictionary, got 5"),
+        ("calendar.yaml", "NSE: {square_off: {2026-08-03: 15:10}}\n", "NSE.square_off.2026-08-03: "),
+    ],
+)
+def test_a_fault_of_a_configuration_is_told_in_the_words_of_its_file(
+    file: str, text: str, said: str, tmp_path: Path
+) -> None:
+    """Not in those of the program: no names of classes, no `datetime.date(2026, 8, 3)`."""
+    (tmp_path / file).write_text(text)
+    done = run_alpha(["paper", "-q"], stream([tick(), order(product="MIS")]), env={"ALPHA_CONFIG_DIR": str(tmp_path)})
+    assert done.returncode == 78
+    assert said in done.stderr.decode()
+
+
+def test_nothing_found_says_what_expired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of the README finds nothing once August is over."""
+    found = ["instruments", "find", "nifty", "25000", "ce", "--db", str(dump(tmp_path / "dump.csv"))]
+    said = complaint(capsys, 0, *found, "--date", str(date(2026, 8, 25) + timedelta(days=1)))
+    assert "NFO:NIFTY26AUG25000CE did until 2026-08-25" in said
+    assert "--date" in said
+    assert execute([*found, "--date", "2026-08-25", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["instrument_token"] == 15845634
+
+
+def test_a_product_that_is_not_allowed_is_told_in_english(tmp_path: Path) -> None:
+    """Not `a option`."""
+    option = order(quantity=65, instrument_token=15845634, product="CNC")
+    done = run_alpha(
+        ["paper", "-q", "--all-hours", "--instruments", str(dump(tmp_path / "dump.csv"))],
+        stream([tick(token=15845634), option]),
+    )
+    update = json.loads(done.stdout.splitlines()[0])
+    assert (update["code"], update["message"]) == (
+        "PRODUCT_NOT_ALLOWED", "CNC is not for NFO:NIFTY26AUG25000CE, which is of kind option",
+    )  # fmt: skip
