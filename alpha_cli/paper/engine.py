@@ -218,10 +218,21 @@ class Engine:
         working = PaperOrder.of(order, arrived, later(order.timestamp, self.config.latency))
         contract = self._contract_at(order.instrument_token, arrived)
         try:
+            self._check_halt()
             gate.check(self._facts(working, contract, arrived))
         except Refused as fault:
             return [self.end(working, REJECTED, fault.code, str(fault)[:_REASON], arrived)]
         return self.place(working, contract)
+
+    def _check_halt(self) -> None:
+        why = self._halt_reason()
+        if why is not None:
+            raise Refused(Code.TRADING_HALTED, f"trading is halted: {why}")
+
+    def verdict(self) -> Halted | None:
+        """`Halted` while trading is: what came to the end of its input ends with 80."""
+        why = self._halt_reason()
+        return None if why is None else Halted(f"halted: {why}; {self._counts['refused']} orders were refused")
 
     def place(self, working: PaperOrder, contract: Contract) -> list[Event]:
         """Send an order that nothing speaks against to the exchange."""
@@ -458,6 +469,7 @@ class Engine:
 
     def _check_modification(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
         """Raise `Refused` if `working` may not become what `modify` makes of it."""
+        self._check_halt()
         gate.check_modification(working, modify)
         order = modified(working.order, modify)
         if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
