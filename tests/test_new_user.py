@@ -67,6 +67,17 @@ def test_options_of_the_stage_before_a_command_are_refused(
     assert not list(tmp_path.glob("*.before-1"))
 
 
+def test_the_proceeds_of_a_short_sale_cannot_be_taken_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are cash, and owed: the account would go on with less than nothing."""
+    sale = stream([tick(price=100.0), order(side="SELL", quantity=1000, product="MIS")])
+    assert run_alpha(["paper", "-q", "--state", str(tmp_path), "--cash", "50000"], sale).returncode == 0
+    withdraw = ["paper", "--state", str(tmp_path), "deposit", "--withdraw"]
+    assert "is worth 49" in complaint(capsys, 2, *withdraw, "50000")
+    assert "has 149" in complaint(capsys, 2, *withdraw, "150000")
+    assert execute([*withdraw, "40000"]) == 0
+    assert "capital 10000" in capsys.readouterr().out
+
+
 def test_the_way_to_open_a_second_account_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --as it would open the first one."""
     said = complaint(capsys, 66, "paper", "--state", str(tmp_path), "--as", "swing", "positions")
