@@ -19,6 +19,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from alpha_cli.errors import Halted
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, OrderType, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
@@ -49,8 +50,9 @@ _PLAIN: dict[OrderType, OrderType | None] = {"MARKET": "LIMIT", "SL-M": "LIMIT",
 class Engine:
     """Fills the orders of one `account` against the ticks of `market`.
 
-    journal  told of every change, asked what was applied before
-    resting  open orders of earlier runs, in the order of their arrival
+    journal      told of every change, asked what was applied before
+    resting      open orders of earlier runs, in the order of their arrival
+    halt_reason  why trading is halted, or None; asked before every order
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Engine:
         *,
         config: PaperConfig | None = None,
         venue: Venue | None = None,
+        halt_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.account = account
+        self._halt_reason = halt_reason
         self.config = config or PaperConfig()
         self.venue = venue or Venue(all_hours=self.config.all_hours)
         self.costs = Costs(self.config.charges)
