@@ -615,3 +615,15 @@ def test_updates_name_their_origin(broker):
     update = broker.order(price="90")[0]
     assert type(update) is OrderUpdate
     assert (update.order_id, update.signal_id, update.strategy_id, update.broker) == ("o1", "s-o1", "momentum", "paper")
+
+
+def test_a_tick_of_a_day_that_no_calendar_knows_ends_nobody_s_day(broker):
+    """One corrupted time would else square off every position; what comes after it goes on as before."""
+    broker.tick(100.0)
+    broker.order(product="MIS")
+    broker.order("b", price="90", product="MIS")
+    then, broker.now = broker.now, datetime(2099, 1, 1, 10, tzinfo=IST)
+    assert broker.tick(100.0) == []
+    broker.now = then
+    assert told(broker.tick(90.0)) == ["90", "COMPLETE"]
+    assert broker.account.positions[TOKEN, "MIS"].quantity == 20

@@ -193,7 +193,8 @@ def test_from_beyond_the_limit_the_way_back_is_open_and_the_way_through_is_not(
     """With a limit of 5: from 8 down to -5 is allowed, to -6 is not, though it is nearer to zero than 8."""
     facts = Facts(
         signal=signal(1, side="BUY" if change > 0 else "SELL", quantity=abs(change)),
-        limits=BrokerLimits(max_position=5), halted=None, repeated=False, known=None, reference=Decimal(100),
+        limits=BrokerLimits(max_position=5), halted=None, repeated=False, is_index=False,
+        known=None, reference=Decimal(100),
         position=position, now=None, outside_session=None,
     )  # fmt: skip
     assert (refusal(facts, checks_for("paper", facts.limits)) is None) is allowed
@@ -419,7 +420,10 @@ def test_a_master_is_read_plain_or_compressed(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["instruments.csv", "instruments.csv.gz"])
 def test_with_a_master_only_what_is_in_it_trades(name: str, tmp_path: Path) -> None:
     """The denial names the token."""
-    given_stream = stream([tick(), tick(token=BANK), signal(1), signal(2, instrument_token=BANK)])
+    share = 738561
+    given_stream = stream(
+        [tick(token=share), tick(token=BANK), signal(1, instrument_token=share), signal(2, instrument_token=BANK)]
+    )
     made = run_alpha(["risk", "--instruments", str(master(tmp_path, name))], given_stream)
     assert made.returncode == 0
     assert made.stdout.count(b'"type":"order"') == 1
@@ -542,3 +546,11 @@ def test_positions_stay_within_their_limit_and_every_signal_is_answered_once(eve
             assert abs(entered[key]) <= maximum[made.broker]
     assert signals == risk.orders + risk.denials
     assert risk.orders == len(ordered)
+
+
+def test_an_index_of_the_master_is_not_traded() -> None:
+    """Without a master it is: any token trades as a share then."""
+    index = Instrument(NIFTY, "NSE", "NIFTY 50", "NIFTY 50", "INDICES", "EQ")
+    made = decide({}, tick(0), signal(1), instruments=Master.of([index]))
+    assert codes(made) == ["INSTRUMENT_NOT_TRADABLE"]
+    assert codes(decide({}, tick(0), signal(1))) == ["ORDER"]

@@ -73,9 +73,13 @@ class Clock:
         if tick.instrument_token in self._spots:
             self._spots[tick.instrument_token] = tick
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether there is something to do at `now`."""
+        return self._next is not None and now >= self._next
+
     def passed(self, now: datetime) -> list[Event]:
         """What comes of it that the time is `now`."""
-        if self._next is None or now < self._next:
+        if not self.is_due(now):
             return []
         out: list[Event] = []
         while (due := self._agenda.pop(now)) is not None:

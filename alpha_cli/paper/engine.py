@@ -118,7 +118,7 @@ class Engine:
         self._counts["orders"] += 1
         self._catch_up()
         arrived = self._market.now or order.timestamp
-        return [*self._clock.passed(arrived), *self._new(order, arrived)]
+        return [*self._passed(arrived, order.instrument_token), *self._new(order, arrived)]
 
     def on_cancel(self, cancel: Cancel) -> list[Event]:
         """Cancel a resting order, once the cancellation is at the exchange; until then it may still fill."""
@@ -127,7 +127,7 @@ class Engine:
             self._counts["unknown"] += 1
             return []
         now = self._market.now or cancel.timestamp or working.changed
-        out = self._clock.passed(now)
+        out = self._passed(now, working.order.instrument_token)
         if working.order.order_id not in self._open:  # the clock was quicker
             return out
         reason = (cancel.reason or "cancelled on request")[:_REASON]
@@ -158,7 +158,7 @@ class Engine:
         working.replayed = None
         self._catch_up()
         now = self._market.now or modify.timestamp or working.changed
-        out = self._clock.passed(now)
+        out = self._passed(now, working.order.instrument_token)
         if working.order.order_id not in self._open:
             return out
         working.modify_lines += 1
@@ -177,7 +177,7 @@ class Engine:
         """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
         if self._behind is not None and tick.timestamp > self._behind:
             self._catch_up()
-        out = self._clock.passed(tick.timestamp)
+        out = self._passed(tick.timestamp, tick.instrument_token)
         self._clock.saw(tick)
         book = self._books.get(tick.instrument_token)
         if book is None:
@@ -192,6 +192,12 @@ class Engine:
             for working in list(book.arrived(tick.timestamp)):
                 self._arrive(working, tick, out)
         return out
+
+    def _passed(self, now: datetime, token: int) -> list[Event]:
+        """What is due by `now`; nothing if no calendar knows that day: a tick of year 2099 ends nobody's day."""
+        if not self._clock.is_due(now) or self._contract_at(token, now).unknown is not None:
+            return []
+        return self._clock.passed(now)
 
     def opening(self) -> list[Event]:
         """What the account begins with, for strategies that are told of fills."""

@@ -35,6 +35,7 @@ class Facts(NamedTuple):
     halted: str | None  # why, if trading is halted
     repeated: bool  # this signal id was seen before
     known: bool | None  # is the instrument in the master; None without a master
+    is_index: bool  # the master says that it is an index
     reference: Decimal | None  # the last price of the instrument
     position: int  # entered so far, filled or not
     now: datetime | None  # the time of the newest tick
@@ -106,10 +107,13 @@ def order_type(facts: Facts) -> Refusal | None:
 
 
 def instrument(facts: Facts) -> Refusal | None:
-    """With a master given, only what is in it trades."""
-    if facts.known is not False:
-        return None
-    return Refusal("INSTRUMENT_UNKNOWN", "not in the instrument master", None, facts.signal.instrument_token)
+    """With a master given, only what is in it trades, and an index never does."""
+    token = facts.signal.instrument_token
+    if facts.known is False:
+        return Refusal("INSTRUMENT_UNKNOWN", "not in the instrument master", None, token)
+    if facts.is_index:
+        return Refusal("INSTRUMENT_NOT_TRADABLE", "an index cannot be bought; trade a contract on it", None, token)
+    return None
 
 
 def quantity(facts: Facts) -> Refusal | None:
@@ -184,7 +188,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(halted, ("TRADING_HALTED",)),
     Control(repeated, ("SIGNAL_DUPLICATE",)),
     Control(hold, ("SIGNAL_HOLD",)),
-    Control(instrument, ("INSTRUMENT_UNKNOWN",)),
+    Control(instrument, ("INSTRUMENT_UNKNOWN", "INSTRUMENT_NOT_TRADABLE")),
     Control(order_type, ("ORDER_TYPE_UNSUPPORTED", "PRICE_MISSING")),
     Control(quantity, ("QUANTITY_MISSING", "QUANTITY_NOT_POSITIVE")),
     Control(order_quantity, ("QUANTITY_ABOVE_LIMIT",), "max_order_quantity"),

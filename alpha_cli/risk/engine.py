@@ -19,7 +19,7 @@ from alpha_cli.venue import Venue
 from alpha_cli.wire import rupees
 
 if TYPE_CHECKING:
-    from alpha_cli.instruments import Master
+    from alpha_cli.instruments import Instrument, Master
 
 
 class RiskEngine:
@@ -92,22 +92,24 @@ class RiskEngine:
         token = signal.instrument_token
         tick = self._market.last(token)
         now = self._market.now
+        listed = self._listed(token, now or signal.timestamp)
         return Facts(
             signal=signal,
             limits=self._limits.of(signal.broker),
             halted=self.halted(signal),
             repeated=signal.signal_id in self._seen,
-            known=self._known(token, now or signal.timestamp),
+            known=None if self._venue.master is None else listed is not None,
+            is_index=listed is not None and listed.kind == "index",
             reference=None if tick is None else rupees(tick.last_price) or None,  # 0 at four decimals is no price
             position=self._positions.get((signal.broker, token), 0),
             now=now,
             outside_session=self._outside_session(token, signal.timestamp, now),
         )
 
-    def _known(self, token: int, now: datetime) -> bool | None:
-        """Whether the master knows what `token` stands for on the day of `now`; None without a master."""
+    def _listed(self, token: int, now: datetime) -> Instrument | None:
+        """What `token` stands for on the day of `now`, if there is a master and it knows."""
         master = self._venue.master
-        return None if master is None else master.by_token(token, _day(now)) is not None
+        return None if master is None else master.by_token(token, _day(now))
 
     def _outside_session(self, token: int, signalled: datetime, now: datetime | None) -> Outside | None:
         """The time of the signal, or of the newest tick, that no continuous session of the instrument contains."""
