@@ -100,9 +100,11 @@ class Broker:
         self.market = Market()
         self.account = Account.opened("paper", Decimal(cash))
         settings = PaperConfig(**config)
+        self.halted: str | None = None
         self.engine = Engine(
-            self.account, self.market, Memory(keep_fills=True), config=settings, venue=Venue(lambda: master)
-        )
+            self.account, self.market, Memory(keep_fills=True), config=settings, venue=Venue(lambda: master),
+            halt_reason=lambda: self.halted,
+        )  # fmt: skip
         self.now = start
         self.said: list[Any] = []
         self._orders = 0
@@ -847,6 +849,12 @@ def _ready(price: float = 100.0, token: int = TINY, start: datetime = BEFORE, **
     return broker
 
 
+def _halted() -> Broker:
+    broker = _ready()
+    broker.halted = "HALT exists"
+    return broker
+
+
 def _auctioned(**order: Any) -> list[Any]:
     broker = _ready(1500.0, INFY, AFTER)
     broker.order(instrument_token=INFY, trigger_price=1510, price=1511, product="CNC")
@@ -926,6 +934,7 @@ def _unknown_charges() -> list[Any]:
 
 #: code -> events among which an update has it.
 SCENARIOS: dict[Code, Callable[[], list[Any]]] = {
+    Code.TRADING_HALTED: lambda: _halted().order(),
     Code.ORDER_ID_RESERVED: lambda: _ready().order(name="square-off-1"),
     Code.INSTRUMENT_UNKNOWN: lambda: _ready().order(instrument_token=77),
     Code.INSTRUMENT_NOT_TRADABLE: lambda: _ready(25000.0, NIFTY).order(instrument_token=NIFTY),
@@ -1719,3 +1728,23 @@ def test_m69_profit_is_by_average_cost_and_gross():
     assert (held.average_price, held.realised) == (Decimal("107.5"), 250 * 10_000)
     broker.order("SELL", 30)
     assert (held.quantity, held.average_price, held.realised) == (-10, 120, 500 * 10_000)
+
+
+def test_m70_a_halt_refuses_orders_and_modifications_and_takes_cancels():
+    """What rested before may fill; the run ends as halted, and as usual once it is over."""
+    broker = _ready()
+    broker.order(name="a", price="99")
+    broker.order(name="b", price="98")
+    broker.halted = "HALT exists"
+    assert told(broker.order(name="c")) == ["REJECTED TRADING_HALTED"]
+    (update,) = broker.modify("a", price=Decimal("99.50"))
+    assert (update.status, update.code, update.message) == (
+        "OPEN", "TRADING_HALTED", "not modified: trading is halted: HALT exists"
+    )  # fmt: skip
+    assert told(broker.cancel("b")) == ["CANCELLED CANCELLED_ON_REQUEST"]
+    assert "COMPLETE" in [event.status for event in broker.tick(98.5) if type(event) is OrderUpdate]
+    verdict = broker.engine.verdict()
+    assert (verdict.exit_code, str(verdict)) == (80, "halted: HALT exists; 2 orders were refused")
+    broker.halted = None
+    assert broker.engine.verdict() is None
+    assert told(broker.order(name="d"))[-1] == "COMPLETE"

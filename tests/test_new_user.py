@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from conftest import alpha, environment, order, run_alpha, stream, tick
 
 from alpha_cli.cli import execute
+from alpha_cli.paper.config import Bands, configured, slippage
 
 NIFTY_CALL = {
     "instrument_token": "15845634", "exchange_token": "61897", "tradingsymbol": "NIFTY26AUG25000CE", "name": "NIFTY",
@@ -65,6 +67,17 @@ def test_options_of_the_stage_before_a_command_are_refused(
     assert not list(tmp_path.glob("*.before-1"))
 
 
+def test_the_proceeds_of_a_short_sale_cannot_be_taken_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are cash, and owed: the account would go on with less than nothing."""
+    sale = stream([tick(price=100.0), order(side="SELL", quantity=1000, product="MIS")])
+    assert run_alpha(["paper", "-q", "--state", str(tmp_path), "--cash", "50000"], sale).returncode == 0
+    withdraw = ["paper", "--state", str(tmp_path), "deposit", "--withdraw"]
+    assert "is worth 49" in complaint(capsys, 2, *withdraw, "50000")
+    assert "has 149" in complaint(capsys, 2, *withdraw, "150000")
+    assert execute([*withdraw, "40000"]) == 0
+    assert "capital 10000" in capsys.readouterr().out
+
+
 def test_the_way_to_open_a_second_account_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --as it would open the first one."""
     said = complaint(capsys, 66, "paper", "--state", str(tmp_path), "--as", "swing", "positions")
@@ -87,6 +100,17 @@ def test_a_fault_of_a_configuration_is_told_in_the_words_of_its_file(
     done = run_alpha(["paper", "-q"], stream([tick(), order(product="MIS")]), env={"ALPHA_CONFIG_DIR": str(tmp_path)})
     assert done.returncode == 78
     assert said in done.stderr.decode()
+
+
+def test_the_paper_yaml_of_the_readme_is_one(tmp_path: Path) -> None:
+    """Nothing else shows its keys: there is no packaged one."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(# paper\.yaml.*?)```", readme, re.DOTALL)
+    (tmp_path / "paper.yaml").write_text(example)
+    config = configured(tmp_path / "paper.yaml")
+    assert (config.cash, config.slippage, config.latency) == (500_000, slippage("2 ticks"), timedelta(milliseconds=250))
+    assert (config.charges, config.bands) == ("contract-note", Bands())
+    assert (config.margins.equity_mis, config.margins.index_option_sell) == (2_500, 1_250)
 
 
 def test_nothing_found_says_what_expired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ class PaperProcess:
     """The driver: with --forward every line comes back, so what was said when a probe returns is the answer."""
 
     name = "paper"
-    able = frozenset(Able) - {Able.STRICT, Able.HALTS}
+    able = frozenset(Able) - {Able.STRICT}
     cash = Decimal(1_000_000)
     token = NIFTY
 

@@ -95,7 +95,7 @@ def reset(where: tuple[Path | None, str], cash: str | None, *, yes: bool) -> Non
 @click.option("--withdraw", is_flag=True, help="Take it out.")
 @click.pass_obj
 def deposit(where: tuple[Path | None, str], amount: str, *, withdraw: bool) -> None:
-    """Put money into the account, or take it out; not more than its cash.
+    """Put money into the account, or take it out; not more than its cash, nor than its equity.
 
     \b
     Example:
@@ -110,8 +110,11 @@ def deposit(where: tuple[Path | None, str], amount: str, *, withdraw: bool) -> N
     folder, name = _existing(where)
     moved = units(rupees(amount, "deposit"))
     with _released(Store(folder, name, PaperConfig())) as store:
-        if withdraw and moved > store.account.cash:
-            raise UsageError(f"{amount}: the account has {in_rupees(store.account.cash)} rupees of cash")
+        cash, equity = store.account.cash, store.account.equity
+        if withdraw and moved > cash:
+            raise UsageError(f"{amount}: the account has {in_rupees(cash)} rupees of cash")
+        if withdraw and moved > equity:  # what short sales brought in is owed
+            raise UsageError(f"{amount}: the account is worth {in_rupees(equity)} rupees, positions included")
         try:
             store.deposit(store.account.deposit(-moved if withdraw else moved), "withdrawal" if withdraw else "deposit")
         except Unbookable as error:

@@ -12,6 +12,7 @@ class Code(StrEnum):
     """`order_update.code`; the value is also the name, the meaning stands in `MEANINGS`."""
 
     # refused on arrival, in the order in which it is looked at
+    TRADING_HALTED = "TRADING_HALTED"
     ORDER_ID_RESERVED = "ORDER_ID_RESERVED"
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
     INSTRUMENT_NOT_TRADABLE = "INSTRUMENT_NOT_TRADABLE"
@@ -52,6 +53,7 @@ class Code(StrEnum):
 
 
 MEANINGS: dict[Code, str] = {
+    Code.TRADING_HALTED: "trading is halted: neither orders nor modifications are taken, cancels are",
     Code.ORDER_ID_RESERVED: "the id is one that the broker gives to its own orders",
     Code.INSTRUMENT_UNKNOWN: "the instrument master does not have the token on that day",
     Code.INSTRUMENT_NOT_TRADABLE: "an index cannot be bought",

@@ -118,10 +118,14 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         )
     else:
         from alpha_cli.paper.store import Store  # SQLite is for those who keep something
+        from alpha_cli.state import halt_reason
 
         journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
         try:
-            engine = Engine(store.account, build.market, store, store.resting(), config=config, venue=venue)
+            engine = Engine(
+                store.account, build.market, store, store.resting(), config=config, venue=venue,
+                halt_reason=lambda: halt_reason(given["state"]),
+            )  # fmt: skip
         except BaseException:
             store.release()
             raise
@@ -137,6 +141,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         commit=journal.commit,
         release=journal.release,
         counts=engine.counts,
+        verdict=engine.verdict,
     )
 
 

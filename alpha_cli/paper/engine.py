@@ -19,6 +19,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from alpha_cli.errors import Halted
 from alpha_cli.events import Cancel, Event, Fill, Modify, Order, OrderType, Side, Tick, encode
 from alpha_cli.ids import derive_id
 from alpha_cli.market import Market
@@ -49,8 +50,9 @@ _PLAIN: dict[OrderType, OrderType | None] = {"MARKET": "LIMIT", "SL-M": "LIMIT",
 class Engine:
     """Fills the orders of one `account` against the ticks of `market`.
 
-    journal  told of every change, asked what was applied before
-    resting  open orders of earlier runs, in the order of their arrival
+    journal      told of every change, asked what was applied before
+    resting      open orders of earlier runs, in the order of their arrival
+    halt_reason  why trading is halted, or None; asked before every order
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Engine:
         *,
         config: PaperConfig | None = None,
         venue: Venue | None = None,
+        halt_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.account = account
+        self._halt_reason = halt_reason
         self.config = config or PaperConfig()
         self.venue = venue or Venue(all_hours=self.config.all_hours)
         self.costs = Costs(self.config.charges)
@@ -218,10 +222,21 @@ class Engine:
         working = PaperOrder.of(order, arrived, later(order.timestamp, self.config.latency))
         contract = self._contract_at(order.instrument_token, arrived)
         try:
+            self._check_halt()
             gate.check(self._facts(working, contract, arrived))
         except Refused as fault:
             return [self.end(working, REJECTED, fault.code, str(fault)[:_REASON], arrived)]
         return self.place(working, contract)
+
+    def _check_halt(self) -> None:
+        why = self._halt_reason()
+        if why is not None:
+            raise Refused(Code.TRADING_HALTED, f"trading is halted: {why}")
+
+    def verdict(self) -> Halted | None:
+        """`Halted` while trading is: what came to the end of its input ends with 80."""
+        why = self._halt_reason()
+        return None if why is None else Halted(f"halted: {why}; {self._counts['refused']} orders were refused")
 
     def place(self, working: PaperOrder, contract: Contract) -> list[Event]:
         """Send an order that nothing speaks against to the exchange."""
@@ -458,6 +473,7 @@ class Engine:
 
     def _check_modification(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
         """Raise `Refused` if `working` may not become what `modify` makes of it."""
+        self._check_halt()
         gate.check_modification(working, modify)
         order = modified(working.order, modify)
         if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
