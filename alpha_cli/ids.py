@@ -6,6 +6,8 @@ Not in `events`: only stages that make something need them.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
 from alpha_cli.events import EPOCH
 
@@ -17,10 +19,16 @@ def derive_id(*parts: object) -> str:
 
     BLAKE2b of 96 bits in hexadecimal; 20 characters, a broker's order tag, still hold 80.
     """
+    cause = "\0".join(["alpha1", *map(str, parts)])
+    digest: str = _blake2b()(cause.encode(), digest_size=12).hexdigest()
+    return digest
+
+
+@cache
+def _blake2b() -> Any:
     from hashlib import blake2b  # its library takes milliseconds to load: not before the first id
 
-    cause = "\0".join(["alpha1", *map(str, parts)])
-    return blake2b(cause.encode(), digest_size=12).hexdigest()
+    return blake2b
 
 
 def microseconds(moment: datetime) -> int:

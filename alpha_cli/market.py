@@ -31,7 +31,7 @@ class Market:
     """The newest tick of each instrument, in the order of the stream.
 
     `watched` counts who wants every tick of an instrument; the loop delivers those. `bound` is the moment,
-    if there is one, from which on any tick is wanted: a whole second. `decode` turns a kept line into a
+    if there is one, from which on any tick is wanted; of lines, all of its second. `decode` turns a kept line into a
     tick; a line that turns out broken goes to `broken` and counts as no tick.
     """
 
@@ -87,7 +87,7 @@ class Market:
             return True
         time = line[end + 14 : line.find(b'"', end + 14)]
         # Times in Indian time sort as they stand; what is written otherwise has to be decoded.
-        return time[-6:] != _INDIAN or time[:19] >= self._bound_line()
+        return time[-6:] != _INDIAN or time[10:11] != b"T" or time[:19] >= self._bound_line()
 
     def _bound_line(self) -> bytes:
         bound = self.bound

@@ -12,6 +12,7 @@ UNITS = 10_000
 
 _EXACT = Context(prec=80)
 _SCALE = Decimal(UNITS)
+_divide = _EXACT.divide
 
 
 def divided(amount: int, by: int) -> int:
@@ -25,9 +26,9 @@ def divided(amount: int, by: int) -> int:
 
 def units(amount: Decimal) -> int:
     """Rupees as ledger units. Raises ValueError if `amount` has more than four decimals."""
-    scaled = _EXACT.multiply(amount, _SCALE)
-    whole = int(scaled)
-    if whole != scaled:
+    above, below = amount.as_integer_ratio()
+    whole, rest = divmod(above * UNITS, below)
+    if rest:
         raise ValueError(f"{amount} rupees have more than four decimals")
     return whole
 
@@ -35,7 +36,7 @@ def units(amount: Decimal) -> int:
 def in_rupees(amount: int) -> Decimal:
     """Ledger units as rupees, without trailing zeros and never with an exponent: 22150.05, 22150, 0."""
     # An exact quotient has the exponent nearest to 0 that can hold it.
-    return _EXACT.divide(amount, UNITS)
+    return _divide(amount, _SCALE)
 
 
 def plain(amount: Decimal) -> Decimal:

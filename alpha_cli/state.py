@@ -242,13 +242,8 @@ def _version(db: Database, path: Path, application_id: int, version: int, migrat
         return 0
     if found_id != application_id:
         raise ConfigurationError(f"{path}: a database of another program; move it away, or use --as or another --state")
-    if found_version != version and not all(step in migrations for step in range(found_version, version)):
-        age = "older"
-        raise ConfigurationError(
-            f"{path}: schema version {found_version} is {age} than this alpha's {version}; use the alpha that wrote it"
-        )
-    if found_version > version:
-        age = "newer"
+    if found_version > version or any(step not in migrations for step in range(found_version, version)):
+        age = "newer" if found_version > version else "older"
         raise ConfigurationError(
             f"{path}: schema version {found_version} is {age} than this alpha's {version}; use the alpha that wrote it"
         )

@@ -147,3 +147,14 @@ def test_now_is_the_time_of_the_newest_tick_in_the_stream() -> None:
     market.absorb_lines([encode(tick(5)), encode(tick(3, token=BANK))])
     assert market.now == tick(3).timestamp
     assert market.now != START
+
+
+@pytest.mark.parametrize("time", ["2026-01-05T09:15:00+05:30", "2026-01-05 09:15:00+05:30", "2026-01-05t09:15:00+05:30",
+                                  "2026-01-05T03:45:00Z"])  # fmt: skip
+def test_a_line_is_wanted_from_the_bound_on_however_its_time_is_written(time: str) -> None:
+    """As the tick itself is."""
+    line = TICK_PREFIX + b'1,"timestamp":"%s","last_price":1.0}' % time.encode()
+    market = Market()
+    market.wake_at(datetime.fromisoformat("2026-01-05T09:15:00+05:30"))
+    assert market.wants(decode(line))
+    assert market.wants_line(line)

@@ -15,7 +15,7 @@ from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.funds import Funds
 from alpha_cli.paper.ledger import Account
-from alpha_cli.paper.orders import Memory
+from alpha_cli.paper.orders import Memory, PaperOrder
 from alpha_cli.wire import MAX_LINE, check_rupees
 
 TOKEN = 256265
@@ -491,6 +491,16 @@ def test_the_closing_portfolio(broker):
     assert [p.unrealised_pnl for p in portfolio.positions] == [0, 100, -40]
     assert (portfolio.cash, portfolio.equity) == (Decimal(999_400), Decimal(1_000_060))
     assert broker.engine.close() == [portfolio]  # once for each session, and harmless
+
+
+@given(st.lists(st.text(st.sampled_from("ab\n\0é\xff"), min_size=1, max_size=4)), st.text("ab\n\0é\xff", min_size=1))
+def test_the_ids_that_were_applied_are_known_and_no_others(ids, other):
+    """Whatever characters they have, and however often they come."""
+    journal = Memory()
+    for name in ids:
+        journal.order(PaperOrder.of(an_order(name), OPENING, OPENING))
+    assert all(journal.knows_order(name) and journal.knows_signal(f"s-{name}") for name in ids)
+    assert journal.knows_order(other) == (other in ids)
 
 
 @pytest.mark.parametrize("held", [0, 5])

@@ -63,9 +63,10 @@ class Clock:
                 self._holds(engine.venue.contract(key[0], date.fromordinal(holding.day)), holding)
         for key, strategy_id, quantity in self._journal.shares():
             self._shares.setdefault(key, {})[strategy_id] = quantity
-        for day in self._journal.unsettled():
-            self._days.add(day)
-            self._night(day)
+        if engine.costs.mode == "contract-note":
+            for day in self._journal.unsettled():
+                self._days.add(day)
+                self._night(day)
         self._set_alarm()
 
     def saw(self, tick: Any) -> None:

@@ -26,15 +26,17 @@ class Costs:
     def __init__(self, mode: ChargesMode) -> None:
         self.mode = mode
         self._tariff: Tariff | None = None
+        self._trade: type[Trade]  # imported with it
         self._known: set[tuple[date, str, str, str]] = set()  # days and kinds of trades whose charges are known
 
     @property
     def tariff(self) -> Tariff:
         """Read when it is first needed."""
         if self._tariff is None:
-            from alpha_cli.charges.engine import Tariff
+            from alpha_cli.charges.engine import Tariff, Trade
 
             self._tariff = Tariff.load()
+            self._trade = Trade
         return self._tariff
 
     def known(self, working: PaperOrder, contract: Contract) -> None:
@@ -69,9 +71,12 @@ class Costs:
             return {}
         if working.made_by == EXPIRY:
             return self._of_expiry(working, contract, quantity, price)
-        charges = self.tariff.on_fill(
-            _trade(working, contract, quantity, in_rupees(price)), in_rupees(working.turnover)
+        tariff, order = self.tariff, working.order
+        trade = self._trade(
+            contract.on, contract.instrument.exchange, contract.traded_as, order.product, order.side, quantity,
+            in_rupees(price),
         )  # fmt: skip
+        charges = tariff.on_fill(trade, in_rupees(working.turnover)) if working.fills else tariff.on_fill(trade)
         made = {name: units(amount) for name, amount in charges.items() if name != "total"}
         if delivered:
             _add(made, self.tariff.dp(contract.on))
@@ -117,15 +122,6 @@ class Costs:
             ),
         )
         return made
-
-
-def _trade(working: PaperOrder, contract: Contract, quantity: int, price: Decimal) -> Trade:
-    from alpha_cli.charges.engine import Trade
-
-    order = working.order
-    return Trade(
-        contract.on, contract.instrument.exchange, contract.traded_as, order.product, order.side, quantity, price
-    )
 
 
 def _add(made: dict[str, int], charges: Charges) -> None:
