@@ -16,6 +16,7 @@ from hypothesis import given, settings, strategies as st
 from alpha_cli.charges.engine import COMPONENTS, FOUR_DECIMALS, Charges, Tariff, Trade, together
 from alpha_cli.charges.rates import EXCHANGES, NO_SOURCE, ChargesUnknown, read_tariff
 from alpha_cli.errors import ConfigurationError
+from alpha_cli.money import in_rupees
 
 FILE = ROOT / "configs" / "charges" / "zerodha.json"
 TARIFF = Tariff.load(FILE)
@@ -484,3 +485,28 @@ def test_ones_own_tariff_goes_before_the_packaged_one(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ChargesUnknown):
         Tariff.load().on_fill(trade("BUY", 1, "1000", "NCO future NRML"))
+
+
+@given(
+    st.sampled_from(["NSE", "BSE", "NFO", "BFO", "MCX"]),
+    st.sampled_from(["MIS", "CNC", "NRML"]),
+    st.sampled_from(["BUY", "SELL"]),
+    st.integers(1, 10**6),
+    st.integers(1, 10**9),
+    st.integers(0, 10**13),
+    st.dates(date(2022, 1, 1), date(2026, 12, 31)),
+)
+def test_in_ledger_units_a_fill_costs_what_it_does_in_rupees(exchange, product, side, quantity, price, already, day):
+    """The whole numbers of the paper broker are the decimals of the estimate, digit by digit."""
+    kind = "equity" if exchange in {"NSE", "BSE"} else "future"
+    trade = Trade(day, exchange, kind, product, side, quantity, in_rupees(price))
+    try:
+        expected = TARIFF.on_fill(trade, in_rupees(already))
+    except ChargesUnknown:
+        with pytest.raises(ChargesUnknown):
+            TARIFF.in_units(day, (exchange, kind, product, side), quantity * price, already)
+        return
+    made = TARIFF.in_units(day, (exchange, kind, product, side), quantity * price, already)
+    assert {name: in_rupees(amount) for name, amount in made.items()} == {
+        name: amount for name, amount in expected.items() if name != "total"
+    }

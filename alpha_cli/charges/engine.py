@@ -33,6 +33,7 @@ from alpha_cli.charges.rates import (
     tariff_path,
 )
 from alpha_cli.events import Product, Side
+from alpha_cli.money import UNITS
 
 Charges: TypeAlias = dict[str, Decimal]
 
@@ -100,12 +101,61 @@ class Rates(NamedTuple):
         return fee if self.cap is None or fee < self.cap else self.cap
 
 
+#: What decides on the rates of a trade, beside its day: exchange, kind, product, side.
+TradeKind: TypeAlias = tuple[str, Kind, Product, Side]
+
+_SCALE = 10**15  # of rates as whole numbers: more decimals than any has
+_HALF = _SCALE // 2
+
+
+class _Whole(NamedTuple):
+    """`Rates` as whole numbers: fractions times `_SCALE`, amounts in ledger units times `_SCALE`."""
+
+    of: Rates
+    flat: int
+    brokerage: int
+    cap: int | None
+    tax_rate: int
+    transaction: int
+    sebi: int
+    stamp_duty: int
+    gst: int
+
+    def fee(self, turnover: int) -> int:
+        """As `Rates.fee`."""
+        if not turnover:
+            return 0
+        fee = self.flat + self.brokerage * turnover
+        return fee if self.cap is None or fee < self.cap else self.cap
+
+
+def _whole(rates: Rates) -> _Whole:
+    def scaled(value: Decimal, by: int = _SCALE) -> int:
+        whole = int(_multiply(value, by))
+        if whole != _multiply(value, by):
+            raise ChargesUnknown(f"a rate of {value} has more than 15 decimals; write it shorter")
+        return whole
+
+    return _Whole(
+        rates,
+        scaled(rates.flat, _SCALE * UNITS),
+        scaled(rates.brokerage),
+        None if rates.cap is None else scaled(rates.cap, _SCALE * UNITS),
+        scaled(rates.tax_rate),
+        scaled(rates.transaction),
+        scaled(rates.sebi),
+        scaled(rates.stamp_duty),
+        scaled(rates.gst),
+    )
+
+
 class Tariff:
     """A tariff file, compiled as it is asked: what every kind of trade costs on every day it knows."""
 
     def __init__(self, file: TariffFile) -> None:
         self.file = file
         self._rates: dict[tuple[str, str, str, str, str | None, bool], Rates] = {}
+        self._whole: dict[TradeKind, _Whole] = {}
 
     @classmethod
     def load(cls, path: Path | None = None) -> Tariff:
@@ -150,6 +200,28 @@ class Tariff:
                     total = _add(total, rounded)
         charges["total"] = total
         return charges
+
+    def in_units(self, day: date, kind: TradeKind, turnover: int, already: int = 0) -> dict[str, int]:
+        """`on_fill` in whole ledger units (`money.UNITS` to a rupee), without the total: for who books many fills.
+
+        `turnover` and `already` are in ledger units too. Raises `ChargesUnknown`.
+        """
+        rates = self.rates_for(day, *kind)
+        whole = self._whole.get(kind)
+        if whole is None or whole.of is not rates:
+            whole = self._whole[kind] = _whole(rates)
+        fee = whole.fee(already + turnover)
+        before = whole.fee(already) if already else 0
+        transaction, sebi = turnover * whole.transaction, turnover * whole.sebi
+        charges = {
+            "brokerage": (fee + _HALF) // _SCALE - (before + _HALF) // _SCALE,
+            rates.tax: (turnover * whole.tax_rate + _HALF) // _SCALE,
+            "transaction": (transaction + _HALF) // _SCALE,
+            "sebi": (sebi + _HALF) // _SCALE,
+            "stamp_duty": (turnover * whole.stamp_duty + _HALF) // _SCALE,
+            "gst": ((fee - before + transaction + sebi) * whole.gst + _HALF * _SCALE) // (_SCALE * _SCALE),
+        }
+        return {name: amount for name, amount in charges.items() if amount}
 
     def unrounded(self, trade: Trade, already: Decimal = ZERO) -> Charges:
         """`on_fill` without rounding: exact."""

@@ -15,7 +15,7 @@ from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder, is_made_by
 from alpha_cli.venue import Contract, Venue
 
 if TYPE_CHECKING:
-    from alpha_cli.charges.engine import Charges, Tariff, Trade
+    from alpha_cli.charges.engine import Charges, Tariff
 
 _FOUR_DECIMALS = Decimal("0.0001")
 
@@ -26,17 +26,15 @@ class Costs:
     def __init__(self, mode: ChargesMode) -> None:
         self.mode = mode
         self._tariff: Tariff | None = None
-        self._trade: type[Trade]  # imported with it
         self._known: set[tuple[date, str, str, str]] = set()  # days and kinds of trades whose charges are known
 
     @property
     def tariff(self) -> Tariff:
         """Read when it is first needed."""
         if self._tariff is None:
-            from alpha_cli.charges.engine import Tariff, Trade
+            from alpha_cli.charges.engine import Tariff
 
             self._tariff = Tariff.load()
-            self._trade = Trade
         return self._tariff
 
     def known(self, working: PaperOrder, contract: Contract) -> None:
@@ -71,13 +69,9 @@ class Costs:
             return {}
         if working.made_by == EXPIRY:
             return self._of_expiry(working, contract, quantity, price)
-        tariff, order = self.tariff, working.order
-        trade = self._trade(
-            contract.on, contract.instrument.exchange, contract.traded_as, order.product, order.side, quantity,
-            in_rupees(price),
-        )  # fmt: skip
-        charges = tariff.on_fill(trade, in_rupees(working.turnover)) if working.fills else tariff.on_fill(trade)
-        made = {name: units(amount) for name, amount in charges.items() if name != "total"}
+        order = working.order
+        kind = (contract.instrument.exchange, contract.traded_as, order.product, order.side)
+        made = self.tariff.in_units(contract.on, kind, quantity * price, working.turnover)
         if delivered:
             _add(made, self.tariff.dp(contract.on))
         if working.made_by == SQUARE_OFF and not working.fills:

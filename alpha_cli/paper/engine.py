@@ -189,8 +189,9 @@ class Engine:
         if book.reached(tick):
             self._meet(book, tick, out)
         if book.waiting:
+            contract = self._contract_at(tick.instrument_token, tick.timestamp)
             for working in list(book.arrived(tick.timestamp)):
-                self._arrive(working, tick, out)
+                self._arrive(working, contract, tick, out)
         return out
 
     def _passed(self, now: datetime, token: int) -> list[Event]:
@@ -255,9 +256,11 @@ class Engine:
         order = working.order
         tick = self._market.last(order.instrument_token)
         out: list[Event] = []
-        if tick is not None and tick.timestamp >= working.effective and self._trades(tick):
-            self._arrive(working, tick, out, say=True)
-            return out
+        if tick is not None and tick.timestamp >= working.effective:
+            contract = self._contract_at(order.instrument_token, tick.timestamp)
+            if contract.hours.contains(tick.timestamp):
+                self._arrive(working, contract, tick, out, say=True)
+                return out
         working.met = False
         self._kept(working).wait(working)
         if fresh:
@@ -265,7 +268,9 @@ class Engine:
             working.status = OPEN_PENDING if under_way else OPEN if working.trigger is None else TRIGGER_PENDING
         return [self._noted(working, now)]
 
-    def _arrive(self, working: PaperOrder, tick: Any, out: list[Event], *, say: bool = False) -> None:
+    def _arrive(
+        self, working: PaperOrder, contract: Contract, tick: Any, out: list[Event], *, say: bool = False
+    ) -> None:
         """The order is at the exchange when `tick` shows the market: trigger, take what there is, rest or end.
 
         say  tell its status even if nothing came of it
@@ -283,10 +288,10 @@ class Engine:
                 if say or status != TRIGGER_PENDING:
                     out.append(working.update(tick.timestamp))
                 return
-            if not self._trigger(working, tick, out):
+            if not self._trigger(working, contract, tick, out):
                 return
         self._stands(working, OPEN)
-        self._take(working, tick, out, say=say or status == OPEN_PENDING)
+        self._take(working, contract, tick, out, say=say or status == OPEN_PENDING)
 
     @staticmethod
     def _stands(working: PaperOrder, status: str) -> None:
@@ -294,14 +299,13 @@ class Engine:
         if working.status != CANCEL_PENDING:
             working.becomes(status)
 
-    def _trigger(self, working: PaperOrder, tick: Any, out: list[Event]) -> bool:
+    def _trigger(self, working: PaperOrder, contract: Contract, tick: Any, out: list[Event]) -> bool:
         """The market has reached the trigger: from here on the order is a plain one. False if it may not be that."""
         working.trigger = None
         self._stands(working, OPEN)
         working.changed = tick.timestamp
         working.code, working.message = None, f"triggered at {in_rupees(price_units(tick.last_price))}"
         out.append(self._noted(working, tick.timestamp))
-        contract = self._contract_at(tick.instrument_token, tick.timestamp)
         if contract.kind == "option" and working.limit is not None:
             try:
                 gate.check_protection(working.order.side, working.limit, price_units(tick.last_price))
@@ -310,10 +314,9 @@ class Engine:
                 return False
         return True
 
-    def _take(self, working: PaperOrder, tick: Any, out: list[Event], *, say: bool = False) -> None:
+    def _take(self, working: PaperOrder, contract: Contract, tick: Any, out: list[Event], *, say: bool = False) -> None:
         """Take from `tick` what the order's limit allows; what is left rests, or ends if it must not."""
         order = working.order
-        contract = self._contract_at(order.instrument_token, tick.timestamp)
         liquidity = self._liquidity_of(tick)
         if working.limit is None:
             if not liquidity.last:  # a price that is nothing at four decimals is no price
@@ -370,8 +373,8 @@ class Engine:
                 book.rest(working)
         for side in sides:
             for working in list(book.triggered(side, last)):
-                if self._trigger(working, tick, out):
-                    self._take(working, tick, out)
+                if self._trigger(working, contract, tick, out):
+                    self._take(working, contract, tick, out)
 
     def _auction(self, book: Book, tick: Any, out: list[Event]) -> None:
         """The closing auction matches: who reaches its price gets it, whatever limit he gave."""
@@ -567,11 +570,6 @@ class Engine:
         if known is None or known.tick is not tick:
             known = self._liquidity[tick.instrument_token] = Liquidity(tick)
         return known
-
-    def _trades(self, tick: Any) -> bool:
-        """Whether orders can fill on `tick`: it is of a session of its instrument."""
-        contract = self._contract_at(tick.instrument_token, tick.timestamp)
-        return contract.hours.contains(tick.timestamp)
 
     # --- keeping -----------------------------------------------------------------------------
 
