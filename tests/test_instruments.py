@@ -796,7 +796,8 @@ def test_a_strategy_names_its_instruments_by_symbol(
 @pytest.mark.parametrize("where", ["option", "environment", "default"])
 def test_risk_takes_the_database_wherever_it_is_named(where: str, database: Path, tmp_path: Path) -> None:
     """What is not in it is denied, and so is what has expired by the time of the tick."""
-    given_stream = stream([tick(), signal(1), signal(2, instrument_token=99)])
+    share = 408065
+    given_stream = stream([tick(token=share), signal(1, instrument_token=share), signal(2, instrument_token=99)])
     args, env = ["risk"], {}
     if where == "option":
         args += ["--instruments", str(database)]
