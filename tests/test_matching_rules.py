@@ -1748,3 +1748,27 @@ def test_m70_a_halt_refuses_orders_and_modifications_and_takes_cancels():
     broker.halted = None
     assert broker.engine.verdict() is None
     assert told(broker.order(name="d"))[-1] == "COMPLETE"
+
+
+def test_m61_the_last_day_may_end_with_a_session_and_another_run_settle(tmp_path):
+    """A feed that stops at the close leaves the settlement to the next run: the same price, by the day's last."""
+    from alpha_cli.paper.store import Store
+
+    config = PaperConfig(charges="none")
+    first = Broker(_LAST_DAY)
+    for run, broker in enumerate((first, Broker(_LAST_DAY))):
+        store = Store(tmp_path, "paper", config)
+        broker.account = store.account
+        broker.engine = Engine(
+            store.account, broker.market, store, store.resting(), config=config, venue=Venue(lambda: MASTER)
+        )
+        if not run:
+            broker.tick(100.0, CALL)
+            broker.order(quantity=65, instrument_token=CALL, product="NRML")
+            broker.at("15:29:59").tick(25123.45, NIFTY)
+            broker.engine.close()
+        else:
+            broker.now = _LAST_DAY + timedelta(days=1)
+            assert told(broker.tick(27000.0, NIFTY)) == ["65@123.45", "COMPLETE EXPIRED"]
+        store.commit()
+        store.release()

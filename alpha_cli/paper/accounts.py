@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
 
-TABLES = ("accounts", "orders", "fills", "positions", "entries", "notes", "portfolios")
+TABLES = ("accounts", "orders", "fills", "positions", "entries", "notes", "spots", "portfolios")
 
 POSITIONS = """\
 SELECT instrument, product, quantity, average_price, last_price, realised_pnl,

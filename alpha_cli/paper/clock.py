@@ -18,7 +18,7 @@ from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
 from alpha_cli.paper.ledger import MAX_QUANTITY, Holding, Key
 from alpha_cli.paper.matching import price_units
-from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, in_india, made_id
+from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, Spot, in_india, made_id
 from alpha_cli.venue import Contract, at_midnight, end_of
 
 if TYPE_CHECKING:
@@ -58,9 +58,13 @@ class Clock:
             self.expect(
                 engine.venue.contract(working.order.instrument_token, in_india(working.arrived).date()), working
             )
+        left = {spot.instrument_token: spot for spot in self._journal.spots()}
         for key, holding in engine.account.positions.items():
             if holding.quantity and holding.day:
                 self._holds(engine.venue.contract(key[0], date.fromordinal(holding.day)), holding)
+        for token, spot in left.items():
+            if self._spots.get(token, spot) is None:
+                self._spots[token] = spot
         for key, strategy_id, quantity in self._journal.shares():
             self._shares.setdefault(key, {})[strategy_id] = quantity
         if engine.costs.mode == "contract-note":
@@ -73,6 +77,11 @@ class Clock:
         """Remember `tick` if something is settled by it. To be called after `passed`."""
         if tick.instrument_token in self._spots:
             self._spots[tick.instrument_token] = tick
+
+    def keep(self) -> None:
+        """A session closes: the next may be another process, and settle by what this one saw."""
+        seen = (Spot(token, tick.timestamp, tick.last_price) for token, tick in self._spots.items() if tick is not None)
+        self._journal.keep_spots(seen)
 
     def is_due(self, now: datetime) -> bool:
         """Whether there is something to do at `now`."""

@@ -219,6 +219,7 @@ class Engine:
                 holding.last_price = price_units(tick.last_price)
         account.check()
         portfolio = statement(account, self._market.now)
+        self._clock.keep()
         self._journal.portfolio(portfolio, account)
         return [*out, portfolio]
 

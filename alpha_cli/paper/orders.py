@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -139,6 +139,14 @@ class PaperOrder(Struct, eq=False):
         )
 
 
+class Spot(NamedTuple):
+    """What a tick said of an instrument's price, in rupees; as much of one as settling needs."""
+
+    instrument_token: int
+    timestamp: datetime
+    last_price: float
+
+
 class Journal(Protocol):
     """Remembers what was applied, and what changed by it."""
 
@@ -171,6 +179,12 @@ class Journal(Protocol):
 
     def shares(self) -> Iterable[tuple[Key, str, int]]:
         """(key, strategy, units) that strategies hold after earlier runs, though they may cancel out."""
+
+    def spots(self) -> Iterable[Spot]:
+        """The newest prices of what positions are settled by, as an earlier session left them."""
+
+    def keep_spots(self, spots: Iterable[Spot]) -> None:
+        """A session closed, and these are the newest of such prices."""
 
     def portfolio(self, portfolio: Portfolio, account: Account) -> None:
         """A session closed with `portfolio`."""
@@ -254,6 +268,12 @@ class Memory:
 
     def shares(self) -> Iterable[tuple[Key, str, int]]:
         return ()
+
+    def spots(self) -> Iterable[Spot]:
+        return ()
+
+    def keep_spots(self, spots: Iterable[Spot]) -> None:
+        del spots
 
     def portfolio(self, portfolio: Portfolio, account: Account) -> None:
         del portfolio, account

@@ -17,7 +17,8 @@ from alpha_cli.events import ContractNote, Fill, Order, Portfolio, encode
 from alpha_cli.money import in_rupees, plain, units
 from alpha_cli.order_states import STATES
 from alpha_cli.paper.ledger import Account, Booking, Holding
-from alpha_cli.paper.orders import PaperOrder, in_india
+from alpha_cli.paper.orders import PaperOrder, Spot, in_india
+from alpha_cli.wire import rupees
 
 Row = dict[str, Any]
 
@@ -201,6 +202,22 @@ def note_row(note: ContractNote, adjusted: Mapping[str, int]) -> Row:
         "fills": note.fills,
         "timestamp": _time(note.timestamp),
     }
+
+
+def spot_row(broker: str, spot: Spot) -> Row:
+    """The row of a price that something is settled by."""
+    return {
+        "broker": broker,
+        "instrument_token": spot.instrument_token,
+        "last_price": _text(rupees(spot.last_price)),
+        "timestamp": _time(spot.timestamp),
+    }
+
+
+def spot_of(row: Row) -> Spot:
+    """The price on `row`. Raises ValueError or ArithmeticError if it was tampered with."""
+    price = Decimal(row["last_price"])
+    return Spot(row["instrument_token"], datetime.fromisoformat(row["timestamp"]), float(price))
 
 
 def portfolio_row(portfolio: Portfolio) -> Row:

@@ -118,6 +118,12 @@ _NOTES: dict[str, Any] = {
     "fills": int,
     "timestamp": str,
 }
+_SPOTS: dict[str, Any] = {  # newest prices of what positions are settled by
+    "broker": str,
+    "instrument_token": int,
+    "last_price": str,
+    "timestamp": str,
+}
 _PORTFOLIOS: dict[str, Any] = {
     "id": int,
     "broker": str,
@@ -221,6 +227,9 @@ def _create_books(db: Database) -> None:
     )
     db.table("notes").create(
         _NOTES, pk="id", foreign_keys=[broker], not_null=_NOTES.keys() - {"timestamp"}, strict=True
+    )
+    db.table("spots").create(
+        _SPOTS, pk=("broker", "instrument_token"), foreign_keys=[broker], not_null=set(_SPOTS), strict=True
     )
 
 

@@ -24,7 +24,7 @@ from alpha_cli.money import in_rupees, plain
 from alpha_cli.order_states import TERMINAL
 from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.ledger import Account, Booking, Holding, Key
-from alpha_cli.paper.orders import PaperOrder
+from alpha_cli.paper.orders import PaperOrder, Spot
 from alpha_cli.paper.rows import (
     Row,
     account_of,
@@ -37,6 +37,8 @@ from alpha_cli.paper.rows import (
     order_row,
     portfolio_row,
     position_row,
+    spot_of,
+    spot_row,
 )  # fmt: skip
 from alpha_cli.paper.schema import APPLICATION_ID, MIGRATIONS, VERSION, create
 from alpha_cli.state import State, sqlite_errors, transaction
@@ -211,6 +213,12 @@ class Store:
         """Money was put in or taken out."""
         self._book(booking, cause, None)
 
+    def spots(self) -> Iterable[Spot]:
+        yield from self._read("SELECT * FROM spots WHERE broker = ?", [self.account.broker], spot_of)
+
+    def keep_spots(self, spots: Iterable[Spot]) -> None:
+        self._spots += (spot_row(self.account.broker, spot) for spot in spots)
+
     def portfolio(self, portfolio: Portfolio, account: Account) -> None:
         self._portfolios.append(portfolio_row(portfolio))
         self._positions.update(account.positions)  # their last prices
@@ -259,6 +267,8 @@ class Store:
             db.table("entries").insert_all(self._entries)
         if self._notes:
             db.table("notes").insert_all(self._notes)
+        if self._spots:
+            db.table("spots").upsert_all(self._spots, pk=("broker", "instrument_token"))
         if self._portfolios:
             db.table("portfolios").insert_all(self._portfolios)
 
@@ -268,5 +278,6 @@ class Store:
         self._fills: list[Row] = []
         self._entries: list[Row] = []
         self._notes: list[Row] = []
+        self._spots: list[Row] = []
         self._positions: dict[Key, Holding] = {}
         self._portfolios: list[Row] = []
