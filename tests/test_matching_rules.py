@@ -1772,3 +1772,16 @@ def test_m61_the_last_day_may_end_with_a_session_and_another_run_settle(tmp_path
             assert told(broker.tick(27000.0, NIFTY)) == ["65@123.45", "COMPLETE EXPIRED"]
         store.commit()
         store.release()
+
+
+def test_a_sale_that_the_books_refuse_takes_no_demat_charge_away():
+    """The next sale of the day is the first that takes shares from the demat account."""
+    broker = Broker(cash=10**11, charges="estimate")
+    broker.tick(100.0)
+    broker.order(quantity=100, product="CNC")
+    broker.now += timedelta(days=1)
+    broker.at("10:00:00").tick(100.0)
+    broker.order("SELL", 10, product="CNC", metadata={"long": "x" * (1 << 20)})
+    assert [event.code for event in broker.said if type(event) is OrderUpdate][-1] == "METADATA_TOO_LONG"
+    (fill, _) = broker.order("SELL", 10, product="CNC")
+    assert fill.charges["dp"] == Decimal("13")

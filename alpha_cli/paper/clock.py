@@ -141,14 +141,11 @@ class Clock:
     def first_delivery(self, holding: Holding, quantity: int, today: int) -> bool:
         """Whether selling `quantity` takes shares from the demat account, for the first time today.
 
-        Today's buys are sold first. Also remembers that it was so.
+        Today's buys are sold first.
         """
         overnight = holding.overnight if holding.day == today else holding.quantity
         bought = max(0, holding.quantity - overnight)
-        if quantity <= bought or holding.delivered == today:
-            return False
-        holding.delivered = today
-        return True
+        return quantity > bought and holding.delivered != today
 
     def _holds(self, contract: Contract, holding: Holding) -> None:
         """There is a position: it is squared off if it is MIS, and settled if it expires."""

@@ -441,6 +441,8 @@ class Engine:
             out.append(self._unbookable(working, Code.BOOKS_FULL, str(fault), at))
             return False
         holding = self.account.positions[key]
+        if delivered:
+            holding.delivered = today
         self._clock.traded(holding, contract, order, quantity, today)
         self._counts["fills"] += 1
         working.filled_quantity += quantity
