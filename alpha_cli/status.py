@@ -127,7 +127,7 @@ def for_programs(folder: Folder) -> Iterator[str]:
 
 def for_people(folder: Folder, now: datetime) -> Iterator[str]:
     """Whether trading is halted, a table of stages and one of strategies, and what cannot be read."""
-    from alpha_cli.strategies.listing import NOTHING, table
+    from alpha_cli.tables import NOTHING, table
 
     yield "not halted" if folder.halted is None else f"HALTED: {folder.halted}"
     if not folder.stages:
@@ -161,7 +161,7 @@ def for_people(folder: Folder, now: datetime) -> Iterator[str]:
 
 
 def _strategies(stages: Iterable[StageState]) -> Iterator[tuple[str, ...]]:
-    from alpha_cli.strategies.listing import NOTHING
+    from alpha_cli.tables import NOTHING
 
     for stage in stages:
         for one in () if stage.status is None else stage.status.strategies:

@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "show --color always": WIRE,
     "market next --at 2026-01-05": WIRE,
     "market sessions 2026-01-05 --json": WIRE,
-    "market sessions 2026-01-05": CONFIGURED,  # the table is that of `strategies list`
+    "market sessions 2026-01-05": WIRE,
     "charges BUY 1@1": WIRE,
     "schema": WIRE | {"orjson"},
     "schema tick": WIRE | {"orjson"},
@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "risk": CONFIGURED,
     "strategies list": CONFIGURED,
     "strategies describe ml_momentum": CONFIGURED,
-    "status --state configs": CONFIGURED,
+    "status --state configs": WIRE,
     "instruments --help": WIRE,
     "halt --help": WIRE,
     "resume --state configs --reason none": WIRE,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
 import msgspec
 
 from alpha_cli.errors import printable
 from alpha_cli.instruments.freeze import FreezeTable, Limit, freeze_limit, freeze_quantity
 from alpha_cli.instruments.instrument import Instrument
+from alpha_cli.tables import NOTHING, table
 
 if TYPE_CHECKING:
     from alpha_cli.instruments.master import Master
     from alpha_cli.instruments.store import Loaded, Version
 
-NOTHING = "–"  # in a cell of a table
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -126,18 +125,6 @@ def about_for_people(what: About) -> Iterator[str]:
             for other, first, last in sorted([*what.versions, *what.others], key=lambda version: version[1:])
         ],
     )  # fmt: skip
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table, its columns as wide as what is in them; the header bold where there is bold."""
-    cells = [[printable(cell, 200) for cell in row] for row in rows]
-    widths = [max(len(title), *(len(row[place]) for row in cells), 0) for place, title in enumerate(header)]
-
-    def line(row: Iterable[str]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-    yield click.style(line(header), bold=True)
-    yield from map(line, cells)
 
 
 def _fields(one: Instrument) -> dict[str, Any]:

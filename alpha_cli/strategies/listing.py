@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -26,8 +26,7 @@ from alpha_cli.strategy.factory import (
     create_processor,
     parameter_model,
 )
-
-NOTHING = "–"  # in a cell of a table
+from alpha_cli.tables import NOTHING, table
 
 
 class StrategyType(msgspec.Struct, tag_field="kind", tag="strategy_type"):
@@ -125,25 +124,6 @@ def for_people(found: Everything) -> Iterator[str]:
             for one in found.configured
         ],
     )
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table: columns as wide as what is in them, the header bold where there is bold.
-
-    The last cell of a row may be as long as it likes.
-    """
-    cells = [[printable(cell, 300) for cell in row] for row in rows]
-    widths = [
-        max(len(title), *(len(row[place]) for row in cells if place < len(row) - 1), 0)
-        for place, title in enumerate(header)
-    ]
-
-    def line(row: Sequence[str]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-
-    yield click.style(line(header), bold=True)
-    for row in cells:
-        yield line(row)
 
 
 # --- what a name stands for ------------------------------------------------------------------
