@@ -31,8 +31,9 @@ class Market:
     """The newest tick of each instrument, in the order of the stream.
 
     `watched` counts who wants every tick of an instrument; the loop delivers those. `bound` is the moment,
-    if there is one, from which on any tick is wanted; of lines, all of its second. `decode` turns a kept line into a
-    tick; a line that turns out broken goes to `broken` and counts as no tick.
+    if there is one, from which on any tick is wanted; of lines, all of its second. Stages that share a market are
+    handed what any of them wants. `decode` turns a kept line into a tick; a line that turns out broken goes to
+    `broken` and counts as no tick.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class Market:
         broken: Callable[[bytes, Exception], None] | None = None,
     ) -> None:
         self.watched: dict[int, int] = {}
-        self.bound: datetime | None = None
+        self.bound: datetime | None = None  # the earliest of the alarms
+        self._alarms: dict[object, datetime] = {}
         self.decode = decode
         self.broken = broken
         self._ticks: dict[int, Any] = {}
@@ -58,10 +60,14 @@ class Market:
         if left:
             self.watched[token] = left
 
-    def wake_at(self, moment: datetime | None) -> None:
-        """Want the first tick at or after `moment`, and any later one, until this is called again."""
-        now = self.now
-        self.bound = moment if moment is None or now is None else _in_zone(moment, now.tzinfo)
+    def wake_at(self, moment: datetime | None, who: object = None) -> None:
+        """Want the first tick at or after `moment`, and any later one, until `who` calls this again; None: no more."""
+        if moment is None:
+            self._alarms.pop(who, None)
+        else:
+            self._alarms[who] = moment
+        bound, now = min(self._alarms.values(), default=None), self.now
+        self.bound = bound if bound is None or now is None else _in_zone(bound, now.tzinfo)
 
     def bound_for(self, events: Sequence[Any]) -> datetime | None:
         """`bound` in the zone of the first tick among `events`: comparing across zones costs eight times as much."""

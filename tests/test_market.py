@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 
@@ -158,3 +158,82 @@ def test_a_line_is_wanted_from_the_bound_on_however_its_time_is_written(time: st
     market.wake_at(datetime.fromisoformat("2026-01-05T09:15:00+05:30"))
     assert market.wants(decode(line))
     assert market.wants_line(line)
+
+
+# --- alarms ----------------------------------------------------------------------------------
+
+
+def woken(market: Market, at: float) -> bool:
+    """Whether the tick `at` seconds after the opening would be delivered, as an object and as a line."""
+    made = tick(at)
+    assert market.wants_line(encode(made)) == market.wants(made)
+    return market.wants(made)
+
+
+def test_the_earliest_alarm_counts() -> None:
+    """Stages that share a market do not overwrite each other's, in whatever order they set them."""
+    market = Market()
+    market.wake_at(tick(20).timestamp, "paper")
+    market.wake_at(tick(10).timestamp, "risk")
+    market.wake_at(tick(30).timestamp, "other")
+    assert market.bound == tick(10).timestamp
+    assert [woken(market, at) for at in (9, 10, 25)] == [False, True, True]
+
+
+def test_an_alarm_rings_until_its_owner_sets_another() -> None:
+    """What anyone else sets is no answer to it."""
+    market = Market()
+    market.wake_at(tick(10).timestamp, "risk")
+    market.put(tick(12))
+    market.wake_at(tick(20).timestamp, "paper")
+    assert woken(market, 13)
+    market.wake_at(None, "nobody")
+    assert woken(market, 13)
+    market.wake_at(tick(15).timestamp, "risk")
+    assert [woken(market, at) for at in (13, 15)] == [False, True]
+    market.wake_at(None, "risk")
+    assert [woken(market, at) for at in (15, 20)] == [False, True]
+    market.wake_at(None, "paper")
+    assert market.bound is None
+    assert not woken(market, 99)
+
+
+def test_an_owner_has_one_alarm() -> None:
+    """Setting it later forgets the earlier; who gives no name is one owner too."""
+    market = Market()
+    market.wake_at(tick(10).timestamp)
+    market.wake_at(tick(20).timestamp)
+    assert [woken(market, at) for at in (10, 20)] == [False, True]
+
+
+def test_the_bound_is_in_the_zone_of_the_ticks_and_stays_its_owner_s() -> None:
+    """Comparing across zones is slow, so `bound_for` writes it anew; the owner can still move or end it."""
+    market = Market()
+    market.wake_at(tick(10).timestamp.astimezone(UTC), "risk")
+    market.wake_at(tick(20).timestamp.astimezone(UTC), "paper")
+    zone = timezone(timedelta(hours=5, minutes=30))
+    far = Tick(instrument_token=NIFTY, timestamp=START.astimezone(zone), last_price=1.0)
+    bound = market.bound_for([far])
+    assert bound == tick(10).timestamp
+    assert bound is not None
+    assert bound.tzinfo is zone
+    market.wake_at(None, "risk")
+    assert market.bound == tick(20).timestamp
+    market.put(far)
+    market.wake_at(tick(5).timestamp.astimezone(UTC), "risk")
+    assert market.bound is not None
+    assert (market.bound, market.bound.tzinfo) == (tick(5).timestamp, zone)
+
+
+@given(calls=some.lists(some.tuples(some.sampled_from("abc"), some.none() | some.integers(0, 99)), max_size=20))
+def test_the_bound_is_the_earliest_of_what_each_owner_said_last(calls: list[tuple[str, int | None]]) -> None:
+    """Any owners, any moments, in any order, with ticks of another zone looked at in between."""
+    market = Market()
+    last: dict[str, int | None] = {}
+    for number, (who, at) in enumerate(calls):
+        market.wake_at(None if at is None else tick(at).timestamp, who)
+        last[who] = at
+        if number % 3 == 2:
+            market.bound_for([tick(0), tick(1)])
+        expected = min((at for at in last.values() if at is not None), default=None)
+        assert market.bound == (None if expected is None else tick(expected).timestamp)

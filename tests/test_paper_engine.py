@@ -589,6 +589,24 @@ def test_a_restored_order_goes_on_with_later_ticks():
     assert told(after.tick(89.5)) == ["90", "COMPLETE"]  # its own price: it has been resting
 
 
+@pytest.mark.parametrize("others", ["watch", "alarm"])
+def test_a_restored_order_sleeps_through_ticks_that_only_others_want(others):
+    """In one process risk may want them; alone nobody hands them to paper, and the books must not tell."""
+    journal = Kept()
+    first = Broker(journal)
+    first.tick(100.0)
+    first.order(price="90")
+    shared = restarted(journal)
+    if others == "watch":
+        shared.market.watch(9)
+    else:
+        shared.market.wake_at(OPENING, "risk")
+    shared.now = first.now
+    assert shared.tick(500.0, token=9) == []
+    assert shared.engine.working("o1").asleep
+    assert told(shared.tick(89.5)) == ["90", "COMPLETE"]
+
+
 def test_modifications_are_not_made_twice():
     """The same input again: the modified order keeps its last price while older lines go by."""
     journal = Kept()

@@ -83,6 +83,10 @@ class Clock:
         seen = (Spot(token, tick.timestamp, tick.last_price) for token, tick in self._spots.items() if tick is not None)
         self._journal.keep_spots(seen)
 
+    def follows(self, tick: Any) -> bool:
+        """Whether the clock wants `tick`: something is settled by its instrument, or something is due by then."""
+        return tick.instrument_token in self._spots or self.is_due(tick.timestamp)
+
     def is_due(self, now: datetime) -> bool:
         """Whether there is something to do at `now`."""
         return self._next is not None and now >= self._next
@@ -170,7 +174,7 @@ class Clock:
     def _set_alarm(self) -> None:
         due = self._agenda.next
         if due != self._next:
-            self._market.wake_at(due)
+            self._market.wake_at(due, self)
             self._next = due
 
     # --- what is due -------------------------------------------------------------------------

@@ -7,8 +7,8 @@ one by one in `docs/matching.md`. Only ticks of instruments with something that 
 
 Resting orders that were read back from a journal sleep until the stream has caught up with the last change
 that was kept, of whatever order, so that the same input read twice gives the same books: ticks from before it
-have met them already. They wake on a tick later than that, on a line that was not applied before, or once the
-very line has come by again that made the last change.
+have met them already. They wake on a tick later than that, of those delivered for the engine's own sake, on a
+line that was not applied before, or once the very line has come by again that made the last change.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Engine:
 
     def on_tick(self, tick: Tick) -> list[Event]:
         """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
-        if self._behind is not None and tick.timestamp > self._behind:
+        if self._behind is not None and tick.timestamp > self._behind and self._follows(tick):
             self._catch_up()
         out = self._passed(tick.timestamp, tick.instrument_token)
         self._clock.saw(tick)
@@ -193,6 +193,10 @@ class Engine:
             for working in list(book.arrived(tick.timestamp)):
                 self._arrive(working, contract, tick, out)
         return out
+
+    def _follows(self, tick: Any) -> bool:
+        """Whether this stage wants `tick`. In one process it is handed those too that only another stage wants."""
+        return tick.instrument_token in self._books or self._clock.follows(tick)
 
     def _passed(self, now: datetime, token: int) -> list[Event]:
         """What is due by `now`; nothing if no calendar knows that day: a tick of year 2099 ends nobody's day."""
