@@ -98,19 +98,18 @@ class Chain:
             self._absorb(batch, absorbed, index)
             absorbed = index + 1
             good = event is not BAD and event is not BLANK
-            before, after = self._handled(event, added) if good else ([], [])
+            before, after = self._handled(event, added) if good else ([], None)
             if self._stops_at(event, batch):
                 out.drop(index)
                 if self._decoder is not None:
                     self._decoder.done(index + 1, blank)
                 break
-            if not good:
-                blank += event is BLANK
-                out.drop(index)
-                continue
+            blank += event is BLANK
             if before:
                 out.insert(index, before)
-            if after:
+            if after is None:
+                out.drop(index)
+            elif after:
                 out.insert(index + 1, after)
         else:
             self._absorb(batch, absorbed, len(batch.lines))
@@ -223,33 +222,36 @@ class Chain:
 
     # --- one event through the stages --------------------------------------------------------
 
-    def _handled(self, event: Any, added: Iterable[Event] | None) -> tuple[list[Any], list[Any]]:
-        """What comes out before and after the line of `event`, once markets and session know of it."""
+    def _handled(self, event: Any, added: Iterable[Event] | None) -> tuple[list[Any], list[Any] | None]:
+        """`_around`, once markets and session know of `event`; nothing where the run ends with it."""
         if isinstance(event, self._tick_types):
             self._closed = False
         else:
             self._track_session(event)
             if self.failure is not None or not self._price_is_readable(event):
-                return [], []
+                return [], None
         return self._around(event, added)
 
     def _price_is_readable(self, event: Any) -> bool:
         """Decode what the step of `event` will ask the markets for, so that it need not stop half-way."""
         token = getattr(event, "instrument_token", None)
-        if token is not None and self._decoder is not None:
-            for market in self._markets:
-                market.last(token)
-            return not self._decoder.failed
-        return True
+        if token is None or self._decoder is None:
+            return True
+        failed = self._decoder.failed  # already, by a line that is still to come, if the whole batch was decoded
+        for market in self._markets:
+            market.last(token)
+        return self._decoder.failed == failed
 
     def _stops_at(self, event: Any, batch: Batch) -> bool:
         """Is this the line that ends the run: bad, or in need of a kept tick that is, or of a newer wire?"""
+        if self.failure is not None:
+            return True
         if self._decoder is not None and self._decoder.failed:
             return event is BAD or batch.events is None
-        return self.failure is not None
+        return False
 
-    def _around(self, event: Event, added: Iterable[Event] | None) -> tuple[list[Any], list[Any]]:
-        """What comes out before and after the line of `event`."""
+    def _around(self, event: Event, added: Iterable[Event] | None) -> tuple[list[Any], list[Any] | None]:
+        """What comes out before the line of `event` and what after it; None if a gate holds the line back."""
         out: list[Any] = []
         if added is None:
             self._push(0, event, out)
@@ -258,8 +260,8 @@ class Chain:
         self._return(out, ended=type(event) is Eof)
         if not self._forward:
             return [], out
-        at = next(i for i, item in enumerate(out) if item is event)
-        return out[:at], out[at + 1 :]
+        at = next((i for i, item in enumerate(out) if item is event), None)
+        return (out, None) if at is None else (out[:at], out[at + 1 :])
 
     def _push(self, place: int, event: Any, out: list[Any]) -> None:
         """Hand `event` to the stage at `place` and what comes of it to those after."""
@@ -278,11 +280,16 @@ class Chain:
     def _hand_on(self, place: int, event: Any, added: Iterable[Event], out: list[Any]) -> None:
         """Give the stages after `place` what it lets pass and what it added, in the order of its choice."""
         stage = self._stages[place]
-        if stage.forward and not stage.leads:
+        gated = type(event) in stage.gates
+        passes = stage.forward and not gated
+        if passes and not stage.leads:
             self._push(place + 1, event, out)
         for new in added:
-            self._push_new(place, new, out)
-        if stage.forward and stage.leads:
+            if not gated or new is not event:
+                self._push_new(place, new, out)
+            elif stage.forward:  # it was let pass, not made here: so it does not return
+                self._push(place + 1, event, out)
+        if passes and stage.leads:
             self._push(place + 1, event, out)
 
     def _push_new(self, place: int, event: Any, out: list[Any]) -> None:
@@ -309,7 +316,7 @@ class Chain:
             for place, stage in enumerate(self._stages[:maker]):
                 if type(event) in stage.steps:
                     for new in stage.steps[type(event)](event):
-                        if not ended:
+                        if not ended and new is not event:  # a gate gives back what is past it already
                             self._push_new(place, new, out)
 
     def _track_session(self, event: Any) -> None:

@@ -27,6 +27,9 @@ from alpha_cli.shutdown import LeaveNow, Shutdown
 Step = Callable[[Any], Iterable[Event]]
 TickFields = tuple[str, ...] | None
 
+#: What frames a session, and what mostly passes without a step: nobody may hold these back.
+_UNGATED = {Hello, Eof, Tick}
+
 
 def _nothing(_: Any = None) -> tuple[()]:
     return ()
@@ -58,6 +61,7 @@ class Stage:
                 where a `control` event can change them
     market      the newest ticks, kept up to date by the loop
     forward     whether what comes in goes out; a sink puts out only what it adds
+    gates       types that pass only if the step gives them back; what it gives instead takes their place
     leads       what it adds goes out before the event that caused it: a closed bar before the next tick
     ahead       told of a whole batch before the steps see its events, to prepare their answers
     arrivals    events that came from beside the stream since the last batch; they enter it here
@@ -82,6 +86,7 @@ class Stage:
         tick_fields: TickFields | Callable[[], TickFields] = (),
         market: Market | None = None,
         forward: bool = True,
+        gates: frozenset[type] = frozenset(),
         leads: bool = False,
         ahead: Callable[[Batch], object] | None = None,
         arrivals: Callable[[], Iterable[Event]] | None = None,
@@ -102,6 +107,9 @@ class Stage:
         self._tick_fields = tick_fields
         self.market = market
         self.forward = forward
+        self.gates = gates
+        if not gates <= self.steps.keys() - _UNGATED:
+            raise ValueError(f"{name}: gates are for types with a step; ticks, hello and eof always pass")
         self.leads = leads
         self.ahead = ahead
         self.arrivals = arrivals
@@ -238,7 +246,7 @@ def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad:
             _commit(stages)
             out.write(data)
             chain.settled = True
-            if problem := bad.failure or chain.failure:
+            if problem := chain.failure or bad.failure:  # an eager decoder has looked at lines beyond the chain's end
                 raise problem
         chain.settled = False
         data = chain.finish()

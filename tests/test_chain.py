@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from conftest import BANK, HELLO, NIFTY, order, run_alpha, signal, stream, tick, ticks
+from conftest import BANK, HELLO, NIFTY, START, order, run_alpha, signal, stream, tick, ticks
 from hypothesis import given, settings, strategies as some
 from test_events import ONE_OF_EACH
 
 from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import LineDecoder, batch_of
+from alpha_cli.batch import Batch, LineDecoder, batch_of
 from alpha_cli.chain import Chain
 from alpha_cli.errors import BadLine
 from alpha_cli.events import (
     TYPES,
+    Cancel,
     Control,
     Denial,
     Eof,
     Event,
+    Fill,
     Gap,
     Hello,
     Order,
+    OrderUpdate,
     Signal,
     Tick,
     Unknown,
@@ -34,6 +39,8 @@ from alpha_cli.events import (
 )
 from alpha_cli.library import pipe
 from alpha_cli.market import Market
+from alpha_cli.paper.engine import Engine
+from alpha_cli.paper.ledger import Account
 from alpha_cli.stage import Stage
 from alpha_cli.wire import parse_object
 
@@ -96,7 +103,23 @@ def unknowns(**more: Any) -> Stage:
     return Stage("unknowns", steps, **more)
 
 
-STAGES: dict[str, Callable[..., Stage]] = {"chatty": chatty, "watcher": watcher, "unknowns": unknowns}
+def gatekeeper(**more: Any) -> Stage:
+    """Lets signals and orders of one instrument pass, denies those of another, speaks before or after a third's."""
+
+    def judged(event: Signal | Order) -> Iterable[Event]:
+        token = event.instrument_token
+        if token == BANK:
+            return [Denial(event.signal_id, event.strategy_id, event.broker, "NO", "no"), gap("and that is that")]
+        said = gap(f"judged {event.signal_id}")
+        return [event] if token == NIFTY else [said, event] if event.signal_id == "s1" else [event, said]
+
+    steps: dict[Any, Any] = {Signal: judged, Order: judged, Cancel: lambda _: ()}
+    return Stage("gatekeeper", steps, gates=frozenset(steps), close=lambda: [gap("gatekeeper end")], **more)
+
+
+STAGES: dict[str, Callable[..., Stage]] = {
+    "chatty": chatty, "watcher": watcher, "unknowns": unknowns, "gatekeeper": gatekeeper,
+}  # fmt: skip
 
 
 # --- the loop as simple as can be, and the real one ------------------------------------------
@@ -122,12 +145,13 @@ def reference(stage: Stage, data: bytes) -> bytes:
         ended = type(event) is Eof
         if ended:
             out += map(encode, stage.close())
-        if stage.forward:
+        if stage.forward and type(event) not in stage.gates:
             out.append(line)
         if isinstance(event, Tick) and stage.market is not None:
             stage.market.put(event)
         if type(event) is not Unknown or event.type not in TYPES:
-            out += map(encode, stage.step(event))
+            added = [new for new in stage.step(event) if stage.forward or new is not event]
+            out += [line if new is event else encode(new) for new in added]
     if not ended:
         out += map(encode, stage.close())
     return b"".join(line + b"\n" for line in out)
@@ -171,6 +195,20 @@ LINES: list[bytes] = [
     EOF, encode(HELLO), b'{"type":"eof","ok":false,"code":77}',
 ]  # fmt: skip
 
+
+def is_good(line: bytes) -> bool:
+    try:
+        decode(line)
+    except BadLine:
+        return False
+    return True
+
+
+def good_lines(data: bytes) -> bytes:
+    """`data` without bad lines: a chain refuses what any of its stages would, the first alone only what it reads."""
+    return b"".join(line + b"\n" for line in data.split(b"\n")[:-1] if not line.strip() or is_good(line))
+
+
 streams = some.lists(some.sampled_from(LINES), max_size=60).map(lambda lines: b"".join(line + b"\n" for line in lines))
 batches = some.lists(some.integers(1, 20), max_size=20)
 
@@ -194,8 +232,9 @@ def test_a_chain_of_one_is_a_loop_over_lines(name: str, forward: bool, data: byt
 def test_a_chain_of_many_is_its_stages_one_after_another(
     last_forwards: bool, names: list[str], shared: bool, data: bytes, sizes: list[int]
 ) -> None:
-    """Fused, and with one market for all or one each, the bytes are those of separate processes."""
+    """Fused, and with one market for all or one each, the bytes are those of separate processes. Of good lines."""
     market = Market()
+    data = good_lines(data)
     forwards = [True] * (len(names) - 1) + [last_forwards]
     # One market for all, as in `alpha pipe`, unless two of them watch: a watched tick goes to all who share it.
     shared = shared and names.count("watcher") == 1
@@ -231,21 +270,10 @@ def test_long_streams_through_every_order_of_stages(names: tuple[str, ...], seed
         assert chained([STAGES[name]() for name in names], data, sizes)[0] == expected
 
 
-def is_good(line: bytes) -> bool:
-    try:
-        decode(line)
-    except BadLine:
-        return False
-    return True
-
-
 @given(data=streams, sizes=batches)
 def test_behind_a_sink_only_its_own_events_arrive(data: bytes, sizes: list[int]) -> None:
-    """A stage after one that forwards nothing sees no ticks, no hello, no eof; it closes at the end of input.
-
-    Of good lines: a chain refuses what any of its stages would, the first stage alone only what it reads.
-    """
-    data = b"".join(line + b"\n" for line in data.split(b"\n") if not line.strip() or is_good(line))
+    """A stage after one that forwards nothing sees no ticks, no hello, no eof; it closes at the end of input."""
+    data = good_lines(data)
     expected = reference(chatty(), reference(watcher(), reference(chatty(forward=False), data)))
     assert chained([chatty(forward=False), watcher(), chatty()], data, sizes)[0] == expected
 
@@ -272,6 +300,256 @@ def test_a_tick_after_an_eof_opens_what_must_be_closed(after: bytes, sizes: list
     """Even if a bad line follows it."""
     data = stream([tick()]) + encode(tick(1)) + b"\n" + after
     assert chained([chatty()], data, sizes)[0].count(b"chatty end") == 2
+
+
+# --- gates -----------------------------------------------------------------------------------
+
+#: An order as nobody here would write it: what passes as these bytes was not encoded anew.
+ODD = (
+    b'{"type": "order", "order_id": "o1", "signal_id": "s1", "strategy_id": "test", "broker": "paper", "new": 1,'
+    b' "instrument_token": 256265, "side": "BUY", "quantity": 9, "timestamp": "2024-06-03T09:15:00+05:30"}'
+)
+NO = Denial("s1", "test", "paper", "NO", "no")
+SMALLER = order(quantity=1)
+
+#: What a gate may say to an order -> what goes on, the order's own line as `ODD`.
+ANSWERS: dict[str, tuple[Callable[[Order], Iterable[Event]], list[Any]]] = {
+    "passed": (lambda event: (event,), [ODD]),
+    "withheld": (lambda _: (), []),
+    "denied": (lambda _: (NO,), [NO]),
+    "led": (lambda event: (Control(action="pause"), event), [Control(action="pause"), ODD]),
+    "followed": (lambda event: (event, Control(action="pause")), [ODD, Control(action="pause")]),
+    "between": (lambda event: iter((gap("before"), event, gap("after"))), [gap("before"), ODD, gap("after")]),
+    "replaced": (lambda _: (SMALLER,), [SMALLER]),
+}
+each_answer = pytest.mark.parametrize(("answer", "expected"), ANSWERS.values(), ids=list(ANSWERS))
+
+
+def gate(answer: Callable[[Any], Iterable[Event]], kind: type[Event] = Order, **more: Any) -> Stage:
+    """Gives `answer` to each event of its kind, which passes only if it is in the answer."""
+    steps: dict[Any, Any] = {kind: answer}
+    if more.get("every_tick"):
+        steps[Tick] = lambda _: ()
+    return Stage("gate", steps, gates=frozenset({kind}), **more)
+
+
+def seer(name: str, **more: Any) -> Stage:
+    """Says which orders reach it."""
+    return Stage(name, {Order: lambda event: [gap(f"{name} saw {event.quantity}")]}, **more)
+
+
+def seen(name: str, said: Any) -> list[Event]:
+    """What the seer of this name says to a line or an event, if it is one of the orders here."""
+    return [gap(f"{name} saw {9 if said is ODD else 1}")] if said is ODD or said is SMALLER else []
+
+
+def through(stages: Sequence[Stage], lines: Sequence[bytes], how: str) -> list[bytes]:
+    """The lines that leave a chain of `stages`, whose count is right: from text, or from a source's own batches."""
+    data = b"".join(line + b"\n" for line in lines)
+    if how == "verified":
+        chain = Chain(stages)
+        out = chain.process(Batch(data, list(lines), list(map(decode, lines)), verified=True)) + chain.finish()
+    else:
+        out, chain = chained(stages, data)
+    assert chain.lines_out == out.count(b"\n")
+    return out.splitlines()
+
+
+@each_answer
+@pytest.mark.parametrize("how", ["lazy", "eager", "verified"])
+@pytest.mark.parametrize("leads", [False, True], ids=["", "leading"])
+@pytest.mark.parametrize("places", ["gate", "gate last", "first gate last", "first gate"])
+def test_a_gate_lets_pass_what_its_step_gives_back(
+    places: str, leads: bool, how: str, answer: Callable[[Any], Iterable[Event]], expected: list[Any]
+) -> None:
+    """At the place where the step put it and as its own bytes; else the answer stands alone, and no later stage saw."""
+    kept = gate(answer, every_tick=how == "eager", leads=leads)
+    names = places.split()
+    saw: list[Any] = []
+    for said in expected:
+        saw.append(said)
+        if "last" in names:
+            saw += seen("last", said)
+    if "first" in names:
+        saw += seen("first", ODD)
+    around = [encode(tick(at)) for at in range(4)]
+    out = through([kept if name == "gate" else seer(name) for name in names], [*around[:2], ODD, ODD, *around[2:]], how)
+    judged = [line if isinstance(line, bytes) else encode(line) for line in saw]
+    assert out == [*around[:2], *judged, *judged, *around[2:]]
+
+
+@each_answer
+@pytest.mark.parametrize("how", ["lazy", "eager", "verified"])
+def test_a_sink_behind_a_gate_sees_what_passes(
+    how: str, answer: Callable[[Any], Iterable[Event]], expected: list[Any]
+) -> None:
+    """And only that; no line goes out, whether it passed the gate or not."""
+    stages = [gate(answer, every_tick=how == "eager"), seer("sink", forward=False)]
+    saw = [encode(event) for said in expected for event in seen("sink", said)]
+    assert through(stages, [encode(tick()), ODD, encode(tick(1))], how) == saw
+
+
+@each_answer
+def test_a_gate_that_is_a_sink_puts_out_its_answer(
+    answer: Callable[[Any], Iterable[Event]], expected: list[Any]
+) -> None:
+    """What it gives back would pass, and past a sink nothing does."""
+    out = through([gate(answer, forward=False)], [encode(tick()), ODD], "lazy")
+    assert out == [encode(said) for said in expected if said is not ODD]
+
+
+def test_what_one_gate_lets_pass_the_next_may_hold_back() -> None:
+    """Each judges for itself, and what the first said beside the line stays."""
+    first = gate(lambda event: (gap("before"), event, gap("after")))
+    assert through([first, gate(lambda _: (NO,))], [ODD], "lazy") == list(
+        map(encode, (gap("before"), NO, gap("after")))
+    )
+
+
+def test_a_gate_holds_back_what_an_earlier_stage_made() -> None:
+    """Not only what came as a line."""
+    maker = Stage("maker", {Signal: lambda event: [order(quantity=event.quantity)]})
+    keeper = gate(lambda event: (event,) if event.quantity < 5 else (NO,))
+    lines = [encode(signal(1, quantity=quantity)) for quantity in (1, 9)]
+    expected = [lines[0], encode(order(quantity=1)), lines[1], encode(NO)]
+    assert through([maker, keeper], lines, "lazy") == expected
+
+
+def test_what_arrives_beside_the_stream_passes_the_gates() -> None:
+    """A gate knows no side entrance."""
+    waiting = [order(1, quantity=9), order(2)]
+
+    def arrivals() -> Iterable[Event]:
+        while waiting:
+            yield waiting.pop(0)
+
+    chain = Chain(
+        [Stage("entrance", {}, arrivals=arrivals), gate(lambda event: (event,) if event.quantity < 5 else (NO,))]
+    )
+    batch = batch_of([tick()])
+    assert chain.arrived(batch) == b""
+    chain.process(batch)
+    assert chain.arrived(batch).splitlines() == [encode(NO), encode(order(2))]
+    assert chain.lines_out == 3
+
+
+def test_under_fail_a_gate_judges_all_before_the_bad_line() -> None:
+    """Also where the whole batch was decoded, and so the bad line met, before the first event was handled."""
+    stages = [gate(lambda _: (NO,), every_tick=True), watcher()]
+    data = encode(tick()) + b"\n" + ODD + b"\n" + b"oops\n" + ODD + b"\n"
+    assert chained(stages, data, bad="fail")[0] == encode(tick()) + b"\n" + encode(NO) + b"\n"
+
+
+@pytest.mark.parametrize("every_tick", [False, True], ids=["lazy", "eager"])
+def test_nothing_passes_after_a_newer_wire(every_tick: bool) -> None:
+    """The run ends at that hello, and not first at a bad line of the same batch."""
+    newer = encode(Hello(wire=2, source="future", version="9"))
+    data = b"".join(line + b"\n" for line in (encode(tick()), newer, ODD, encode(tick(1)), b"oops"))
+    out, chain = chained([gate(lambda _: (NO,), every_tick=every_tick)], data, bad="fail")
+    assert out == encode(tick()) + b"\n"
+    assert chain.failure is not None
+
+
+def test_a_gate_that_cannot_read_its_price_holds_the_line_back() -> None:
+    """A cancel names no instrument, so only its step finds out that the kept tick is broken; the run ends there."""
+    market = Market()
+    keeper = gate(lambda event: (event,) if market.last(NIFTY) is None else (), Cancel, market=market)
+    bad_tick = b'{"type":"tick","instrument_token":256265,"timestamp":"2024'
+    cancel = encode(Cancel(order_id="o1"))
+    out, _ = chained([keeper], b"".join(line + b"\n" for line in (bad_tick, cancel, cancel)), bad="fail")
+    assert out == bad_tick + b"\n"
+
+
+def heard_by_the_first(keeper: Stage, *after: Stage, lines: Sequence[bytes]) -> tuple[list[Any], list[bytes]]:
+    """What a listener before `keeper` is told with `--feedback`, and the lines that come out."""
+    heard: list[Any] = []
+
+    def hear(event: Any) -> Iterable[Event]:
+        heard.append(event)
+        return ()
+
+    chain = Chain([Stage("listener", dict.fromkeys((Order, OrderUpdate, Fill), hear)), keeper, *after], feedback=True)
+    data = b"".join(line + b"\n" for line in lines)
+    out = chain.process(Batch(data, list(lines), list(map(decode, lines)), verified=True)) + chain.finish()
+    assert chain.lines_out == out.count(b"\n")
+    return heard, out.splitlines()
+
+
+def test_with_feedback_what_a_gate_lets_pass_does_not_return() -> None:
+    """It was not made there: who stands before the gate has seen it go by."""
+    heard, out = heard_by_the_first(gate(lambda event: (event,)), lines=[ODD])
+    assert heard == [decode(ODD)]
+    assert out == [ODD]
+
+
+def test_with_feedback_what_a_gate_gives_instead_returns() -> None:
+    """That it did make."""
+    heard, out = heard_by_the_first(gate(lambda _: (SMALLER,)), lines=[ODD])
+    assert heard == [decode(ODD), SMALLER]
+    assert out == [encode(SMALLER)]
+
+
+def test_with_feedback_a_gate_that_is_told_passes_nothing_on_again() -> None:
+    """What a later stage made has gone out when it returns to the gate, which gives it back as always."""
+    update = OrderUpdate("o1", "paper", "OPEN")
+    last = Stage("last", {Order: lambda _: [update]})
+    heard, out = heard_by_the_first(gate(lambda event: (event,), OrderUpdate), last, lines=[ODD])
+    assert heard == [decode(ODD), update]
+    assert out == [ODD, encode(update)]
+
+
+@pytest.mark.parametrize("kind", [Order, Tick, Hello, Eof])
+def test_what_cannot_be_held_back_is_no_gate(kind: type) -> None:
+    """A type without a step would never pass; ticks and the frame of a session always do."""
+    steps: dict[Any, Any] = {cls: lambda _: () for cls in (Tick, Hello, Eof)}
+    with pytest.raises(ValueError, match="gates are for types with a step"):
+        Stage("test", steps, gates=frozenset({kind}))
+
+
+# --- one market for several ------------------------------------------------------------------
+
+
+def rounds(market: Market) -> tuple[Stage, list[Any]]:
+    """A stage that adds nothing, follows an instrument and wakes every ten minutes; and the ticks it was handed."""
+    handed: list[Any] = []
+    due, me = START, object()
+
+    def on_tick(event: Tick) -> Iterable[Event]:
+        nonlocal due
+        handed.append(event)
+        if event.timestamp >= due:
+            due = event.timestamp + timedelta(minutes=10)
+            market.wake_at(due, me)
+        return ()
+
+    market.watch(7)
+    market.wake_at(due, me)
+    return Stage("rounds", {Tick: on_tick}, market=market), handed
+
+
+def paper_on(market: Market) -> Stage:
+    engine = Engine(Account.opened("paper", Decimal(1_000_000)), market)
+    fields = ("depth", "ohlc", "last_traded_quantity", "last_trade_time")
+    return Stage("paper", engine.steps, market=market, tick_fields=fields, forward=False, close=engine.close)
+
+
+@pytest.mark.parametrize("sizes", [[], [1] * 2000, [7] * 300])
+def test_stages_that_share_a_market_do_not_take_each_other_s_ticks(sizes: list[int]) -> None:
+    """Paper squares off, ends the day and fills as it does alone, whatever a stage before it wants of the market."""
+    day = [tick(30 * number, 100 + number * 7 % 11 / 10, (7, NIFTY, BANK)[number % 3]) for number in range(780)]
+    mixed: list[Event | bytes] = [*day]
+    mixed.insert(90, order(3, at=2700, order_type="LIMIT", price=Decimal("100.05"), product="MIS"))
+    mixed.insert(60, order(2, at=1800, order_type="LIMIT", price=Decimal(90), product="CNC", instrument_token=BANK))
+    mixed.insert(9, order(1, at=270, product="MIS"))
+    data = stream(mixed)
+    shared = Market()
+    first, handed = rounds(shared)
+    alone = chained([paper_on(Market())], data)[0]
+    assert chained([first, paper_on(shared)], data, sizes)[0] == alone
+    assert b'"order_id":"square-off-' in alone
+    assert b'"code":"DAY_ENDED"' in alone
+    assert alone.count(b'"type":"fill"') == 3
+    assert {event.instrument_token for event in handed} == {NIFTY, BANK, 7}
 
 
 # --- sessions and codes ----------------------------------------------------------------------

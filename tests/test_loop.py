@@ -22,6 +22,7 @@ from conftest import (
     alpha,
     counters,
     environment,
+    order,
     run_alpha,
     signal,
     stream,
@@ -29,13 +30,14 @@ from conftest import (
     ticks,
 )
 
-from alpha_cli.events import Eof, decode, encode
+from alpha_cli.events import Denial, Eof, Fill, Gap, OrderUpdate, Portfolio, decode, encode
 
 MOMENTUM = ("run-strategy", "momentum")
 FEED = ("feed", "-")
 FILTERS = [MOMENTUM, ("risk",), ("paper", "--forward")]
 SINKS = [("paper",), ("show",)]
 STAGES = [*FILTERS, *SINKS]
+BOOKED = {Fill, OrderUpdate, Portfolio}  # what paper adds
 EARLY = b'{"type":"eof","ok":false,"code":75}'
 
 by_name = pytest.mark.parametrize("stage", STAGES, ids=" ".join)
@@ -192,6 +194,37 @@ def test_a_closed_descriptor_is_named(stage: tuple[str, ...], closed: str) -> No
     assert b"Bad file descriptor" in done.stderr
 
 
+# --- gates -----------------------------------------------------------------------------------
+
+#: A filter of one gate: orders of more than five units are denied, after others the stream is told something.
+GATE = """
+from alpha_cli.events import Denial, Gap, Order
+from alpha_cli.stage import Program, Stage, run
+
+def judge(order):
+    if order.quantity > 5:
+        return [Denial(order.signal_id, order.strategy_id, order.broker, "TOO_MUCH", "more than 5")]
+    return [Gap(reason="before"), order, Gap(reason="after")]
+
+raise SystemExit(run(Program.of(Stage("gate", {Order: judge}, gates=frozenset({Order})))))
+"""
+
+
+def test_what_a_gate_withholds_reaches_nobody() -> None:
+    """In a process of its own before paper: the denial stands in the line's place, the rest is the original bytes."""
+    odd = encode(order(1)).replace(b'","', b'", "')
+    before, after = encode(Gap(reason="before")), encode(Gap(reason="after"))
+    denial = encode(Denial("s2", "test", "paper", "TOO_MUCH", "more than 5"))
+    with Pipeline([sys.executable, "-c", GATE], alpha("paper", "--forward")) as pipeline:
+        pipeline.write(stream([tick(), odd, order(2, quantity=6), tick(1)]))
+        assert pipeline.finish() == [0, 0]
+        passed = [line for line in pipeline.output.splitlines() if decode(line).__class__ not in BOOKED]
+        assert passed == stream([tick(), before, odd, after, denial, tick(1)]).splitlines()
+        assert [one.order_id for one in map(decode, pipeline.output.splitlines()) if type(one) is Fill] == ["o1"]
+        counted = counters(pipeline.stderr(0))
+        assert (counted["in"], counted["out"]) == (6, 8)
+
+
 # --- bad lines -------------------------------------------------------------------------------
 
 
@@ -301,9 +334,10 @@ def test_an_eof_tells_every_stage_its_code(stage: tuple[str, ...], code: int) ->
 
 
 @by_name
-def test_a_newer_wire_is_refused(stage: tuple[str, ...]) -> None:
-    """65, and both versions are named."""
-    done = run_alpha(stage, b'{"type":"hello","wire":2,"source":"x","version":"9"}\n' + encode(tick()) + b"\n")
+@pytest.mark.parametrize("after", [encode(tick()) + b"\n", b"oops\n"], ids=["tick", "bad line"])
+def test_a_newer_wire_is_refused(stage: tuple[str, ...], after: bytes) -> None:
+    """65, and both versions are named, whatever follows: it may be wrong only to this version."""
+    done = run_alpha(stage, b'{"type":"hello","wire":2,"source":"x","version":"9"}\n' + after)
     assert done.returncode == 65
     assert b"wire version 2, this alpha reads 1" in done.stderr
     assert encode(tick()) not in done.stdout
