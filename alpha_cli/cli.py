@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "market": ("alpha_cli.calendar.command", "When the markets are open: now, next, and on a date."),
     "halt": ("alpha_cli.halt:halt", "Stop all trading of a state folder."),
     "resume": ("alpha_cli.halt:resume", "Let it go on."),
+    "rearm": ("alpha_cli.halt:rearm", "Let a strategy go on that risk stopped."),
     "schema": ("alpha_cli.schema", "Print the JSON Schema of the wire."),
     "completion": ("alpha_cli.completion", "Print the shell completion script."),
 }

@@ -38,6 +38,7 @@ Time: TypeAlias = Annotated[datetime, Meta(tz=True, description="RFC 3339 with a
 TickPrice: TypeAlias = Annotated[float, Meta(gt=0, lt=1e12, description="rupees")]
 Quantity: TypeAlias = Annotated[int, Meta(ge=-(10**12), le=10**12, description="units of the instrument")]
 Volume: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1, description="units of the instrument")]
+Percent: TypeAlias = Annotated[float, Meta(gt=0, lt=100, description="percent")]
 Rupees: TypeAlias = Annotated[Decimal, Meta(description="rupees, at most four decimals")]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 Side: TypeAlias = Literal["BUY", "SELL"]
@@ -164,6 +165,7 @@ class Order(Event, frozen=True, tag="order"):
     reference_price: Rupees | None = None
     parent_order_id: Name | None = None
     limits_hash: str | None = None
+    market_protection: Percent | None = None  # beyond the last price, at which a MARKET order may be filled
     confidence: float | None = None
     metadata: dict[str, Any] = {}
 
@@ -200,6 +202,7 @@ class Denial(Event, frozen=True, tag="denial"):
     limit: int | float | str | None = None
     observed: int | float | str | None = None
     instrument_token: Token | None = None
+    order_id: Name | None = None  # of an order or a modification that was refused
 
 
 class OrderUpdate(Event, frozen=True, tag="order_update"):
@@ -291,11 +294,17 @@ class Gap(Event, frozen=True, tag="gap"):
 #: `control.by` of what run-strategy did by itself; nobody takes such a line for a person's word.
 RUNNER = "run-strategy"
 
+#: `control.by` of what risk did by itself, or was told from beside the stream; it is for risk alone.
+RISK = "risk"
+
 
 class Control(Event, frozen=True, tag="control"):
-    """What a person did, recorded in the stream; and what became of it, where `by` is `RUNNER`."""
+    """What a person did, recorded in the stream; and what became of it, where `by` is `RUNNER` or `RISK`.
 
-    action: Literal["halt", "resume", "pause", "reload", "set"]
+    halt, reduce, resume and rearm are for risk; pause, resume, reload and set for run-strategy.
+    """
+
+    action: Literal["halt", "reduce", "resume", "rearm", "pause", "reload", "set"]
     target: str | None = None
     by: str | None = None
     reason: str | None = None

@@ -1,8 +1,9 @@
-"""`alpha halt` and `alpha resume`: stop all trading of a state folder, and let it go on.
+"""`alpha halt`, `alpha resume` and `alpha rearm`: stop all trading of a state folder, and let it go on.
 
 Trading is halted while `DIR/HALT` exists, of whatever kind and whatever is in it, so halting needs no
 database, no lock and no free disk block: only a name in a folder. What was done is also kept in
-`DIR/halts.ndjson`. Both commands read the clock; stages only look whether the file is there.
+`DIR/halts.ndjson`, which risk follows: what latched by itself goes on when it reads there that a person said so,
+now or at its next start. These commands read the clock; stages only look whether the file is there.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from alpha_cli.errors import InputOutputError, NoInput, UsageError, tell
+from alpha_cli.errors import AlphaError, InputOutputError, NoInput, UsageError, tell
 from alpha_cli.state import HALT, halt_reason
+
+if TYPE_CHECKING:
+    from alpha_cli.risk.standing import Standing
 
 HISTORY = "halts.ndjson"
 _LONGEST_REASON = 500  # characters
@@ -60,7 +65,9 @@ def halt(state: Path | None, reason: str) -> None:
 @_STATE
 @click.option("--reason", required=True, metavar="TEXT", help="Why it is safe to go on.")
 def resume(state: Path | None, reason: str) -> None:
-    """Let trading go on after alpha halt. It asks for a reason, and keeps it.
+    """Let trading go on after alpha halt, or after a loss that stopped an account. It asks for a reason, and keeps it.
+
+    Losses count from then on. A strategy that was stopped goes on with alpha rearm.
 
     \b
     Example:
@@ -71,16 +78,69 @@ def resume(state: Path | None, reason: str) -> None:
     if not reason.strip():
         raise UsageError("--reason is empty: say why it is safe to go on")
     why = halt_reason(folder)
-    if why is None:
-        click.echo(f"not halted: there is no {path}")
+    stopped = _stopped(folder)
+    accounts = None if stopped is None else [one for one in stopped if not one.strategy_id]
+    if why is None and accounts == []:
+        click.echo(f"not halted: there is no {path}, and no account was stopped")
         return
     try:
         _remember(folder, _record("resume", reason))
-        path.unlink()
-        _synced(folder)
+        if why is not None:
+            path.unlink()
+            _synced(folder)
     except OSError as error:
         raise InputOutputError(f"still halted: {error.filename or path}: {error.strerror}") from None
-    click.echo(f"trading may go on; it was halted: {why}")
+    if why is not None:
+        click.echo(f"trading may go on; it was halted: {why}")
+    for account in accounts or ():
+        click.echo(f"{account.broker} may go on; it was {account.state}: {account.reason} ({account.code})")
+
+
+@click.command()
+@click.argument("strategy")
+@_STATE
+@click.option("--reason", required=True, metavar="TEXT", help="Why it is safe to go on.")
+def rearm(strategy: str, state: Path | None, reason: str) -> None:
+    """Let a strategy go on that risk stopped: for repeating itself, for rejections in a row, for its losses.
+
+    Its counts begin anew. Risk acts on it with the next batch that it reads, or when it starts.
+
+    \b
+    Example:
+        alpha rearm momentum --state ~/trading --reason "threshold was 0, set to 0.0005"
+    """
+    folder = _folder(state)
+    if not reason.strip():
+        raise UsageError("--reason is empty: say why it is safe to go on")
+    stopped = _stopped(folder)
+    found = [one for one in stopped or () if one.strategy_id == strategy]
+    if stopped is not None and not found:
+        names = sorted({one.strategy_id for one in stopped if one.strategy_id})
+        if not names:
+            click.echo(f"nothing to do: no strategy is stopped in {folder}")
+            return
+        from alpha_cli.cli import did_you_mean
+
+        raise UsageError(f"{strategy!r} is not stopped{did_you_mean(strategy, names)}")
+    try:
+        _remember(folder, _record("rearm", reason, strategy))
+    except OSError as error:
+        raise InputOutputError(f"still stopped: {error.filename or folder / HISTORY}: {error.strerror}") from None
+    click.echo(f"{strategy} may go on" + "".join(f"; it was {one.state}: {one.reason} ({one.code})" for one in found))
+
+
+def _stopped(folder: Path) -> list[Standing] | None:
+    """What risk stopped by itself, by its databases in `folder`; None if one of them cannot be read."""
+    from alpha_cli.risk.store import standings_in
+
+    found: list[Standing] = []
+    for path in sorted(folder.glob("*.db")):
+        try:
+            found += standings_in(path)
+        except AlphaError as error:
+            tell(f"alpha: {path} cannot be asked: {error}; the request is kept all the same")
+            return None
+    return found
 
 
 def _folder(state: Path | None) -> Path:
@@ -92,18 +152,20 @@ def _folder(state: Path | None) -> Path:
     return state
 
 
-def _record(action: str, reason: str) -> bytes:
+def _record(action: str, reason: str, target: str | None = None) -> bytes:
     """One line of JSON: what was done, when, by whom and why."""
     import msgspec
 
     from alpha_cli.events import IST
 
     now = datetime.now(IST).isoformat(timespec="seconds")
-    by = _user()
-    return msgspec.json.encode({"action": action, "at": now, "by": by, "reason": reason[:_LONGEST_REASON]}) + b"\n"
+    by = user()
+    said = {"action": action, "at": now, "by": by, "reason": reason[:_LONGEST_REASON]}
+    return msgspec.json.encode(said if target is None else {**said, "target": target}) + b"\n"
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this, by name if they have one."""
     import pwd
 
     try:

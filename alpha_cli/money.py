@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from decimal import Context, Decimal
 
+from alpha_cli.wire import rupees
+
 #: Ledger units in a rupee.
 UNITS = 10_000
+
+#: Below this many rupees a float holds four decimals, so that rounding finds the number that was written.
+_EXACT_AS_FLOAT = 1e8
 
 _EXACT = Context(prec=80)
 _SCALE = Decimal(UNITS)
@@ -31,6 +36,11 @@ def units(amount: Decimal) -> int:
     if rest:
         raise ValueError(f"{amount} rupees have more than four decimals")
     return whole
+
+
+def price_units(price: float) -> int:
+    """A price of market data in ledger units, to four decimals."""
+    return round(price * UNITS) if price < _EXACT_AS_FLOAT else units(rupees(price))
 
 
 def in_rupees(amount: int) -> Decimal:

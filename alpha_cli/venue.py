@@ -247,3 +247,19 @@ def at_midnight(day: date) -> datetime:
 def end_of(day: TradingDay) -> datetime:
     """When the last session of a day ends, the closing auction included."""
     return day.closing_auction[-1].close if day.closing_auction else day.continuous[-1].close
+
+
+def in_india(moment: datetime) -> datetime:
+    """`moment` in Indian time; as it is at either end of the calendar, where that time has no name."""
+    try:
+        return moment.astimezone(IST)
+    except OverflowError:
+        return moment
+
+
+def later(moment: datetime, delay: timedelta) -> datetime:
+    """`moment` and `delay`; the end of the calendar if that lies beyond it."""
+    try:
+        return moment + delay
+    except OverflowError:
+        return datetime.max.replace(tzinfo=moment.tzinfo)

@@ -414,6 +414,16 @@ def test_m10_a_market_order_is_a_limit_at_the_protection_price(token, last, lowe
         assert told(broker.tick(last, token)) == [f"{lot}@{limit}", "COMPLETE"]
 
 
+@pytest.mark.parametrize(("percent", "lowest", "highest"), [(1.0, "99", "101"), (2.5, "97.5", "102.5")])
+def test_m10_an_order_may_name_its_own_protection(percent, lowest, highest):
+    """In percent of the last price, instead of Kite's automatic band."""
+    for side, limit in (("BUY", highest), ("SELL", lowest)):
+        broker = Broker()
+        broker.tick(100.0, depth=book([(100.0, 1)], [(100.0, 1)]))
+        broker.order(side, 2, market_protection=percent)
+        assert told(broker.tick(100.0)) == [f"1@{limit}", "COMPLETE"]
+
+
 @pytest.mark.parametrize(("last", "lowest", "highest"), [(33.35, "32.7", "34"), (0.05, "0.05", "0.05")])
 def test_m11_the_protection_price_is_on_the_tick_and_within_the_band(last, lowest, highest):
     """Rounded towards the last price, and never beyond it; of the lowest price there is, that price."""

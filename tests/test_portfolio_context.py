@@ -32,7 +32,7 @@ from alpha_cli.events import (
 )  # fmt: skip
 from alpha_cli.money import UNITS
 from alpha_cli.strategy.context import Context
-from alpha_cli.strategy.fills import Follower
+from alpha_cli.fills import Follower
 from alpha_cli.strategy.host import Host, HostOptions
 from alpha_cli.strategy.portfolio import Portfolio as Books
 

@@ -328,7 +328,9 @@ class Engine:
                 working.met = False
                 self._kept(working).wait(working)
                 return
-            working.limit = protection_price(order.side, liquidity.last, contract.traded_as, contract.tick_size)
+            working.limit = protection_price(
+                order.side, liquidity.last, contract.traded_as, contract.tick_size, order.market_protection
+            )
             if order.order_id in self._open:
                 self._funds.changed(contract, working)
         taken = liquidity.take(order.side, working.limit, working.left, self.config.slippage, contract.tick_size)

@@ -11,13 +11,11 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from alpha_cli.events import Side
-from alpha_cli.money import UNITS, units
+from alpha_cli.money import UNITS, price_units as price_units  # noqa: PLC0414  (others import it from here)
 from alpha_cli.paper.config import Slippage
-from alpha_cli.wire import rupees
 
 #: More than any order asks for: what a tick without a book offers.
 UNLIMITED = 1 << 62
-_EXACT_AS_FLOAT = 1e8
 
 #: Kite's automatic market protection: (price below which, share of the price in basis points), by kind of
 #: contract; the last row is for all above. Source: Zerodha support, "market protection", bands of 2026-04.
@@ -35,18 +33,17 @@ class Taken(NamedTuple):
     quantity: int
 
 
-def price_units(price: float) -> int:
-    """A price of market data in ledger units, to four decimals."""
-    return round(price * UNITS) if price < _EXACT_AS_FLOAT else units(rupees(price))
-
-
-def protection_price(side: Side, last: int, kind: str, tick_size: int) -> int:
+def protection_price(side: Side, last: int, kind: str, tick_size: int, percent: float | None = None) -> int:
     """The limit that Kite gives a MARKET order: the last price and a band on the far side of it.
 
+    percent  of the band, if the order names one (Kite's `market_protection`); None: Kite's own
     Rounded to a multiple of `tick_size` towards the last price, so that the band is never left.
     """
-    share = next(share for below, share in PROTECTION[kind] if not below or last < below * UNITS)
-    distance = last * share // 10_000
+    if percent is None:
+        share = next(share for below, share in PROTECTION[kind] if not below or last < below * UNITS)
+        distance = last * share // 10_000
+    else:
+        distance = last * round(percent * 10_000) // 1_000_000
     if side == "BUY":
         return max((last + distance) // tick_size * tick_size, last)
     return max(min(-(-(last - distance) // tick_size) * tick_size, last), 1)

@@ -7,18 +7,19 @@ was applied; with it, `store.Store`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from alpha_cli.events import IST, ContractNote, Fill, Modify, Order, OrderUpdate, Portfolio
+from alpha_cli.events import ContractNote, Fill, Modify, Order, OrderUpdate, Portfolio
 from alpha_cli.ids import derive_id
 from alpha_cli.money import divided, in_rupees, units
 from alpha_cli.order_states import CANCEL_PENDING, OPEN, advance, is_terminal
 from alpha_cli.paper.ledger import Account, Booking, Key
+from alpha_cli.venue import in_india as in_india, later as later  # noqa: PLC0414  (others import them from here)
 
 #: Why the broker makes an order of its own; its id begins with that, and nobody else's may.
 SQUARE_OFF = "square-off"
@@ -293,22 +294,6 @@ def made_id(why: str, *cause: object) -> str:
 def is_made_by(why: str, fill: Fill) -> bool:
     """Whether the broker made the order of `fill` for this reason."""
     return fill.order_id.startswith(f"{why}-")
-
-
-def in_india(moment: datetime) -> datetime:
-    """`moment` in Indian time; as it is at either end of the calendar, where that time has no name."""
-    try:
-        return moment.astimezone(IST)
-    except OverflowError:
-        return moment
-
-
-def later(moment: datetime, delay: timedelta) -> datetime:
-    """`moment` and `delay`; the end of the calendar if that lies beyond it."""
-    try:
-        return moment + delay
-    except OverflowError:
-        return datetime.max.replace(tzinfo=moment.tzinfo)
 
 
 def modified(order: Order, modify: Modify) -> Order:

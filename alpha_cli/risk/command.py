@@ -1,58 +1,210 @@
-"""`alpha risk`: options and wiring."""
+"""`alpha risk` on the command line: options, and the wiring of engine, limits and database."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.errors import tell
-from alpha_cli.events import Control, Signal
-from alpha_cli.options import reads_stdin, stage_options, state_option
+from alpha_cli.cli import Group
+from alpha_cli.errors import ConfigurationError, printable, tell
+from alpha_cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.stage import Options, Stage
-from alpha_cli.state import halt_reason
+
+if TYPE_CHECKING:
+    from alpha_cli.events import Event
+    from alpha_cli.instruments import Master
+    from alpha_cli.risk.config import RiskFile
+
+#: Commands that look at limits, instead of deciding by them.
+TOOLS = ("explain", "test")
 
 
-@click.command("risk")
-@click.option("--config", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Limits, instead of the nearest risk.yaml.")  # fmt: skip
-@click.option("--instruments", "master", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Instrument master, or Kite's dump (CSV, .gz); what is not in it is denied.  "
-                   "[env: ALPHA_INSTRUMENTS; default: the one that alpha instruments load made, if any]")  # fmt: skip
-@state_option("Folder of the pipeline: while it has a file HALT, all is denied.")
+class RiskGroup(Group):
+    """The stage itself, and the commands about its limits, imported when one is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(TOOLS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in TOOLS:
+            return None
+        from alpha_cli.risk.tools import COMMANDS
+
+        return COMMANDS[cmd_name]
+
+
+config_option = click.option(
+    "--config", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Limits, instead of the nearest risk.yaml.",
+)  # fmt: skip
+instruments_option = click.option(
+    "--instruments", "master", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Instrument master, or Kite's dump (CSV, .gz); what is not in it is denied.  "
+         "[env: ALPHA_INSTRUMENTS; default: the one that alpha instruments load made, if any]",
+)  # fmt: skip
+
+
+@click.group("risk", cls=RiskGroup, invoke_without_command=True)
+@config_option
+@instruments_option
+@state_option("Folder that keeps counters, states and limits; while it has a file HALT, all is denied.")
+@click.option("--as", "name", metavar="NAME", help="Name in the state folder, for a second gate.  [default: risk]")
+@click.option("--fills", type=click.Path(path_type=Path), metavar="PATH",
+              help="Follow a file or FIFO with what paper or execute writes: fills and order updates.")  # fmt: skip
+@click.option("--ack-limits", metavar="HASH", help="Let limits hold that are looser than those of the last run.")
 @stage_options(bad="fail")
 @click.pass_context
-def command(ctx: click.Context, file: Path | None, master: Path | None, state: Path | None, options: Options) -> Stage:
+def command(ctx: click.Context, /, *, options: Options, **given: Any) -> Stage | None:
     """Turn each signal into an order or a denial with a stable code.
 
     Limits come from risk.yaml in $ALPHA_CONFIG_DIR, ./configs or the packaged configs. While a file
-    HALT is in the state folder everything is denied, and the exit code is 80.
+    HALT is in the state folder everything is denied, and the exit code is 80. docs/risk.md has every control.
 
     \b
-    Example:
+    Examples:
         alpha feed | alpha run-strategy momentum | alpha risk | grep '"type":"denial"'
         alpha feed day.ndjson | alpha run-strategy momentum | alpha risk --config strict.yaml | alpha paper
+        alpha risk explain NSE:INFY --strategy momentum
     """
+    if ctx.invoked_subcommand is not None:
+        _refuse_options_of_the_stage(ctx)
+        return None
     reads_stdin(ctx)
+    return build(ctx.obj, options, **given)
+
+
+def build(
+    shared: Build,
+    options: Options,
+    *,
+    file: Path | None = None,
+    master: Path | None = None,
+    state: Path | None = None,
+    name: str | None = None,
+    fills: Path | None = None,
+    ack_limits: str | None = None,
+) -> Stage:
+    """The stage. Raises what reading limits, master and state raises."""
     from alpha_cli.instruments import open_master
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.engine import RiskEngine
+    from alpha_cli.settings import load_settings
+    from alpha_cli.state import halt_reason
 
-    if state is not None and not os.path.lexists(state):
-        tell(f"alpha risk: --state {state}: no such folder yet; a HALT will be seen once there is")
-    market = ctx.obj.market
-    engine = RiskEngine(
-        load_limits(file),
-        market,
-        instruments=open_master(master),
-        halt_reason=lambda: None if state is None else halt_reason(state),
-    )
+    if state is None and (name is not None or ack_limits is not None):
+        raise click.UsageError(f"{'--as' if name is not None else '--ack-limits'} needs --state DIR")
+    limits = load_limits(file)
+    instruments = open_master(master)
+    check_names(limits, instruments)
+    release: list[Callable[[], object]] = []
+    kept: dict[str, Any] = {}
+    requests: Requests | None = None
+    follower: Follower | None = None
+
+    def listen(most: int | None = 100_000) -> None:
+        for control in requests or ():
+            engine.hear(control)
+        if requests is not None:
+            kept["journal"].heard = requests.heard
+        for event in follower.poll(most) if follower is not None else ():
+            engine.hear(event)
+
+    def arrivals() -> Iterator[Event]:
+        listen()
+        yield from engine.news()
+
+    try:
+        if state is not None:
+            from alpha_cli.risk.requests import Requests
+            from alpha_cli.risk.store import Store
+
+            store = Store(state, name or "risk")
+            release.append(store.release)
+            _put_in_force(store, limits, ack_limits)
+            requests = Requests(state, store.heard, _report)
+            kept = {"journal": store, "books": store.books, "standings": store.standings, "halts": store.halts}
+        if fills is not None:
+            from alpha_cli.fills import Follower
+
+            follower = Follower(fills, _report)
+            release.append(follower.close)
+        engine = RiskEngine(
+            limits,
+            shared.market,
+            instruments=instruments,
+            halt_reason=lambda: None if state is None else halt_reason(state),
+            opening_cash=load_settings().opening_cash,
+            **kept,
+        )
+        listen(None)  # what was asked for, and what was filled, while this stage did not run
+    except BaseException:
+        _all(release)
+        raise
     return Stage(
         "risk",
-        {Signal: engine.on_signal, Control: engine.on_control},
+        engine.steps,
         options,
-        market=market,
+        market=shared.market,
+        gates=engine.gates,
+        arrivals=arrivals if requests is not None or follower is not None else None,
+        commit=engine.commit,
+        release=lambda: _all(release),
         counts=engine.counts,
         verdict=engine.verdict,
     )
+
+
+def check_names(limits: RiskFile, instruments: Master | None) -> None:
+    """Refuse limits for instruments that nobody can find: they would hold for nothing. Raises `ConfigurationError`."""
+    named = set(limits.instruments)
+    for level in (limits.account, *limits.brokers.values(), *limits.strategies.values()):
+        named.update(level.allowed_instruments or (), level.restricted_instruments or ())
+    for name in sorted(named):
+        if name.isdecimal() or name.endswith("*") or (name.startswith("NSE:") and name[4:].isdecimal()):
+            continue
+        if instruments is None:
+            raise ConfigurationError(
+                f"risk.yaml: {name}: there is no instrument master to find it in; alpha instruments fetch makes one, "
+                "or write its token"
+            )
+        if instruments.by_key(name) is None:
+            near = instruments.near(name.partition(":")[2], name.partition(":")[0])
+            raise ConfigurationError(
+                f"risk.yaml: {name}: not in the instrument master" + (f", did you mean {near[0]!r}?" if near else "")
+            )
+
+
+def _put_in_force(store: Any, limits: RiskFile, acknowledged: str | None) -> None:
+    """Who starts the stage puts its limits into force: the clock and the user are looked at here, at the edge."""
+    from alpha_cli.events import IST
+    from alpha_cli.halt import user
+    from alpha_cli.risk.governance import put_in_force
+
+    changes = put_in_force(store, limits, acknowledged, at=datetime.now(IST), by=user())
+    if changes:
+        more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
+        _report(f"limits changed: {'; '.join(changes[:3])}{more}")
+
+
+def _all(release: list[Callable[[], object]]) -> None:
+    while release:
+        release.pop()()
+
+
+def _refuse_options_of_the_stage(ctx: click.Context) -> None:
+    """Before a command no option means anything: `--config x explain` would explain other limits."""
+    for param in ctx.command.params:
+        source = None if param.name is None else ctx.get_parameter_source(param.name)
+        if source is click.core.ParameterSource.COMMANDLINE:
+            command = ctx.invoked_subcommand
+            raise click.UsageError(f"{param.opts[0]} is not for {command}, or it comes after that word")
+
+
+def _report(message: str) -> None:
+    tell(f"alpha risk: {printable(message, 500)}")

@@ -1,172 +1,574 @@
-"""The step of `risk`: each signal becomes an order or a denial; nothing passes unchecked.
+"""The step of `risk`: each signal becomes an order or a denial, each modification passes or is denied.
 
-Exposure counts orders entered, not only filled. What a control needs and does not have denies.
+Nothing passes unchecked: an order in the input that was not made here is withheld. Exposure counts what was entered,
+and is corrected by what is heard of it (`books`). What a control needs and does not have refuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from alpha_cli.errors import Halted
-from alpha_cli.events import IST, RUNNER, Control, Denial, Event, Order, Signal
-from alpha_cli.ids import derive_id
+from alpha_cli.events import (
+    RISK,
+    RUNNER,
+    Bar,
+    Cancel,
+    Control,
+    Denial,
+    Event,
+    Fill,
+    Gap,
+    Modify,
+    Order,
+    OrderUpdate,
+    Portfolio,
+    Signal,
+    Tick,
+)
+from alpha_cli.ids import derive_id, microseconds
 from alpha_cli.market import Market
-from alpha_cli.risk.checks import Check, Facts, Outside, Refusal, checks_for, refusal
-from alpha_cli.risk.config import Limits
-from alpha_cli.venue import Venue
-from alpha_cli.wire import rupees
+from alpha_cli.money import in_rupees, units
+from alpha_cli.risk.books import Books, Entry, ScopeKey, Worth, repeat_key
+from alpha_cli.risk.codes import Code
+from alpha_cli.risk.controls import CONTROLS, Asked, Check, conduct
+from alpha_cli.risk.facts import Facts, Level, Refusal
+from alpha_cli.risk.gather import Gatherer
+from alpha_cli.risk.journal import Journal, Memory
+from alpha_cli.risk.limits import MILLION, Levels
+from alpha_cli.risk.plans import Plan, Plans, bars_needed
+from alpha_cli.risk.slicing import sliced
+from alpha_cli.risk.standing import Standing, Standings
+from alpha_cli.venue import Contract, Venue, in_india, later
 
 if TYPE_CHECKING:
-    from alpha_cli.instruments import Instrument, Master
+    from alpha_cli.instruments import Master
+    from alpha_cli.risk.config import RiskFile
+
+#: How often positions are marked while nothing else happens, in stream time.
+MARK_EVERY = timedelta(seconds=10)
+
+#: Where a halt came from: the file HALT, which only who removes it lifts, or the stream; and whom it is for.
+Halt = tuple[str, str]
+FILE, STREAM = "file", "stream"
+
+_LOSSES = (conduct.daily_loss, conduct.drawdown)
+
+#: Refusals that stop the strategy.
+_STOPPING = frozenset(code for control in CONTROLS if control.stops == "strategy" for code in control.codes)
 
 
 class RiskEngine:
     """Decides on signals by `limits`, in the light of `market`.
 
-    `halt_reason` says why trading is halted from outside the stream, or None; it is asked before
-    every order. `instruments` is the master, if there is one.
+    instruments   the master, if there is one
+    halt_reason   why trading is halted from outside the stream, or None; asked before every order
+    opening_cash  rupees in each broker's account before any fill
+    journal       what is remembered from one run to the next
+    books, standings, halts   as they were kept
     """
 
     def __init__(
         self,
-        limits: Limits,
+        limits: RiskFile,
         market: Market,
         *,
         instruments: Master | None = None,
         halt_reason: Callable[[], str | None] = lambda: None,
+        opening_cash: Mapping[str, Decimal] | None = None,
+        journal: Journal | None = None,
+        books: Books | None = None,
+        standings: Standings | None = None,
+        halts: dict[Halt, str] | None = None,
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self._limits_hash: str | None = None
         self._market = market
         self._venue = Venue(lambda: instruments)
         self._halt_reason = halt_reason
-        self._halts: dict[str | None, str] = {}  # target (None: all) -> why, from the stream
-        self._checks: dict[str, tuple[Check, ...]] = {}
-        self._seen: set[str] = set()
-        self._positions: dict[tuple[str, int], int] = {}
-        self.orders = 0
-        self.denials = 0
+        self._levels = Levels(limits)
+        self.journal: Journal = journal or Memory()
+        self.books = books or Books()
+        self.books.assumes = {name for name in limits.brokers if self._levels.broker(name).assume_market_fills}
+        for broker, cash in (opening_cash or {}).items():
+            self.books.funds.setdefault(broker, units(cash))
+        self.standings = standings or Standings()
+        self.halts: dict[Halt, str] = halts or {}
+        self.plans = Plans(limits, self.books)
+        bars = bars_needed(limits)
+        self._gather = Gatherer(market, self.books, bars)
+        self._needs_bars = bool(bars)
+        self._alarm: datetime | None = None
+        self._news: list[Event] = []  # done already, but not said yet
+        self._passing: list[Event] = []  # said now: it comes by once more on its way into the stream
+        self.audit: Callable[[Signal, Facts, Sequence[Asked], Refusal | None], object] | None = None
+        self._counts = dict.fromkeys(("orders", "denials", "modified", "withheld"), 0)
+        for key in list(self.books.scopes):
+            if len(key) < 3:
+                self.plans.level(*key)
+        self._expect_marks()
 
-    def on_signal(self, signal: Signal) -> Iterable[Event]:
-        """The order or the denial that `signal` leads to."""
-        facts = self._facts(signal)
-        self._seen.add(signal.signal_id)
-        refused = refusal(facts, self._checks_for(signal.broker))
-        if refused is not None:
-            self.denials += 1
-            return (self._denial(signal, refused),)
-        self.orders += 1
-        self._positions[signal.broker, signal.instrument_token] = facts.position + facts.change
-        return (self._order(signal, facts),)
+    @property
+    def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
+        """Type of event -> the step for it, as `Stage` wants them."""
+        steps: dict[type[Event], Callable[[Any], Iterable[Event]]] = {
+            Signal: self.on_signal, Control: self.on_control, Order: self.on_order, Modify: self.on_modify,
+            Cancel: self.on_cancel, Fill: self.on_fill, OrderUpdate: self.on_update, Portfolio: self.on_portfolio,
+            Gap: self.on_gap, Tick: self.on_tick,
+        }  # fmt: skip
+        return {**steps, Bar: self.on_bar} if self._needs_bars else steps
 
-    def on_control(self, control: Control) -> Iterable[Event]:
-        """A halt or resume that a person put into the stream. That a strategy runs again lifts no halt."""
-        if control.by == RUNNER:
-            return ()
-        if control.action == "halt":
-            self._halts[control.target] = control.reason or f"by {control.by or 'a control event'}"
-        elif control.action == "resume" and control.target is None:
-            self._halts.clear()
-        elif control.action == "resume":
-            self._halts.pop(control.target, None)
-        return ()
-
-    def halted(self, signal: Signal) -> str | None:
-        """Why `signal` may not trade: everything, its strategy or its broker is halted. None if it may."""
-        for target in (None, signal.strategy_id, signal.broker):
-            if target in self._halts:
-                return self._halts[target]
-        return self._halt_reason()
-
-    def verdict(self) -> Halted | None:
-        """`Halted` while anything is."""
-        why = next(iter(self._halts.values()), None) or self._halt_reason()
-        return None if why is None else Halted(f"halted: {why}; {self.denials} signals were denied")
+    @property
+    def gates(self) -> frozenset[type[Event]]:
+        """What passes only if it is let pass."""
+        return frozenset({Order, Modify, Control})
 
     def counts(self) -> Mapping[str, int]:
-        return {"orders": self.orders, "denials": self.denials}
+        """Figures of this run, for the closing line."""
+        return self._counts
 
-    def _facts(self, signal: Signal) -> Facts:
-        token = signal.instrument_token
-        tick = self._market.last(token)
-        now = self._market.now
-        listed = self._listed(token, now or signal.timestamp)
-        return Facts(
-            signal=signal,
-            limits=self._limits.of(signal.broker),
-            halted=self.halted(signal),
-            repeated=signal.signal_id in self._seen,
-            known=None if self._venue.master is None else listed is not None,
-            is_index=listed is not None and listed.kind == "index",
-            reference=None if tick is None else rupees(tick.last_price) or None,  # 0 at four decimals is no price
-            position=self._positions.get((signal.broker, token), 0),
-            now=now,
-            outside_session=self._outside_session(token, signal.timestamp, now),
+    @property
+    def orders(self) -> int:
+        return self._counts["orders"]
+
+    @property
+    def denials(self) -> int:
+        return self._counts["denials"]
+
+    def commit(self) -> None:
+        """Make durable what was decided, before it is said."""
+        self.journal.commit(self.books, self.standings, self.halts)
+
+    # --- what is asked for -------------------------------------------------------------------
+
+    def on_signal(self, signal: Signal) -> Iterable[Event]:
+        """The order (or its slices), or the denial, that `signal` leads to; before it what stopped trading."""
+        said = self._look()
+        if self._news:
+            said = [*self._news, *said]
+            self._news = []
+        now = self._market.now or signal.timestamp
+        contract = self._contract(signal.instrument_token, now)
+        plan = self.plans.plan(signal.broker, signal.strategy_id, contract)
+        worth = self._value(plan.valued, now, said)
+        facts = self._gather.of_signal(signal, plan, now, worth)
+        body = _body(signal)
+        known = self.journal.decided(signal.signal_id)
+        if known is None:
+            self.journal.signal(signal.signal_id, body)
+        else:
+            facts.repeated = "same" if known == body else "other"
+        self._stops(facts, signal.broker, signal.strategy_id)
+        refused = _first(plan.orders, facts)
+        if self.audit is not None:
+            self.audit(signal, facts, plan.asked, refused)
+        if refused is None:
+            return [*said, *self._entered(signal, facts, plan, now)]
+        self._counts["denials"] += 1
+        said.append(
+            Denial(
+                signal_id=signal.signal_id,
+                strategy_id=signal.strategy_id,
+                broker=signal.broker,
+                code=refused.code.value,
+                message=refused.message,
+                instrument_token=signal.instrument_token,
+                timestamp=now,
+                limit=refused.limit,
+                observed=refused.observed,
+            )
+        )
+        if refused.code in _STOPPING:
+            said += self._latched(signal.broker, signal.strategy_id, "HALTED", refused, now)
+        return said
+
+    def on_modify(self, modify: Modify) -> Iterable[Event]:
+        """`modify` itself if it passes, else the denial that stands in its place."""
+        entry = self.books.entries.get(modify.order_id)
+        said = self._look()
+        now = self._market.now or modify.timestamp or _EPOCH
+        if entry is None:
+            self._counts["withheld"] += 1
+            why = Refusal(Code.ORDER_UNKNOWN, "no open order of this id was made here; cancel it and send a signal")
+            unknown = self._withheld(
+                why, now, order_id=modify.order_id, signal_id=modify.order_id, strategy_id="-", broker="-", token=None
+            )
+            return [*said, unknown]
+        plan = self.plans.plan(entry.broker, entry.strategy_id, self._contract(entry.token, now))
+        worth = self._value(plan.valued, now, said)
+        facts = self._gather.of_modification(modify, entry, plan, now, worth)
+        self._stops(facts, entry.broker, entry.strategy_id)
+        refused = _first(plan.changes, facts)
+        if refused is not None:
+            self._counts["denials"] += 1
+            denied = self._withheld(
+                refused, now, order_id=entry.order_id, signal_id=entry.signal_id, strategy_id=entry.strategy_id,
+                broker=entry.broker, token=entry.token,
+            )  # fmt: skip
+            return [*said, denied]
+        self._counts["modified"] += 1
+        self.books.message(entry.broker, entry.strategy_id, facts.now)
+        total = entry.total if modify.quantity is None else modify.quantity
+        self.books.modified(entry, total, entry.price if facts.worst is None else facts.worst, facts.price)
+        return [*said, modify]
+
+    def on_cancel(self, cancel: Cancel) -> Iterable[Event]:
+        """A cancel always passes; it is a message like another."""
+        entry = self.books.entries.get(cancel.order_id)
+        if entry is not None:
+            now = self._market.now or cancel.timestamp
+            self.books.message(entry.broker, entry.strategy_id, entry.entered if now is None else microseconds(now))
+        return ()
+
+    def on_order(self, order: Order) -> Iterable[Event]:
+        """An order that was not made here does not pass: nothing would have checked it."""
+        self._counts["withheld"] += 1
+        checked_by_nobody = "an order in the input of risk was checked by nobody; send signals"
+        why = Refusal(Code.ORDER_FOREIGN, checked_by_nobody, None, order.quantity)
+        denied = self._withheld(
+            why, self._market.now or order.timestamp, order_id=order.order_id, signal_id=order.signal_id,
+            strategy_id=order.strategy_id, broker=order.broker, token=order.instrument_token,
+        )  # fmt: skip
+        return (denied,)
+
+    # --- what is heard -----------------------------------------------------------------------
+
+    def on_fill(self, fill: Fill) -> Iterable[Event]:
+        """Enter a trade, once, and look whether it was one too many."""
+        if self.journal.booked(fill.fill_id):
+            return ()
+        self._turn(self._contract(fill.instrument_token, fill.timestamp))
+        self.books.fill(fill)
+        return self._heard(fill.broker, fill.strategy_id, fill.timestamp)
+
+    def on_update(self, update: OrderUpdate) -> Iterable[Event]:
+        """Enter what became of an order."""
+        entry = self.books.entries.get(update.order_id)
+        if entry is None:
+            return ()
+        self.books.update(update)
+        return self._heard(entry.broker, entry.strategy_id, update.timestamp)
+
+    def hear(self, event: Any) -> None:
+        """Something came from beside the stream: a report on an order, or what a person asks for."""
+        if isinstance(event, Control):
+            self._news += self.on_control(event)
+        elif isinstance(event, Fill | OrderUpdate | Portfolio):
+            self._news += self.steps[type(event)](event)
+
+    def news(self) -> Iterator[Event]:
+        """What came of that, and of the file HALT; it enters the stream here, and does nothing any more."""
+        said = [*self._news, *self._look()]
+        self._news = []
+        for event in said:
+            self._passing.append(event)
+            yield event
+
+    def on_portfolio(self, portfolio: Portfolio) -> Iterable[Event]:
+        """The broker's own word on an account."""
+        self.books.statement(portfolio)
+        self.plans.level(portfolio.broker)
+        self._expect_marks()
+        return ()
+
+    def on_bar(self, bar: Bar) -> Iterable[Event]:
+        """Closing prices and volumes, for sizing and participation."""
+        self._gather.on_bar(bar)
+        return ()
+
+    def on_gap(self, gap: Gap) -> Iterable[Event]:
+        """Ticks are known to be missing."""
+        self._gather.on_gap(gap)
+        return ()
+
+    def on_tick(self, tick: Tick) -> Iterable[Event]:
+        """Mark the positions, every so often, so that a loss is seen although nobody asks for an order."""
+        if self._alarm is None or tick.timestamp < self._alarm:
+            return ()
+        self._turn(self._contract(tick.instrument_token, tick.timestamp))
+        said: list[Event] = []
+        self._value(self.plans.watched(), tick.timestamp, said)
+        self._expect_marks()
+        return said
+
+    def _heard(self, broker: str, strategy_id: str, moment: datetime | None) -> list[Event]:
+        """What follows from what was heard of one strategy's order."""
+        now = self._market.now or moment
+        levels = (self.plans.level(broker), self.plans.level(broker, strategy_id))
+        said: list[Event] = []
+        self._value(levels, now, said)
+        for level in levels:
+            refused = conduct.consecutive_rejects(level.limits, levels[1].scope, 0)
+            if refused is not None:
+                said += self._latched(broker, strategy_id, "HALTED", refused, now)
+        self._expect_marks()
+        return said
+
+    # --- states ------------------------------------------------------------------------------
+
+    def on_control(self, control: Control) -> Iterable[Event]:
+        """What a person did: halt, reduce, resume, rearm. It passes, but for what risk itself will say again."""
+        if self._passing and control is self._passing[0]:
+            del self._passing[0]
+            return (control,)
+        if control.by == RUNNER:
+            return (control,)
+        cause = _cause(control)
+        if control.by == RISK and cause is None:
+            return ()  # a recording: what brought it about will do so again
+        origin = FILE if cause == FILE else STREAM
+        target = control.target or ""
+        why = control.reason or f"by {control.by or 'a control event'}"
+        if control.action == "halt":
+            self.halts[origin, target] = why
+        elif control.action == "reduce":
+            self._reduce(target, why)
+        elif control.action == "resume" and origin == FILE:
+            self.halts.pop((FILE, ""), None)
+        elif control.action == "resume":
+            self._resume(target)
+        elif control.action == "rearm" and target:
+            self._rearm(None, target)
+        return (control,)
+
+    def halted(self, broker: str, strategy_id: str) -> tuple[str | None, str | None]:
+        """Why all trading (or that of `broker`) is halted, and why the strategy is."""
+        if not self.halts:
+            return None, None
+        trading = (self.halts.get((origin, target)) for origin in (FILE, STREAM) for target in ("", broker))
+        return next((why for why in trading if why is not None), None), self.halts.get((STREAM, strategy_id))
+
+    def verdict(self) -> Halted | None:
+        """`Halted` while anything is, or may only reduce."""
+        why = self._halt_reason() or next(iter(self.halts.values()), None)
+        denied = f"{self._counts['denials']} signals were denied"
+        if why is not None:
+            return Halted(f"halted: {why}; {denied}")
+        stopped = next(iter(self.standings.kept.values()), None)
+        if stopped is None:
+            return None
+        mend = f"alpha rearm {stopped.strategy_id}" if stopped.strategy_id else "alpha resume"
+        more = len(self.standings.kept) - 1
+        return Halted(
+            f"{stopped.target} is {stopped.state}: {stopped.reason} ({stopped.code})"
+            + (f", and {more} more" if more else "")
+            + f"; {denied}; {mend} lets it go on"
         )
 
-    def _listed(self, token: int, now: datetime) -> Instrument | None:
-        """What `token` stands for on the day of `now`, if there is a master and it knows."""
-        master = self._venue.master
-        return None if master is None else master.by_token(token, _day(now))
+    def _look(self) -> list[Event]:
+        why = self._halt_reason()
+        told = (FILE, "") in self.halts
+        if (why is not None) == told:
+            return []
+        control = Control(
+            action="resume" if why is None else "halt",
+            by=RISK,
+            reason=why or "HALT is gone",
+            value={"cause": FILE},
+            timestamp=self._market.now,
+        )
+        self.on_control(control)
+        return [control]
 
-    def _outside_session(self, token: int, signalled: datetime, now: datetime | None) -> Outside | None:
-        """The time of the signal, or of the newest tick, that no continuous session of the instrument contains."""
-        for moment in (signalled, signalled if now is None else now):
-            day = _day(moment)
-            hours = self._venue.hours(token, day or date.min)
-            if not hours.contains(moment):
-                unknown = hours.why(day)
-                return Outside(moment, hours.told(), None if unknown is None else str(unknown))
-        return None
+    def _stops(self, facts: Facts, broker: str, strategy_id: str) -> None:
+        if self.halts:
+            facts.halted, facts.strategy_halted = self.halted(broker, strategy_id)
+        if self.standings.kept:
+            standings = self.standings.of(broker, strategy_id)
+            facts.standings = None if standings == (None, None) else standings
 
-    def _checks_for(self, broker: str) -> tuple[Check, ...]:
-        checks = self._checks.get(broker)
-        if checks is None:
-            checks = self._checks[broker] = checks_for(broker, self._limits.of(broker))
-        return checks
+    def _value(self, levels: Iterable[Level], now: datetime | None, said: list[Event]) -> dict[ScopeKey, Worth]:
+        """Mark the levels at the newest prices, and stop those whose losses are beyond their limits."""
+        worth: dict[ScopeKey, Worth] = {}
+        for level in levels:
+            scope = level.scope
+            found = worth[level.key] = scope.worth(self._gather.price_of)
+            if not level.watched:
+                continue
+            equity = found.equity
+            if equity > scope.peak:
+                scope.peak = equity
+                self.books.changed_scopes.add(level.key)
+            for control in _LOSSES:
+                refused = control(level.limits, scope, equity)
+                if refused is not None:
+                    severe = conduct.is_severe(level.limits, scope, equity)
+                    broker, strategy_id = level.key if len(level.key) > 1 else (level.key[0], "")
+                    said += self._latched(broker, strategy_id, "HALTED" if severe else "REDUCING", refused, now)
+        return worth
 
-    def _order(self, signal: Signal, facts: Facts) -> Order:
+    def _latched(
+        self, broker: str, strategy_id: str, state: Any, refused: Refusal, now: datetime | None
+    ) -> list[Event]:
+        made = self.standings.latch(broker, strategy_id, state, refused, now)
+        return [] if made is None else [_told(made)]
+
+    def _reduce(self, target: str, why: str) -> None:
+        """A person wants an account, or a strategy on every account, to reduce only."""
+        brokers = {key[0] for key in self.books.scopes} | {"paper", *self.limits.brokers}
+        refused = Refusal(Code.TRADING_REDUCING, why)
+        for broker in sorted(brokers):
+            if target in {"", broker}:
+                self.standings.latch(broker, "", "REDUCING", refused, self._market.now)
+            elif target not in brokers:
+                self.standings.latch(broker, target, "REDUCING", refused, self._market.now)
+
+    def _resume(self, target: str) -> None:
+        """Lift what was halted in the stream, and what latched of the accounts that are meant."""
+        for halt in [one for one in self.halts if one[0] == STREAM and target in {"", one[1]}]:
+            del self.halts[halt]
+        for key in self.standings.lift(target or None, None):
+            self._begin_anew(key[:1])
+
+    def _rearm(self, broker: str | None, strategy_id: str) -> None:
+        for key in self.standings.lift(broker, strategy_id):
+            self._begin_anew(key)
+        for key in [one for one in self.books.scopes if len(one) == 2 and one[1] == strategy_id]:
+            scope = self.books.scopes[key]
+            scope.rejects = 0
+            scope.repeats.clear()
+            scope.round_trips.clear()
+            self.books.changed_scopes.add(key)
+
+    def _begin_anew(self, key: tuple[str, ...]) -> None:
+        """Losses count from here on: a person looked at those before."""
+        scope = self.books.scope(*key)
+        scope.worth(self._gather.price_of)  # marks
+        scope.rearm()
+        self.books.changed_scopes.add(key)
+
+    # --- days, and what is due ---------------------------------------------------------------
+
+    def _contract(self, token: int, now: datetime) -> Contract:
+        """What the instrument is on the day of `now`, which is now the day if it is a later trading day."""
+        contract = self._venue.contract(token, in_india(now).date())
+        if contract.on != self.journal.day:
+            self._turn(contract)
+        return contract
+
+    def _turn(self, contract: Contract) -> None:
+        """Begin a new day if this is a later one on which the exchange trades: never at a mere start."""
+        day: date | None = self.journal.day
+        if contract.day is None or (day is not None and contract.on <= day):
+            return
+        self.journal.day = contract.on
+        if day is not None:
+            self.books.new_day()
+
+    def _expect_marks(self) -> None:
+        """Ask for a tick in a while, if there is something to mark."""
+        now = self._market.now
+        watched = now is not None and any(level.scope.holdings for level in self.plans.watched())
+        alarm = None
+        if watched and now is not None:
+            alarm = self._alarm if self._alarm is not None and self._alarm > now else later(now, MARK_EVERY)
+        if alarm != self._alarm:
+            self._alarm = alarm
+            self._market.wake_at(alarm, self)
+
+    # --- what goes out -----------------------------------------------------------------------
+
+    def _entered(self, signal: Signal, facts: Facts, plan: Plan, now: datetime) -> list[Order]:
+        """The order, or its slices, each entered in the books."""
         if self._limits_hash is None:
-            self._limits_hash = self._limits.hash()
-        assert signal.quantity is not None
+            self._limits_hash = self.limits.hash()
+        assert facts.quantity is not None
         assert signal.signal_type != "HOLD"
-        return Order(
+        assert facts.worst is not None or facts.value is None
+        protection = plan.limits.market_protection if signal.order_type == "MARKET" else None
+        order = Order(
             order_id=derive_id("order", signal.signal_id),
             signal_id=signal.signal_id,
             strategy_id=signal.strategy_id,
             broker=signal.broker,
             instrument_token=signal.instrument_token,
             side=signal.signal_type,
-            quantity=signal.quantity,
-            timestamp=facts.now or signal.timestamp,
+            quantity=facts.quantity,
+            timestamp=now,
             order_type=signal.order_type,
             price=signal.price if signal.order_type == "LIMIT" else None,
             product=signal.product,
-            reference_price=facts.reference,
+            reference_price=None if facts.reference is None else in_rupees(facts.reference),
             limits_hash=self._limits_hash,
+            market_protection=protection * 100 / MILLION if protection else None,
             confidence=signal.confidence,
             metadata=signal.metadata,
         )
+        made = [order] if facts.messages == 1 else list(sliced(order, plan.contract.freeze, plan.contract.lot_size))
+        price = facts.worst or 0
+        for one in made:
+            entry = self.books.enter(one, price, facts.price, facts.now)
+            self._remember(entry, facts, plan)
+        self._counts["orders"] += len(made)
+        if self._alarm is None:
+            self._expect_marks()
+        return made
 
-    def _denial(self, signal: Signal, refused: Refusal) -> Denial:
+    def _remember(self, entry: Entry, facts: Facts, plan: Plan) -> None:
+        """What later orders are held against: repetitions of it."""
+        account, strategy, _ = plan.levels
+        window, repeated = plan.limits.duplicate_window, plan.limits.repeated_execution
+        if window is not None:
+            recent = account.scope.recent
+            while recent and (oldest := next(iter(recent))) and recent[oldest] <= facts.now - window:
+                del recent[oldest]
+            recent.pop(facts.key, None)
+            recent[facts.key] = facts.now
+        if repeated is not None:
+            made = strategy.scope.repeats.setdefault(repeat_key(entry.token, entry.buy), [])
+            if made and made[0][0] <= facts.now - repeated[1]:
+                made[:] = [one for one in made if one[0] > facts.now - repeated[1]]
+            made.append((facts.now, entry.order_id))
+
+    @staticmethod
+    def _withheld(
+        why: Refusal, now: datetime, *, order_id: str, signal_id: str, strategy_id: str, broker: str, token: int | None
+    ) -> Denial:
+        """In place of an order or a modification that does not pass."""
         return Denial(
-            signal_id=signal.signal_id,
-            strategy_id=signal.strategy_id,
-            broker=signal.broker,
-            code=refused.code,
-            message=refused.message,
-            instrument_token=signal.instrument_token,
-            timestamp=self._market.now or signal.timestamp,
-            limit=refused.limit,
-            observed=refused.observed,
-        )
+            signal_id=signal_id, strategy_id=strategy_id, broker=broker, code=why.code.value, message=why.message,
+            timestamp=now, limit=why.limit, observed=why.observed, instrument_token=token, order_id=order_id,
+        )  # fmt: skip
 
 
-def _day(moment: datetime) -> date | None:
-    """Its date in India; None at either end of what a date can be."""
-    try:
-        return moment.astimezone(IST).date()
-    except OverflowError:
-        return None
+_EPOCH = datetime.fromisoformat("1970-01-01T05:30:00+05:30")
+
+
+def _first(checks: Iterable[Check], facts: Facts) -> Refusal | None:
+    """The first refusal, or None if every control lets it pass."""
+    for check in checks:
+        refused = check(facts)
+        if refused is not None:
+            return refused
+    return None
+
+
+def _body(signal: Signal) -> int:
+    """A number that tells a signal from another with its id."""
+    said = f"{signal.strategy_id} {signal.broker} {signal.instrument_token} {signal.signal_type} {signal.quantity}"
+    return crc32(f"{said} {signal.price} {signal.order_type} {signal.product}".encode())
+
+
+def _told(standing: Standing) -> Control:
+    """The line that says what latched."""
+    return Control(
+        action="halt" if standing.state == "HALTED" else "reduce",
+        target=standing.target,
+        by=RISK,
+        reason=standing.reason,
+        value={
+            "broker": standing.broker, "strategy": standing.strategy_id or None, "code": standing.code,
+            "limit": standing.limit, "observed": standing.observed,
+        },
+        timestamp=standing.since,
+    )  # fmt: skip
+
+
+def _cause(control: Control) -> str | None:
+    """Who, other than risk itself, was behind a line of risk's: a person, or the file HALT."""
+    value = control.value
+    return value["cause"] if isinstance(value, dict) and isinstance(value.get("cause"), str) else None

@@ -14,7 +14,7 @@ from datetime import datetime
 import msgspec
 
 from alpha_cli.errors import AlphaError
-from alpha_cli.events import RUNNER, Control, Event
+from alpha_cli.events import RISK, RUNNER, Control, Event
 from alpha_cli.strategy.engine import MOST_SAID, StrategyRunner
 from alpha_cli.strategy.executor import Cause, Disabled, Strategy
 from alpha_cli.strategy.factory import changed
@@ -52,6 +52,8 @@ class Manager:
         """What became of a request; nothing if it was for somebody else."""
         if control.by == RUNNER:
             return self._replayed(control)
+        if control.by == RISK:
+            return ()
         if control.action == "reload":
             return self._reload(control)
         if control.action == "pause":

@@ -40,7 +40,7 @@ import msgspec
 from alpha_cli.batch import Batch
 from alpha_cli.calendar import OutOfCoverage
 from alpha_cli.errors import AlphaError, BadLine, InvariantBroken
-from alpha_cli.events import RUNNER, Control, Event, decode, encode
+from alpha_cli.events import RISK, RUNNER, Control, Event, decode, encode
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.factory import sources_of
 from alpha_cli.strategy.host import Host, HostOptions, total
@@ -405,7 +405,7 @@ class WorkerPool:
     def _on_control(self, control: Control) -> Iterable[Event]:
         """What became of a request: of a reload every worker tells, each of its own strategies."""
         made = [decode(line) for line in dict.fromkeys(self._answer_to(control))]
-        if control.by == RUNNER:
+        if control.by in {RUNNER, RISK}:
             return made
         if control.action == "reload":
             return made or nothing_changed(control)

@@ -1,4 +1,4 @@
-"""`--fills PATH`: fills, orders and portfolios that come back to strategies, from a file or FIFO that is followed."""
+"""`--fills PATH`: fills, orders and portfolios that come back to a stage, from a file or FIFO that is followed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,481 @@
+"""What was entered, what became of it, and what it is worth: exposure by account, by strategy and by instrument.
+
+Exposure counts orders entered, not only those that were filled: until the broker says otherwise an order may fill
+whole, or not at all, and both are counted (`Holding.long`, `Holding.short`). Profit and loss need no average prices:
+equity is the money that flowed, plus what is held at the newest price.
+
+Amounts are in ledger units (a hundredth of a paisa), times in microseconds since 1970, quantities in units.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from decimal import Decimal
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio
+from alpha_cli.ids import microseconds
+from alpha_cli.money import units
+from alpha_cli.order_states import is_terminal
+
+MINUTE = 60_000_000
+_ZERO = Decimal(0)
+
+#: Whose positions are that no strategy here has opened: what a broker's account begins with.
+NOBODY = ""
+
+
+class Holding(Struct):
+    """Units of one instrument: held, and in open orders to buy and to sell. `mark` is the last price known."""
+
+    quantity: int = 0
+    buying: int = 0
+    selling: int = 0
+    mark: int = 0
+
+    @property
+    def long(self) -> int:
+        """The position if all that buys is filled and nothing that sells."""
+        return self.quantity + self.buying
+
+    @property
+    def short(self) -> int:
+        """The position if all that sells is filled and nothing that buys; negative when short."""
+        return self.quantity - self.selling
+
+    @property
+    def worst(self) -> int:
+        """Units on the side where most could be, never negative."""
+        return max(self.quantity + self.buying, self.selling - self.quantity)
+
+
+class Worth(NamedTuple):
+    """What a scope is worth now. gross: Σ worst × price; long, short: Σ of either side; equity: cash and positions."""
+
+    gross: int
+    long: int
+    short: int
+    equity: int
+
+
+class Scope(Struct):
+    """What is counted of a broker's account, of a strategy on it, or of an instrument on it.
+
+    open_value   of orders that may still be filled
+    turnover     of what was filled today
+    orders       entered today; `messages` counts modifications and cancels too, `trades` orders that traded
+    sent         times of the messages of the last minute, oldest first
+    cash         that flowed in (or out, if negative) since the beginning, charges included
+    baseline     equity at the beginning of the day, or where a person let trading go on
+    peak         the highest equity seen since then
+    rejects      by the broker, in a row
+    recent       what was ordered -> when last; only as long as it counts as a repetition
+    repeats      instrument and side (`repeat_key`) -> times and ids of orders that count as a strategy that loops
+    round_trips  instrument -> times today that the position went from flat back to flat
+    """
+
+    holdings: dict[int, Holding] = field(default_factory=dict)
+    open_value: int = 0
+    turnover: int = 0
+    orders: int = 0
+    messages: int = 0
+    trades: int = 0
+    sent: list[int] = field(default_factory=list)
+    cash: int = 0
+    baseline: int = 0
+    peak: int = 0
+    rejects: int = 0
+    recent: dict[str, int] = field(default_factory=dict)
+    repeats: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
+    round_trips: dict[int, int] = field(default_factory=dict)
+
+    def worth(self, price_of: Callable[[int], int | None]) -> Worth:
+        """Marked at the newest price of each instrument."""
+        gross = long = short = 0
+        equity = self.cash
+        for token, holding in self.holdings.items():
+            mark, quantity = price_of(token), holding.quantity
+            if mark is None:
+                mark = holding.mark
+            else:
+                holding.mark = mark
+            most, least = quantity + holding.buying, quantity - holding.selling
+            gross += (most if most > -least else -least) * mark
+            long += most * mark
+            short += least * mark
+            equity += quantity * mark
+        return Worth(gross, long, short, equity)
+
+    def equity(self) -> int:
+        """As of the marks known."""
+        return self.cash + sum(holding.quantity * holding.mark for holding in self.holdings.values())
+
+    def holding(self, token: int) -> Holding:
+        """That of `token`, kept from now on."""
+        held = self.holdings.get(token)
+        if held is None:
+            held = self.holdings[token] = Holding()
+        return held
+
+    def tidy(self, token: int) -> None:
+        """Forget the holding of `token` if there is nothing in it."""
+        held = self.holdings.get(token)
+        if held is not None and not (held.quantity or held.buying or held.selling):
+            del self.holdings[token]
+
+    def said(self, now: int) -> None:
+        """A message was sent."""
+        self.messages += 1
+        sent = self.sent
+        if sent and now < sent[-1]:
+            now = sent[-1]  # a stream may step back; the window does not
+        sent.append(now)
+        if sent[0] <= now - MINUTE:
+            del sent[: bisect_right(sent, now - MINUTE)]
+
+    def said_since(self, moment: int) -> int:
+        """Messages later than `moment`, which lies within the last minute."""
+        return len(self.sent) - bisect_right(self.sent, moment)
+
+    def new_day(self) -> None:
+        """Begin the daily counts anew; the window of a minute needs no day."""
+        self.turnover = self.orders = self.messages = self.trades = 0
+        self.round_trips.clear()
+        self.rearm()
+
+    def rearm(self) -> None:
+        """From here on losses count anew."""
+        self.baseline = self.equity()
+        self.peak = self.baseline
+
+
+class Entry(Struct):
+    """An order that was entered and may still change something.
+
+    price        what a unit is counted at: its limit, or the last price, at worst
+    limit        the worst price it takes; None: any
+    total        units that may be filled, the filled ones included
+    asked        what the newest modification made of the quantity
+    assumed      units counted as filled at `price` although nobody said so
+    traded       whether any of it was filled, as far as is known
+    ended        whether the broker has said its last word on it, though perhaps not its last fill
+    reported     whether the broker has been heard of it
+    """
+
+    order_id: str
+    signal_id: str
+    strategy_id: str
+    broker: str
+    token: int
+    buy: bool
+    product: str
+    total: int
+    price: int
+    limit: int | None
+    entered: int
+    filled: int = 0
+    assumed: int = 0
+    asked: int = 0
+    traded: bool = False
+    ended: bool = False
+    reported: bool = False
+    modifications: int = 0
+
+    @property
+    def left(self) -> int:
+        """Units that may still be filled and are not counted as filled."""
+        return max(self.total - self.filled - self.assumed, 0)
+
+
+ScopeKey = tuple[str, ...]
+
+
+class Trio(NamedTuple):
+    """The scopes that an order counts in: the account, the strategy on it, the instrument on it."""
+
+    scopes: tuple[Scope, Scope, Scope]
+    keys: tuple[ScopeKey, ...]
+
+
+class Books:
+    """All scopes, and the orders that are open.
+
+    assumes  the brokers for which a MARKET order counts as filled at once
+    """
+
+    def __init__(
+        self,
+        *,
+        scopes: dict[ScopeKey, Scope] | None = None,
+        entries: dict[str, Entry] | None = None,
+    ) -> None:
+        self.assumes: set[str] = set()
+        self.scopes: dict[ScopeKey, Scope] = scopes or {}
+        self.entries: dict[str, Entry] = entries or {}
+        self._sides: dict[tuple[str, int, bool], dict[str, Entry]] = {}
+        self._trios: dict[tuple[str, str, int], Trio] = {}
+        self.changed_scopes: set[ScopeKey] = set()
+        self.changed_entries: set[str] = set()
+        self.funds: dict[str, int] = {}  # broker -> what is available, by its own word and what flowed since
+        self.stated: dict[str, int] = {}
+        for entry in self.entries.values():
+            self._sort(entry)
+
+    # --- scopes ------------------------------------------------------------------------------
+
+    def scope(self, *key: str) -> Scope:
+        """That of (broker), (broker, strategy) or (broker, '', instrument); made when it is first asked for."""
+        found = self.scopes.get(key)
+        if found is None:
+            found = self.scopes[key] = Scope()
+        return found
+
+    def open_orders(self, broker: str, token: int, *, buy: bool) -> dict[str, Entry]:
+        """The orders on one side of an instrument that may still be filled, in the order they were entered."""
+        return self._sides.get((broker, token, buy), _NONE)
+
+    # --- what happens ------------------------------------------------------------------------
+
+    def enter(self, order: Order, price: int, limit: int | None, now: int) -> Entry:
+        """An order goes out; `price` is what its units are counted at."""
+        entry = Entry(
+            order.order_id, order.signal_id, order.strategy_id, order.broker, order.instrument_token,
+            order.side == "BUY", order.product, order.quantity, price, limit, now,
+        )  # fmt: skip
+        self.entries[entry.order_id] = entry
+        assumed = order.order_type == "MARKET" and price > 0 and order.broker in self.assumes
+        trio = self._trio(entry)
+        for scope in trio.scopes[:2]:
+            scope.orders += 1
+            scope.trades += assumed
+            scope.said(now)
+        if assumed:
+            self.changed_entries.add(entry.order_id)
+            entry.assumed, entry.traded = entry.total, True
+            self._book(trio, entry.token, entry.total if entry.buy else -entry.total, price)
+        else:
+            self._open(entry, entry.total)
+        return entry
+
+    def message(self, broker: str, strategy_id: str, now: int) -> None:
+        """A modification or a cancel goes out."""
+        for key in ((broker,), (broker, strategy_id)):
+            self.scope(*key).said(now)
+            self.changed_scopes.add(key)
+
+    def modified(self, entry: Entry, total: int, price: int, limit: int | None) -> None:
+        """A modification goes out. It may be refused: what is open is counted as the larger of both."""
+        before, value = entry.left, entry.price
+        entry.modifications += 1
+        entry.asked = total
+        entry.total = max(entry.total, total)
+        entry.price = max(entry.price, price)
+        if entry.limit is None or limit is None:
+            entry.limit = None
+        else:
+            entry.limit = max(entry.limit, limit) if entry.buy else min(entry.limit, limit)
+        self._open(entry, entry.left - before, revalued=before * (entry.price - value))
+
+    def fill(self, fill: Fill) -> None:
+        """A trade, of an order entered here or of another."""
+        signed = fill.quantity if fill.side == "BUY" else -fill.quantity
+        price, charges = units(fill.price), units(fill.charges.get("total", _ZERO))
+        entry = self.entries.get(fill.order_id)
+        if entry is None:
+            trio = self._changed(fill.broker, fill.strategy_id, fill.instrument_token)
+            self._book(trio, fill.instrument_token, signed, price, charges=charges)
+            return
+        before = entry.left
+        assumed = min(fill.quantity, entry.assumed)
+        entry.assumed -= assumed
+        entry.filled += fill.quantity
+        self._open(entry, entry.left - before)
+        if assumed:
+            self._reprice(entry, assumed if entry.buy else -assumed, price)
+            signed -= assumed if entry.buy else -assumed
+        self._book(self._trio(entry), entry.token, signed, price, charges=charges)
+        self._traded(entry)
+        self._taken(entry)
+        if entry.ended and entry.filled >= entry.total:
+            self._forget(entry)
+
+    def update(self, update: OrderUpdate) -> Entry | None:
+        """What the broker says of an order; the order, if it is one that was rejected now."""
+        entry = self.entries.get(update.order_id)
+        if entry is None:
+            return None
+        before = entry.left
+        filled = max(update.filled_quantity, entry.filled)
+        if entry.assumed > filled - entry.filled:
+            self._take_back(entry, entry.assumed + entry.filled - filled)
+        if is_terminal(update.status):
+            entry.total, entry.ended = filled, True
+        elif update.filled_quantity + update.pending_quantity == entry.asked:
+            entry.total = max(entry.asked, filled)  # a modification that made it smaller has arrived
+        self._open(entry, entry.left - before)
+        if update.status == "REJECTED" and not filled:
+            entry.reported = True
+            self.scope(entry.broker, entry.strategy_id).rejects += 1
+        else:
+            self._taken(entry)
+        if entry.ended:
+            if not filled:
+                self._never_was(entry)
+            if entry.filled >= entry.total:
+                self._forget(entry)
+        return entry if update.status == "REJECTED" else None
+
+    def statement(self, portfolio: Portfolio) -> None:
+        """The broker's own word on an account: its cash, and what it holds where nothing was known here."""
+        said = 0 if portfolio.timestamp is None else microseconds(portfolio.timestamp)
+        broker = portfolio.broker
+        if not portfolio.cash.is_finite() or self.stated.get(broker, -1) > said:
+            return
+        self.stated[broker] = said
+        self.funds[broker] = units(portfolio.cash)
+        known = self.scope(broker)
+        if known.orders or known.holdings or known.cash:
+            return
+        for position in portfolio.positions:
+            price = units(position.last_price or position.average_price)
+            trio = self._changed(broker, NOBODY, position.instrument_token)
+            self._book(trio, position.instrument_token, position.quantity, price)
+        for key, scope in self.scopes.items():
+            if key[0] == broker:  # what was held before the day is no trade of it
+                scope.turnover = 0
+                scope.rearm()
+
+    def new_day(self) -> None:
+        """A trading day began: daily counts begin anew, and orders of validity DAY are gone.
+
+        Not those of which a real broker was never heard: they may have been filled, and hold their instrument.
+        """
+        for entry in list(self.entries.values()):
+            if entry.reported or entry.assumed or entry.broker == "paper":
+                before = entry.left
+                entry.total = entry.filled + entry.assumed
+                self._open(entry, -before)
+                self._forget(entry)
+        for key, scope in self.scopes.items():
+            scope.new_day()
+            self.changed_scopes.add(key)
+
+    # --- keeping count -----------------------------------------------------------------------
+
+    def _trio(self, entry: Entry) -> Trio:
+        return self._changed(entry.broker, entry.strategy_id, entry.token)
+
+    def _changed(self, broker: str, strategy_id: str, token: int) -> Trio:
+        """The scopes that something counts in, which are about to change."""
+        key = (broker, strategy_id, token)
+        trio = self._trios.get(key)
+        if trio is None:
+            keys: tuple[ScopeKey, ...] = (broker,), (broker, strategy_id), (broker, "", str(token))
+            account, strategy, instrument = (self.scope(*one) for one in keys)
+            trio = self._trios[key] = Trio((account, strategy, instrument), keys)
+        self.changed_scopes.update(trio.keys)
+        return trio
+
+    def _open(self, entry: Entry, quantity: int, revalued: int = 0) -> None:
+        """So many units more (or fewer) of an order may still be filled."""
+        self.changed_entries.add(entry.order_id)
+        if not quantity and not revalued:
+            return
+        self._sort(entry)
+        value = quantity * entry.price + revalued
+        account, strategy, instrument = self._trio(entry).scopes
+        for scope in (account, strategy):
+            scope.open_value += value
+            held = scope.holding(entry.token)
+            held.mark = held.mark or entry.price
+            if entry.buy:
+                held.buying += quantity
+            else:
+                held.selling += quantity
+            scope.tidy(entry.token)
+        instrument.open_value += value
+
+    def _take_back(self, entry: Entry, quantity: int) -> None:
+        """So many units were counted as filled, and are not."""
+        entry.assumed -= quantity
+        signed = -quantity if entry.buy else quantity
+        self._book(self._trio(entry), entry.token, signed, entry.price, undone=True)
+
+    def _reprice(self, entry: Entry, signed: int, price: int) -> None:
+        """What was counted as filled at one price was filled at another."""
+        worse = signed * (price - entry.price)
+        for scope in self._trio(entry).scopes:
+            scope.turnover += abs(signed) * (price - entry.price)
+            scope.cash -= worse
+        if entry.broker in self.funds:
+            self.funds[entry.broker] -= worse
+
+    def _traded(self, entry: Entry) -> None:
+        """The first fill of an order, known or assumed."""
+        if not entry.traded:
+            entry.traded = True
+            for scope in self._trio(entry).scopes[:2]:
+                scope.trades += 1
+
+    def _book(self, trio: Trio, token: int, signed: int, price: int, *, charges: int = 0, undone: bool = False) -> None:
+        """So many units changed hands, and the charges were paid."""
+        value = abs(signed) * price
+        paid = signed * price + charges
+        strategy = trio.scopes[1]
+        for scope in trio.scopes[:2]:
+            held = scope.holdings.get(token) or scope.holding(token)
+            before = held.quantity
+            held.quantity = after = before + signed
+            held.mark = price
+            if not after:
+                if scope is strategy and before and not undone:
+                    scope.round_trips[token] = scope.round_trips.get(token, 0) + 1
+                scope.tidy(token)
+        for scope in trio.scopes:
+            scope.turnover += -value if undone else value
+            scope.cash -= paid
+        broker = trio.keys[0][0]
+        if broker in self.funds:
+            self.funds[broker] -= paid
+
+    def _taken(self, entry: Entry) -> None:
+        """The broker took the order: no streak of rejections goes on."""
+        entry.reported = True
+        self.scope(entry.broker, entry.strategy_id).rejects = 0
+        self.changed_scopes.add((entry.broker, entry.strategy_id))
+
+    def _never_was(self, entry: Entry) -> None:
+        """An order that ended unfilled is no repetition of anything."""
+        key = (entry.broker, entry.strategy_id)
+        self.changed_scopes.add(key)
+        repeats = self.scope(*key).repeats
+        name = repeat_key(entry.token, entry.buy)
+        if name in repeats:
+            repeats[name] = [one for one in repeats[name] if one[1] != entry.order_id]
+
+    def _forget(self, entry: Entry) -> None:
+        self.changed_entries.add(entry.order_id)
+        del self.entries[entry.order_id]
+        self._sort(entry)
+
+    def _sort(self, entry: Entry) -> None:
+        """Have the order among those of its side while there is something left of it."""
+        key = (entry.broker, entry.token, entry.buy)
+        side = self._sides.get(key)
+        if entry.left and entry.order_id in self.entries:
+            if side is None:
+                side = self._sides[key] = {}
+            side[entry.order_id] = entry
+        elif side is not None:
+            side.pop(entry.order_id, None)
+
+
+_NONE: dict[str, Entry] = {}
+
+
+def repeat_key(token: int, buy: bool) -> int:  # noqa: FBT001  (half of a key)
+    """How repetitions on one side of an instrument are kept together: twice the token, and one more for buys."""
+    return token * 2 + buy

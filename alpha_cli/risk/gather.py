@@ -1,0 +1,266 @@
+"""From a signal, or a modification, to the facts about it. Nothing is decided here, and nothing is changed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from alpha_cli.events import Bar, Gap, Modify, Signal
+from alpha_cli.ids import in_microseconds, microseconds
+from alpha_cli.market import Market
+from alpha_cli.money import price_units, units
+from alpha_cli.risk.books import Books, Entry, Holding, ScopeKey, Worth, repeat_key
+from alpha_cli.risk.facts import Exposure, Facts, Level, Outside, Refusal
+from alpha_cli.risk.limits import MILLION
+from alpha_cli.risk.plans import MINUTE_BAR, Plan
+from alpha_cli.risk.sizing import size
+from alpha_cli.risk.slicing import slice_sizes
+from alpha_cli.venue import Contract
+
+_NOTHING_WORTH: Mapping[ScopeKey, Worth] = {}
+_NOTHING_HELD = Holding()
+_LIMITED = frozenset({"LIMIT", "SL"})
+
+#: Behind every order id: what is later than a moment comes after (moment, _LAST).
+_LAST = "\U0010ffff"
+
+#: A bar that ended longer ago does not tell the last minute's volume.
+_LATEST_MINUTE = timedelta(minutes=2)
+
+
+class Gatherer:
+    """Knows prices, bars, gaps and the books, and puts together what the controls look at.
+
+    bars  interval -> how many closing prices are looked back on
+    """
+
+    def __init__(self, market: Market, books: Books, bars: Mapping[str, int]) -> None:
+        self._market = market
+        self._books = books
+        self._kept = bars
+        self._prices: dict[int, tuple[Any, int | None]] = {}
+        self._closes: dict[tuple[int, str], deque[float]] = {}
+        self._minutes: dict[int, Bar] = {}
+        self._gap: datetime | None = None
+
+    # --- prices ------------------------------------------------------------------------------
+
+    def price_of(self, token: int) -> int | None:
+        """The last price of an instrument; None without one, or if it is nothing at four decimals."""
+        tick = self._market.last(token)
+        if tick is None:
+            return None
+        known = self._prices.get(token)
+        if known is None or known[0] is not tick:
+            known = self._prices[token] = (tick, price_units(tick.last_price) or None)
+        return known[1]
+
+    def on_bar(self, bar: Bar) -> None:
+        """Keep what the rules look back on."""
+        most = self._kept.get(bar.interval)
+        if most is None:
+            return
+        if bar.interval == MINUTE_BAR:
+            self._minutes[bar.instrument_token] = bar
+        key = (bar.instrument_token, bar.interval)
+        if key not in self._closes:
+            self._closes[key] = deque(maxlen=most)
+        self._closes[key].append(bar.close)
+
+    def on_gap(self, gap: Gap) -> None:
+        """Ticks are missing: prices from before its end are not to be opened on."""
+        self._gap = max((one for one in (gap.to, self._market.now, self._gap) if one is not None), default=None)
+
+    # --- facts -------------------------------------------------------------------------------
+
+    def of_signal(
+        self, signal: Signal, plan: Plan, now: datetime, worth: Mapping[ScopeKey, Worth] = _NOTHING_WORTH
+    ) -> Facts:
+        """About the order that `signal` asks for. `worth` is that of the plan's valued levels."""
+        facts = self._facts(
+            plan, now, buy=signal.signal_type == "BUY", quantity=signal.quantity, kind=signal.order_type,
+            asked=None if signal.price is None else units(signal.price), product=signal.product,
+        )  # fmt: skip
+        facts.hold = signal.signal_type == "HOLD"
+        if signal.quantity is None and plan.sizing is not None:
+            self._size(facts, plan, signal.broker)
+        self._time(facts, plan, signal.timestamp, now)
+        self._weigh(facts, plan, worth)
+        if plan.limits.self_match_prevention:
+            self._opposite(facts, signal.broker)
+        return facts
+
+    def of_modification(
+        self, modify: Modify, entry: Entry, plan: Plan, now: datetime, worth: Mapping[ScopeKey, Worth] = _NOTHING_WORTH
+    ) -> Facts:
+        """About the order as `modify` would make it: what is left of it to be filled."""
+        total = entry.total if modify.quantity is None else modify.quantity
+        price = entry.limit if modify.price is None else units(modify.price)
+        kind = modify.order_type or ("MARKET" if price is None else "LIMIT")
+        left = total - entry.filled - entry.assumed
+        facts = self._facts(plan, now, buy=entry.buy, quantity=left, kind=kind, asked=price, product=entry.product)
+        facts.replaces, facts.left = entry, entry.left
+        self._time(facts, plan, modify.timestamp or now, now)
+        self._weigh(facts, plan, worth)
+        if plan.limits.self_match_prevention:
+            self._opposite(facts, entry.broker)
+        return facts
+
+    def _facts(
+        self, plan: Plan, now: datetime, *, buy: bool, quantity: int | None, kind: Any, asked: int | None, product: Any
+    ) -> Facts:
+        """What is known at once."""
+        contract, limits = plan.contract, plan.limits
+        token = contract.instrument.instrument_token
+        account, strategy, _ = plan.levels
+        broker = account.key[0]
+        reference = self.price_of(token)
+        limit = asked if kind in _LIMITED else None
+        worst = limit
+        if limit is None and reference is not None:
+            worst = _protected(reference, limits.market_protection) if buy else reference
+        facts = Facts(
+            limits, plan.bounds, contract, strategy, buy, quantity, kind, product,
+            account.scope.holdings.get(token, _NOTHING_HELD), strategy.scope.holdings.get(token, _NOTHING_HELD),
+            limit, asked, reference, worst, microseconds(now),
+        )  # fmt: skip
+        facts.funds = self._books.funds.get(broker)
+        if limits.confirm_within is not None:
+            facts.unconfirmed = self._unconfirmed(broker, token, facts.now)
+        if limits.duplicate_window is not None:
+            self._look_for_same(facts, account, token)
+        if limits.repeated_execution is not None:
+            made = strategy.scope.repeats.get(repeat_key(token, buy))
+            if made:
+                since = facts.now - limits.repeated_execution[1]
+                facts.repeats = len(made) - bisect_right(made, (since, _LAST))
+        if limits.participation and self._kept:
+            bar = self._minutes.get(token)
+            if bar is not None and timedelta(0) <= now - bar.end <= _LATEST_MINUTE:
+                facts.minute_volume = bar.volume
+        return facts
+
+    @staticmethod
+    def _look_for_same(facts: Facts, account: Level, token: int) -> None:
+        facts.key = f"{token} {facts.buy:d} {facts.quantity} {facts.price}"
+        then = account.scope.recent.get(facts.key)
+        facts.duplicate_age = None if then is None else max(facts.now - then, 0)
+
+    def _time(self, facts: Facts, plan: Plan, asked: datetime, now: datetime) -> None:
+        """Where the signal and the newest tick lie in the session, and how old both are."""
+        contract, limits = plan.contract, plan.limits
+        hours = contract.hours
+        if limits.signal_ttl is not None:
+            facts.signal_age = 0 if asked is now else in_microseconds(now - asked)
+        if limits.session_hours:
+            if not (hours.contains(now) and (asked is now or hours.contains(asked))):
+                facts.outside = _outside(contract, asked, now)
+            facts.squared_off = contract.day is not None and now >= contract.day.square_off
+        if limits.entry_window is not None and hours.contains(now):
+            facts.into_session = in_microseconds(now - hours.open)
+            facts.to_close = in_microseconds(hours.close - now)
+        if limits.max_tick_age is not None:
+            tick = self._market.last(contract.instrument.instrument_token)
+            if tick is not None:
+                facts.tick_age = 0 if tick.timestamp is now else in_microseconds(now - tick.timestamp)
+                facts.gap = self._gap is not None and tick.timestamp <= self._gap
+
+    def _weigh(self, facts: Facts, plan: Plan, worth: Mapping[ScopeKey, Worth]) -> None:
+        """What it adds to what is held, and whether that is more than there is."""
+        quantity = facts.quantity or 0
+        more = quantity - facts.left
+        if more > 0:
+            held, own = facts.held, facts.own
+            if facts.buy:
+                facts.enlarges = held.quantity + held.buying + more > 0
+                facts.entry = own.quantity + own.buying + more > 0
+            else:
+                facts.enlarges = held.quantity - held.selling - more < 0
+                facts.entry = own.quantity - own.selling - more < 0
+            if worth and facts.worst is not None:
+                facts.exposures = {
+                    level.key: _weighed(facts, level, more, worth[level.key]) for level in plan.valued if level.weighed
+                }
+        else:
+            facts.enlarges = facts.entry = False
+        contract = facts.contract
+        if contract.freeze is not None and quantity > contract.freeze >= contract.lot_size:
+            facts.messages = len(slice_sizes(quantity, contract.freeze, contract.lot_size))
+
+    def _size(self, facts: Facts, plan: Plan, broker: str) -> None:
+        """Give a quantity to a signal that has none."""
+        account = plan.levels[0].scope
+        funds = self._books.funds.get(broker)
+        token = plan.contract.instrument.instrument_token
+        given = size(
+            plan.sizing, facts.worst, plan.contract.lot_size,
+            None if funds is None else funds + account.worth(self.price_of).equity - account.cash,
+            lambda interval: tuple(self._closes.get((token, interval), ())),
+        )  # fmt: skip
+        if isinstance(given, Refusal):
+            facts.unsized = given
+        else:
+            facts.quantity = given
+            self._look_for_same(facts, plan.levels[0], token)
+
+    def _opposite(self, facts: Facts, broker: str) -> None:
+        """Whether an open order of one's own stands where this one would trade with it."""
+        token = facts.contract.instrument.instrument_token
+        for entry in self._books.open_orders(broker, token, buy=not facts.buy).values():
+            if not entry.left or entry is facts.replaces:
+                continue
+            meets = (
+                entry.limit is None
+                or facts.price is None
+                or (facts.price >= entry.limit if facts.buy else facts.price <= entry.limit)
+            )
+            if meets:
+                facts.crosses, facts.opposite = True, entry.limit
+                return
+
+    def _unconfirmed(self, broker: str, token: int, now: int) -> int | None:
+        """Since the oldest order on the instrument of which nothing was heard."""
+        oldest = None
+        for buy in (True, False):
+            for entry in self._books.open_orders(broker, token, buy=buy).values():
+                if not entry.reported and not entry.assumed and (oldest is None or entry.entered < oldest):
+                    oldest = entry.entered
+        return None if oldest is None else now - oldest
+
+
+def _protected(reference: int, protection: int | None) -> int:
+    """What a unit of a MARKET order to buy may cost: the last price and its protection."""
+    return reference if not protection else reference + -(-reference * protection // MILLION)
+
+
+def _weighed(facts: Facts, level: Level, more: int, worth: Worth) -> Exposure:
+    """The exposure of a level with so many units more on the order's side."""
+    held, price = facts.held_at(level), facts.reference if facts.reference is not None else facts.worst
+    assert price is not None
+    gross, long, short = worth.gross, worth.long, worth.short
+    if len(level.key) > 2:
+        gross, long, short = held.worst * price, held.long * price, held.short * price
+    if facts.buy:
+        worst, lean = max(held.long + more, -held.short), long + more * price
+    else:
+        worst, lean = max(held.long, more - held.short), more * price - short
+    grown = (worst - held.worst) * price
+    return Exposure(gross + grown if grown > 0 else None, lean)
+
+
+def _outside(contract: Contract, asked: datetime, now: datetime) -> Outside:
+    """The first of both moments that no continuous session contains."""
+    hours = contract.hours
+    moment = asked if not hours.contains(asked) else now
+    hours.contains(moment)  # so that `told` speaks of its day
+    try:
+        from alpha_cli.events import IST
+
+        day = moment.astimezone(IST).date()
+    except OverflowError:  # at either end of what a date can be
+        return Outside(moment, hours.told())
+    unknown = hours.why(day)
+    return Outside(moment, hours.told(), None if unknown is None else str(unknown))

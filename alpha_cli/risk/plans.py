@@ -1,0 +1,143 @@
+"""What holds for one strategy on one instrument of one broker: worked out once a day and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from alpha_cli.risk.books import Books, ScopeKey
+from alpha_cli.risk.controls import Asked, Check, asked
+from alpha_cli.risk.facts import Level
+from alpha_cli.risk.limits import Levels, Limits
+
+if TYPE_CHECKING:
+    from alpha_cli.risk.config import RiskFile
+    from alpha_cli.venue import Contract
+
+#: Limits that need every position of a scope at its newest price.
+_WORTH = ("max_gross_exposure", "max_net_exposure")
+_LOSS = ("max_daily_loss", "max_drawdown")
+
+#: Limits that each level has for what it counts itself, and does not merely pass on to the order.
+BY_LEVEL = (
+    "max_position", "max_open_order_value", "max_turnover", "max_gross_exposure", "max_net_exposure", "message_rate",
+    "orders_to_trades",
+)  # fmt: skip
+
+
+class Plan(Struct):
+    """The limits of all levels together, and the controls to ask.
+
+    asked    the controls of an order; `orders` and `changes` are what to call for orders and for modifications
+    levels   the account, the strategy on it, the instrument on it; `valued` are those whose worth is limited
+    bounds   setting -> the levels at which it is set, and the limit of each
+    sizing   the rule for signals without a quantity
+    """
+
+    contract: Contract
+    limits: Limits
+    asked: tuple[Asked, ...]
+    orders: tuple[Check, ...]
+    changes: tuple[Check, ...]
+    levels: tuple[Level, Level, Level]
+    valued: tuple[Level, ...]
+    bounds: Mapping[str, Sequence[tuple[Level, Any]]]
+    sizing: Any
+
+
+class Plans:
+    """Plans by broker, strategy and instrument; each is made anew when the day of its contract is over."""
+
+    def __init__(self, file: RiskFile, books: Books) -> None:
+        self._file = file
+        self._levels = Levels(file)
+        self._books = books
+        self._plans: dict[tuple[str, str, int], Plan] = {}
+        self._by_scope: dict[ScopeKey, Level] = {}
+        self._watched: list[Level] = []
+
+    def plan(self, broker: str, strategy_id: str, contract: Contract) -> Plan:
+        """That of the instrument that `contract` describes."""
+        key = (broker, strategy_id, contract.instrument.instrument_token)
+        known = self._plans.get(key)
+        if known is None or known.contract is not contract:
+            known = self._plans[key] = self._made(broker, strategy_id, contract)
+        return known
+
+    def level(self, broker: str, strategy_id: str | None = None) -> Level:
+        """The account of `broker`, or a strategy on it."""
+        key = (broker,) if strategy_id is None else (broker, strategy_id)
+        known = self._by_scope.get(key)
+        if known is None:
+            if strategy_id is None:
+                name, limits = f"account {broker}", self._levels.broker(broker)
+            else:
+                name, limits = f"strategy {strategy_id}", self._levels.strategy(strategy_id)
+            known = self._by_scope[key] = _level(key, name, limits, self._books)
+            if known.watched:
+                self._watched.append(known)
+        return known
+
+    def watched(self) -> list[Level]:
+        """Those whose losses are limited."""
+        return self._watched
+
+    def _made(self, broker: str, strategy_id: str, contract: Contract) -> Plan:
+        instrument = contract.instrument
+        token, named = instrument.instrument_token, instrument.key
+        own = self._levels.instrument(token, named)
+        levels = (
+            self.level(broker),
+            self.level(broker, strategy_id),
+            _level((broker, "", str(token)), f"instrument {named}", own, self._books),
+        )
+        limits = self._levels.together(broker, strategy_id, token, named)
+        controls = asked(broker, limits, contract)
+        new = tuple(one for one in controls if one.control.new)
+        return Plan(
+            contract, limits, new, tuple(one.check for one in new),
+            tuple(one.check for one in controls if one.control.changes), levels,
+            tuple(level for level in levels if level.weighed or level.watched),
+            {name: tuple(_bounds(levels, name)) for name in BY_LEVEL}, self._sizing(broker, strategy_id),
+        )  # fmt: skip
+
+    def _sizing(self, broker: str, strategy_id: str) -> Any:
+        """The rule of the narrowest level that has one."""
+        file = self._file
+        for level in (file.strategies.get(strategy_id), file.brokers.get(broker), file.account):
+            if level is not None and level.sizing is not None:
+                return level.sizing
+        return None
+
+
+def _bounds(levels: Iterable[Level], name: str) -> Iterator[tuple[Level, Any]]:
+    for level in levels:
+        limit = getattr(level.limits, name)
+        if limit is not None:
+            yield level, limit
+
+
+def _level(key: ScopeKey, name: str, limits: Limits, books: Books) -> Level:
+    return Level(
+        key, name, limits, books.scope(*key), any(getattr(limits, one) is not None for one in _WORTH),
+        any(getattr(limits, one) is not None for one in _LOSS),
+    )  # fmt: skip
+
+
+def bars_needed(file: RiskFile) -> Mapping[str, int]:
+    """interval -> how many closing prices the rules of `file` look back on."""
+    needed: dict[str, int] = {}
+    for level in (file.account, *file.brokers.values(), *file.strategies.values()):
+        rule = level.sizing
+        if rule is not None and rule.rule == "volatility_target":
+            needed[rule.interval] = max(needed.get(rule.interval, 0), rule.bars + 1)
+    levels = (file.account, *file.brokers.values(), *file.strategies.values(), *file.instruments.values())
+    if any(level.participation and level.participation.minute is not None for level in levels):
+        needed.setdefault(MINUTE_BAR, 1)
+    return needed
+
+
+#: The bars that `participation.minute` is a share of.
+MINUTE_BAR = "1m"
