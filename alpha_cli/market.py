@@ -134,7 +134,8 @@ class Market:
 
     def last(self, token: int) -> Any | None:
         """The newest tick of `token`, or None if there was none."""
-        self._settle(_key(token))
+        if self._lines:
+            self._settle(_key(token))
         return self._ticks.get(token)
 
     @property

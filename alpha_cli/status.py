@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from alpha_cli.errors import NoInput, UsageError
+from alpha_cli.errors import AlphaError, NoInput, UsageError
 
 if TYPE_CHECKING:
+    from alpha_cli.risk.standing import Standing
     from alpha_cli.strategy.status import Status, StrategyStatus
 
 STATUS, LOCK, DATABASE = ".status.json", ".lock", ".db"
@@ -77,11 +78,13 @@ class StageState(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A state folder."""
+    """A state folder. `standings` are what risk stopped by itself, `unread` the databases that did not tell."""
 
     path: Path
     halted: str | None
     stages: list[StageState]
+    standings: list[Standing]
+    unread: list[str]
 
 
 def look(path: Path) -> Folder:
@@ -96,7 +99,21 @@ def look(path: Path) -> Folder:
         file.removesuffix(ending) for file in files for ending in (STATUS, LOCK, DATABASE) if file.endswith(ending)
     }
     stages = [_stage(path, name, files) for name in sorted(names) if NAME.fullmatch(name)]
-    return Folder(path, halt_reason(path), stages)
+    standings: list[Standing] = []
+    unread: list[str] = []
+    for stage in stages:
+        if stage.database:
+            try:
+                standings += _standings(path / f"{stage.name}{DATABASE}")
+            except AlphaError as error:
+                unread.append(str(error))
+    return Folder(path, halt_reason(path), stages, standings, unread)
+
+
+def _standings(path: Path) -> list[Standing]:
+    from alpha_cli.risk.store import standings_in
+
+    return standings_in(path)
 
 
 def for_programs(folder: Folder) -> Iterator[str]:
@@ -107,6 +124,8 @@ def for_programs(folder: Folder) -> Iterator[str]:
         return msgspec.json.encode({"kind": kind, **values}).decode()
 
     yield line("folder", {"path": str(folder.path), "halted": folder.halted})
+    for standing in folder.standings:
+        yield line("standing", {name: getattr(standing, name) for name in standing.__struct_fields__})
     for stage in folder.stages:
         status = stage.status
         yield line(
@@ -130,6 +149,12 @@ def for_people(folder: Folder, now: datetime) -> Iterator[str]:
     from alpha_cli.tables import NOTHING, table
 
     yield "not halted" if folder.halted is None else f"HALTED: {folder.halted}"
+    if folder.standings:
+        yield ""
+        columns = ("stopped", "broker", "state", "since", "limit", "observed", "why", "goes on with")
+        yield from table(columns, map(_stopped, folder.standings))
+    for fault in folder.unread:
+        yield f"not asked whether anything is stopped: {fault}"
     if not folder.stages:
         yield f"{folder.path}: no stage has kept its state here"
         return
@@ -181,6 +206,21 @@ def _strategies(stages: Iterable[StageState]) -> Iterator[tuple[str, ...]]:
                 stage.name,
                 one.reason or "",
             )
+
+
+def _stopped(one: Standing) -> tuple[str, ...]:
+    from alpha_cli.tables import NOTHING
+
+    return (
+        one.strategy_id or "account",
+        one.broker,
+        one.state,
+        NOTHING if one.since is None else _time(one.since),
+        NOTHING if one.limit is None else str(one.limit),
+        NOTHING if one.observed is None else str(one.observed),
+        f"{one.reason} ({one.code})",
+        f"alpha rearm {one.strategy_id}" if one.strategy_id else "alpha resume",
+    )
 
 
 def _state(stage: StageState, one: StrategyStatus) -> str:

@@ -1,7 +1,7 @@
 """What alpha costs, as ratios taken side by side in one run, because machines differ.
 
     scripts/bench                      everything, about six minutes
-    scripts/bench --only speed start   some of it: speed hosting resting latency memory start imports
+    scripts/bench --only speed start   some of it: speed hosting resting risk latency memory start imports
     scripts/bench --ticks 200000       smaller; start-up then weighs more
 
 `speed` compares whole processes, start-up included, with a loop inside a process that is already
@@ -26,6 +26,7 @@ from pathlib import Path
 
 from bench_hosting import hosting
 from bench_resting import resting
+from bench_risk import signals, write
 
 BIN = Path(sys.executable).parent
 ALPHA = str(BIN / "alpha")
@@ -142,6 +143,33 @@ def speed(ticks: int, rounds: int, folder: Path) -> None:
     report("fused pipeline ÷ bare loop over preloaded prices", ratios["fused ÷ prices"])
     for name in ("decode", "fused", "shell"):
         report(f"{name}, for orientation", ratios[name], unit="µs")
+
+
+def everything(ticks: int, rounds: int, folder: Path) -> None:
+    """The fused pipeline with every control on and a signal at each hundredth tick, against the decoding loop."""
+    path = folder / "risk.ndjson"
+    with path.open("wb") as file:
+        subprocess.run(
+            [ALPHA, "feed", "--ticks", str(ticks), "--instruments", INSTRUMENTS, "-q"], stdout=file, check=True
+        )
+    limits, config = write(folder)
+    line = (
+        f"feed {path} -q | run-strategy --config {config} -q | risk --config {limits} -q | paper --cash 100000000000 -q"
+    )
+    fused = [ALPHA, "pipe", line]
+    fills = quietly(*fused).count(b'{"type":"fill"')
+    print(f"risk: {ticks:,} ticks, {fills:,} fills, every control on")
+    if fills < ticks // 110:  # the last minutes are after the square-off of MIS: no entries
+        sys.exit("bench: risk let too little pass")
+    decode = FLOOR.format(decode="events.decode")
+    report(
+        "fused pipeline, every control on ÷ bare loop of events.decode",
+        [
+            wall(lambda: quietly(*fused)) / float(quietly(sys.executable, "-c", decode, str(path)))
+            for _ in range(rounds)
+        ],
+        bound=2.2,
+    )
 
 
 # --- latency -----------------------------------------------------------------------------------
@@ -283,7 +311,7 @@ def imports() -> None:
 
 
 def main() -> None:
-    parts = ("speed", "hosting", "resting", "latency", "memory", "start", "imports")
+    parts = ("speed", "hosting", "resting", "risk", "latency", "memory", "start", "imports")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ticks", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -292,6 +320,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if "speed" in options.only:
             speed(options.ticks, options.rounds, Path(folder))
+        if "risk" in options.only:
+            everything(options.ticks, options.rounds, Path(folder))
+            signals(report, options.rounds, Path(folder))
     if "hosting" in options.only:
         hosting(report, options.rounds)
     if "resting" in options.only:

@@ -82,22 +82,24 @@ market = Market()
 engine = RiskEngine(load_limits(Path(sys.argv[1])), market, opening_cash={"paper": Decimal(10**11)})
 begin = datetime.fromisoformat("2026-01-05T09:20:00+05:30")
 tokens, count, taken = (256265, 260105), int(sys.argv[2]), []
-steps = [
-    (
-        Tick(instrument_token=tokens[n % 2], timestamp=begin + timedelta(seconds=n), last_price=25000 + n % 40 / 20),
-        Signal(
-            signal_id=f"s{n}", strategy_id="bench", instrument_token=tokens[n % 2], broker="paper",
-            signal_type="BUY" if n // 2 % 2 else "SELL", timestamp=begin + timedelta(seconds=n), quantity=1,
-            price=Decimal(25000),
-        ),
+
+
+def step(n):
+    # just before they are looked at, as a pipeline decodes them
+    token, at = tokens[n % 2], begin + timedelta(seconds=n)
+    tick = Tick(instrument_token=token, timestamp=at, last_price=25000 + n % 40 / 20)
+    side = "BUY" if n // 2 % 2 else "SELL"
+    return tick, Signal(
+        signal_id=f"s{n}", strategy_id="bench", instrument_token=token, broker="paper", signal_type=side,
+        timestamp=at, quantity=1, price=Decimal(25000),
     )
-    for n in range(count)
-]
+
+
 gc.collect()
 gc.freeze()
-gc.disable()
 orders = 0
-for tick, signal in steps:
+for n in range(count):
+    tick, signal = step(n)
     market.put(tick)
     start = time.perf_counter()
     made = engine.on_signal(signal)

@@ -16,11 +16,18 @@ from pathlib import Path
 
 from alpha_cli import order_states
 from alpha_cli.paper import codes
+from alpha_cli.risk import controls, explained
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 #: What a page may ask for.
-TABLES: dict[str, Callable[[], str]] = {"order states": order_states.table, "codes": codes.table}
+TABLES: dict[str, Callable[[], str]] = {
+    "order states": order_states.table,
+    "codes": codes.table,
+    "risk controls": controls.table,
+    "risk codes": controls.code_table,
+    "risk settings": explained.settings_table,
+}
 
 _TABLE = re.compile(r"(<!-- table: ([^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 

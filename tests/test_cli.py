@@ -218,7 +218,7 @@ def completed(*words: str) -> list[str]:
 
 def test_commands_options_and_strategy_names_are_completed() -> None:
     """The names of strategies come from the folders they would be read from."""
-    assert completed("r") == ["run-strategy", "risk", "resume"]
+    assert completed("r") == ["run-strategy", "risk", "resume", "rearm"]
     assert completed("run-strategy", "mo") == ["momentum"]
     assert completed("risk", "--inst") == ["--instruments"]
     assert completed("show", "--color", "a") == ["auto", "always"]

@@ -72,7 +72,7 @@ class Scope(Struct):
     baseline     equity at the beginning of the day, or where a person let trading go on
     peak         the highest equity seen since then
     rejects      by the broker, in a row
-    recent       what was ordered -> when last; only as long as it counts as a repetition
+    recent       instrument and side (`repeat_key`) -> time, quantity and price of what was ordered there lately
     repeats      instrument and side (`repeat_key`) -> times and ids of orders that count as a strategy that loops
     round_trips  instrument -> times today that the position went from flat back to flat
     """
@@ -88,7 +88,7 @@ class Scope(Struct):
     baseline: int = 0
     peak: int = 0
     rejects: int = 0
-    recent: dict[str, int] = field(default_factory=dict)
+    recent: dict[int, list[tuple[int, int | None, int | None]]] = field(default_factory=dict)
     repeats: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
     round_trips: dict[int, int] = field(default_factory=dict)
 
@@ -193,11 +193,14 @@ class Entry(Struct):
 ScopeKey = tuple[str, ...]
 
 
-class Trio(NamedTuple):
+class Trio:
     """The scopes that an order counts in: the account, the strategy on it, the instrument on it."""
 
-    scopes: tuple[Scope, Scope, Scope]
-    keys: tuple[ScopeKey, ...]
+    __slots__ = ("keys", "scopes")
+
+    def __init__(self, scopes: tuple[Scope, ...], keys: tuple[ScopeKey, ...]) -> None:
+        self.scopes = scopes
+        self.keys = keys
 
 
 class Books:
@@ -217,6 +220,7 @@ class Books:
         self.entries: dict[str, Entry] = entries or {}
         self._sides: dict[tuple[str, int, bool], dict[str, Entry]] = {}
         self._trios: dict[tuple[str, str, int], Trio] = {}
+        self._changed_trios: set[Trio] = set()
         self.changed_scopes: set[ScopeKey] = set()
         self.changed_entries: set[str] = set()
         self.funds: dict[str, int] = {}  # broker -> what is available, by its own word and what flowed since
@@ -239,25 +243,25 @@ class Books:
 
     # --- what happens ------------------------------------------------------------------------
 
-    def enter(self, order: Order, price: int, limit: int | None, now: int) -> Entry:
-        """An order goes out; `price` is what its units are counted at."""
+    def enter(self, order: Order, trio: Trio, price: int, limit: int | None, now: int) -> Entry:
+        """An order goes out; `trio` are the scopes it counts in, `price` is what its units are counted at."""
+        token, quantity, buy = order.instrument_token, order.quantity, order.side == "BUY"
         entry = Entry(
-            order.order_id, order.signal_id, order.strategy_id, order.broker, order.instrument_token,
-            order.side == "BUY", order.product, order.quantity, price, limit, now,
+            order.order_id, order.signal_id, order.strategy_id, order.broker, token, buy, order.product, quantity,
+            price, limit, now,
         )  # fmt: skip
-        self.entries[entry.order_id] = entry
+        self.entries[order.order_id] = entry
         assumed = order.order_type == "MARKET" and price > 0 and order.broker in self.assumes
-        trio = self._trio(entry)
         for scope in trio.scopes[:2]:
             scope.orders += 1
             scope.trades += assumed
             scope.said(now)
         if assumed:
-            self.changed_entries.add(entry.order_id)
-            entry.assumed, entry.traded = entry.total, True
-            self._book(trio, entry.token, entry.total if entry.buy else -entry.total, price)
+            self.changed_entries.add(order.order_id)
+            entry.assumed, entry.traded = quantity, True
+            self._book(trio, token, quantity if buy else -quantity, price)
         else:
-            self._open(entry, entry.total)
+            self._open(entry, quantity)
         return entry
 
     def message(self, broker: str, strategy_id: str, now: int) -> None:
@@ -285,7 +289,7 @@ class Books:
         price, charges = units(fill.price), units(fill.charges.get("total", _ZERO))
         entry = self.entries.get(fill.order_id)
         if entry is None:
-            trio = self._changed(fill.broker, fill.strategy_id, fill.instrument_token)
+            trio = self.trio(fill.broker, fill.strategy_id, fill.instrument_token)
             self._book(trio, fill.instrument_token, signed, price, charges=charges)
             return
         before = entry.left
@@ -341,7 +345,7 @@ class Books:
             return
         for position in portfolio.positions:
             price = units(position.last_price or position.average_price)
-            trio = self._changed(broker, NOBODY, position.instrument_token)
+            trio = self.trio(broker, NOBODY, position.instrument_token)
             self._book(trio, position.instrument_token, position.quantity, price)
         for key, scope in self.scopes.items():
             if key[0] == broker:  # what was held before the day is no trade of it
@@ -365,19 +369,26 @@ class Books:
 
     # --- keeping count -----------------------------------------------------------------------
 
-    def _trio(self, entry: Entry) -> Trio:
-        return self._changed(entry.broker, entry.strategy_id, entry.token)
-
-    def _changed(self, broker: str, strategy_id: str, token: int) -> Trio:
-        """The scopes that something counts in, which are about to change."""
+    def trio(self, broker: str, strategy_id: str, token: int) -> Trio:
+        """The scopes that something counts in."""
         key = (broker, strategy_id, token)
         trio = self._trios.get(key)
         if trio is None:
             keys: tuple[ScopeKey, ...] = (broker,), (broker, strategy_id), (broker, "", str(token))
-            account, strategy, instrument = (self.scope(*one) for one in keys)
-            trio = self._trios[key] = Trio((account, strategy, instrument), keys)
-        self.changed_scopes.update(trio.keys)
+            trio = self._trios[key] = Trio(tuple(self.scope(*one) for one in keys), keys)
         return trio
+
+    def _trio(self, entry: Entry) -> Trio:
+        """Those of an order, which are about to change."""
+        trio = self.trio(entry.broker, entry.strategy_id, entry.token)
+        self._changed_trios.add(trio)
+        return trio
+
+    def changes(self) -> tuple[list[ScopeKey], set[str]]:
+        """The scopes, and the orders, that have changed since this was asked last."""
+        scopes, entries = self.changed_scopes.union(*(trio.keys for trio in self._changed_trios)), self.changed_entries
+        self.changed_scopes, self.changed_entries, self._changed_trios = set(), set(), set()
+        return sorted(scopes), entries
 
     def _open(self, entry: Entry, quantity: int, revalued: int = 0) -> None:
         """So many units more (or fewer) of an order may still be filled."""
@@ -424,6 +435,7 @@ class Books:
         """So many units changed hands, and the charges were paid."""
         value = abs(signed) * price
         paid = signed * price + charges
+        self._changed_trios.add(trio)
         strategy = trio.scopes[1]
         for scope in trio.scopes[:2]:
             held = scope.holdings.get(token) or scope.holding(token)
@@ -471,6 +483,13 @@ class Books:
             side[entry.order_id] = entry
         elif side is not None:
             side.pop(entry.order_id, None)
+            if not side:
+                del self._sides[key]
+
+    @property
+    def any_open(self) -> bool:
+        """Whether anything may still be filled anywhere."""
+        return bool(self._sides)
 
 
 _NONE: dict[str, Entry] = {}

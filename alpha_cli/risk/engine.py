@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from alpha_cli.errors import Halted
 from alpha_cli.events import (
+    EPOCH,
     RISK,
     RUNNER,
     Bar,
@@ -40,7 +40,7 @@ from alpha_cli.risk.facts import Facts, Level, Refusal
 from alpha_cli.risk.gather import Gatherer
 from alpha_cli.risk.journal import Journal, Memory
 from alpha_cli.risk.limits import MILLION, Levels
-from alpha_cli.risk.plans import Plan, Plans, bars_needed
+from alpha_cli.risk.plans import Plan, Plans, bars_needed, day_number
 from alpha_cli.risk.slicing import sliced
 from alpha_cli.risk.standing import Standing, Standings
 from alpha_cli.venue import Contract, Venue, in_india, later
@@ -151,23 +151,27 @@ class RiskEngine:
         if self._news:
             said = [*self._news, *said]
             self._news = []
-        now = self._market.now or signal.timestamp
-        contract = self._contract(signal.instrument_token, now)
-        plan = self.plans.plan(signal.broker, signal.strategy_id, contract)
-        worth = self._value(plan.valued, now, said)
-        facts = self._gather.of_signal(signal, plan, now, worth)
-        body = _body(signal)
-        known = self.journal.decided(signal.signal_id)
-        if known is None:
-            self.journal.signal(signal.signal_id, body)
-        else:
+        moment = self._market.now or signal.timestamp
+        now = microseconds(moment)
+        day = day_number(now)
+        plan = self.plans.known(signal.broker, signal.strategy_id, signal.instrument_token, day) or self._plan(
+            signal.broker, signal.strategy_id, signal.instrument_token, moment
+        )
+        worth = self._value(plan.valued, moment, said) if plan.valued else {}
+        facts = self._gather.of_signal(signal, plan, moment, now, worth)
+        body = (
+            signal.strategy_id, signal.broker, signal.instrument_token, signal.signal_type, signal.quantity,
+            signal.price, signal.order_type, signal.product,
+        )  # fmt: skip
+        known = self.journal.decided(signal.signal_id, body)
+        if known is not None:
             facts.repeated = "same" if known == body else "other"
         self._stops(facts, signal.broker, signal.strategy_id)
         refused = _first(plan.orders, facts)
         if self.audit is not None:
             self.audit(signal, facts, plan.asked, refused)
         if refused is None:
-            return [*said, *self._entered(signal, facts, plan, now)]
+            return [*said, *self._entered(signal, facts, plan, moment)]
         self._counts["denials"] += 1
         said.append(
             Denial(
@@ -177,36 +181,42 @@ class RiskEngine:
                 code=refused.code.value,
                 message=refused.message,
                 instrument_token=signal.instrument_token,
-                timestamp=now,
+                timestamp=moment,
                 limit=refused.limit,
                 observed=refused.observed,
             )
         )
         if refused.code in _STOPPING:
-            said += self._latched(signal.broker, signal.strategy_id, "HALTED", refused, now)
+            said += self._latched(signal.broker, signal.strategy_id, "HALTED", refused, moment)
         return said
 
     def on_modify(self, modify: Modify) -> Iterable[Event]:
         """`modify` itself if it passes, else the denial that stands in its place."""
         entry = self.books.entries.get(modify.order_id)
         said = self._look()
-        now = self._market.now or modify.timestamp or _EPOCH
+        moment = self._market.now or modify.timestamp or EPOCH
         if entry is None:
             self._counts["withheld"] += 1
             why = Refusal(Code.ORDER_UNKNOWN, "no open order of this id was made here; cancel it and send a signal")
             unknown = self._withheld(
-                why, now, order_id=modify.order_id, signal_id=modify.order_id, strategy_id="-", broker="-", token=None
+                why,
+                moment,
+                order_id=modify.order_id,
+                signal_id=modify.order_id,
+                strategy_id="-",
+                broker="-",
+                token=None,
             )
             return [*said, unknown]
-        plan = self.plans.plan(entry.broker, entry.strategy_id, self._contract(entry.token, now))
-        worth = self._value(plan.valued, now, said)
-        facts = self._gather.of_modification(modify, entry, plan, now, worth)
+        plan = self._plan(entry.broker, entry.strategy_id, entry.token, moment)
+        worth = self._value(plan.valued, moment, said)
+        facts = self._gather.of_modification(modify, entry, plan, moment, worth)
         self._stops(facts, entry.broker, entry.strategy_id)
         refused = _first(plan.changes, facts)
         if refused is not None:
             self._counts["denials"] += 1
             denied = self._withheld(
-                refused, now, order_id=entry.order_id, signal_id=entry.signal_id, strategy_id=entry.strategy_id,
+                refused, moment, order_id=entry.order_id, signal_id=entry.signal_id, strategy_id=entry.strategy_id,
                 broker=entry.broker, token=entry.token,
             )  # fmt: skip
             return [*said, denied]
@@ -443,6 +453,14 @@ class RiskEngine:
 
     # --- days, and what is due ---------------------------------------------------------------
 
+    def _plan(self, broker: str, strategy_id: str, token: int, moment: datetime) -> Plan:
+        """What holds for the strategy on the instrument on the day of `moment`."""
+        day = day_number(microseconds(moment))
+        known = self.plans.known(broker, strategy_id, token, day)
+        if known is None:
+            known = self.plans.plan(broker, strategy_id, token, day, self._contract(token, moment))
+        return known
+
     def _contract(self, token: int, now: datetime) -> Contract:
         """What the instrument is on the day of `now`, which is now the day if it is a later trading day."""
         contract = self._venue.contract(token, in_india(now).date())
@@ -481,14 +499,14 @@ class RiskEngine:
         assert facts.worst is not None or facts.value is None
         protection = plan.limits.market_protection if signal.order_type == "MARKET" else None
         order = Order(
-            order_id=derive_id("order", signal.signal_id),
-            signal_id=signal.signal_id,
-            strategy_id=signal.strategy_id,
-            broker=signal.broker,
-            instrument_token=signal.instrument_token,
-            side=signal.signal_type,
-            quantity=facts.quantity,
-            timestamp=now,
+            derive_id("order", signal.signal_id),
+            signal.signal_id,
+            signal.strategy_id,
+            signal.broker,
+            signal.instrument_token,
+            signal.signal_type,
+            facts.quantity,
+            now,
             order_type=signal.order_type,
             price=signal.price if signal.order_type == "LIMIT" else None,
             product=signal.product,
@@ -501,7 +519,7 @@ class RiskEngine:
         made = [order] if facts.messages == 1 else list(sliced(order, plan.contract.freeze, plan.contract.lot_size))
         price = facts.worst or 0
         for one in made:
-            entry = self.books.enter(one, price, facts.price, facts.now)
+            entry = self.books.enter(one, plan.trio, price, facts.price, facts.now)
             self._remember(entry, facts, plan)
         self._counts["orders"] += len(made)
         if self._alarm is None:
@@ -513,11 +531,10 @@ class RiskEngine:
         account, strategy, _ = plan.levels
         window, repeated = plan.limits.duplicate_window, plan.limits.repeated_execution
         if window is not None:
-            recent = account.scope.recent
-            while recent and (oldest := next(iter(recent))) and recent[oldest] <= facts.now - window:
-                del recent[oldest]
-            recent.pop(facts.key, None)
-            recent[facts.key] = facts.now
+            recent = account.scope.recent.setdefault(repeat_key(entry.token, entry.buy), [])
+            if recent and recent[0][0] <= facts.now - window:
+                recent[:] = [one for one in recent if one[0] > facts.now - window]
+            recent.append((facts.now, facts.quantity, facts.price))
         if repeated is not None:
             made = strategy.scope.repeats.setdefault(repeat_key(entry.token, entry.buy), [])
             if made and made[0][0] <= facts.now - repeated[1]:
@@ -535,9 +552,6 @@ class RiskEngine:
         )  # fmt: skip
 
 
-_EPOCH = datetime.fromisoformat("1970-01-01T05:30:00+05:30")
-
-
 def _first(checks: Iterable[Check], facts: Facts) -> Refusal | None:
     """The first refusal, or None if every control lets it pass."""
     for check in checks:
@@ -545,12 +559,6 @@ def _first(checks: Iterable[Check], facts: Facts) -> Refusal | None:
         if refused is not None:
             return refused
     return None
-
-
-def _body(signal: Signal) -> int:
-    """A number that tells a signal from another with its id."""
-    said = f"{signal.strategy_id} {signal.broker} {signal.instrument_token} {signal.signal_type} {signal.quantity}"
-    return crc32(f"{said} {signal.price} {signal.order_type} {signal.product}".encode())
 
 
 def _told(standing: Standing) -> Control:

@@ -115,3 +115,20 @@ def as_written(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return {True: "yes", False: "off"}.get(value, str(value)) if isinstance(value, bool) else f"{value}"
+
+
+def settings_table() -> str:
+    """Every setting in Markdown, for the docs."""
+    from alpha_cli.risk.config import BrokerLevel, InstrumentLevel, OneInstrument, StrategyLevel
+
+    fields = {**BrokerLevel.model_fields, **OneInstrument.model_fields}
+    lines = ["| setting | levels | what |", "|---|---|---|"]
+    for name, field in fields.items():
+        if name in InstrumentLevel.model_fields:
+            levels = "all"
+        elif name in StrategyLevel.model_fields:
+            levels = "account, brokers, strategies"
+        else:
+            levels = "instruments" if name in OneInstrument.model_fields else "account, brokers"
+        lines.append(f"| `{name}` | {levels} | {field.description} |")
+    return "\n".join(lines) + "\n"

@@ -105,6 +105,7 @@ class Facts(Struct):
     asked            what the strategy had in mind: its limit, or the price it saw
     reference        the last price; None without one
     worst            what a unit may cost: its limit; of a MARKET order the last price and its protection
+    value            what it is worth, at worst; None without a price
     now              microseconds since 1970, the newest tick's time
     strategy         the level of its strategy
     halted           why trading is halted, by a person
@@ -128,7 +129,6 @@ class Facts(Struct):
     crosses          whether it would
     unconfirmed      since the oldest order on the instrument of which nothing was heard
     repeats          orders on this side that count as a repetition
-    key              what makes another order the same, if that is looked for
     minute_volume    units of the newest minute
     exposures        level -> what it would come to, where that is limited
     funds            what is available
@@ -150,6 +150,7 @@ class Facts(Struct):
     asked: int | None
     reference: int | None
     worst: int | None
+    value: int | None
     now: int
     halted: str | None = None
     strategy_halted: str | None = None
@@ -173,17 +174,11 @@ class Facts(Struct):
     crosses: bool = False
     unconfirmed: int | None = None
     repeats: int = 0
-    key: str = ""
     minute_volume: int | None = None
     exposures: dict[ScopeKey, Exposure] | None = None
     funds: int | None = None
     messages: int = 1
     broker: BrokerFacts | None = None
-
-    @property
-    def value(self) -> int | None:
-        """What it is worth, at worst; None without a price."""
-        return None if self.worst is None else self.worst * (self.quantity or 0)
 
     def held_at(self, level: Level) -> Holding:
         """What is held of its instrument at a level."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from alpha_cli.events import Bar, Gap, Modify, Signal
-from alpha_cli.ids import in_microseconds, microseconds
+from alpha_cli.events import IST, Bar, Gap, Modify, Signal
+from alpha_cli.ids import microseconds
 from alpha_cli.market import Market
 from alpha_cli.money import price_units, units
 from alpha_cli.risk.books import Books, Entry, Holding, ScopeKey, Worth, repeat_key
@@ -20,7 +20,7 @@ from alpha_cli.risk.sizing import size
 from alpha_cli.risk.slicing import slice_sizes
 from alpha_cli.venue import Contract
 
-_NOTHING_WORTH: Mapping[ScopeKey, Worth] = {}
+_NOTHING: Mapping[ScopeKey, Worth] = {}
 _NOTHING_HELD = Holding()
 _LIMITED = frozenset({"LIMIT", "SL"})
 
@@ -77,40 +77,62 @@ class Gatherer:
     # --- facts -------------------------------------------------------------------------------
 
     def of_signal(
-        self, signal: Signal, plan: Plan, now: datetime, worth: Mapping[ScopeKey, Worth] = _NOTHING_WORTH
+        self, signal: Signal, plan: Plan, moment: datetime, now: int, worth: Mapping[ScopeKey, Worth] = _NOTHING
     ) -> Facts:
-        """About the order that `signal` asks for. `worth` is that of the plan's valued levels."""
+        """About the order that `signal` asks for.
+
+        moment, now  the time of the newest tick, also in microseconds since 1970
+        worth        of the plan's valued levels
+        """
         facts = self._facts(
-            plan, now, buy=signal.signal_type == "BUY", quantity=signal.quantity, kind=signal.order_type,
+            plan, moment, now, buy=signal.signal_type == "BUY", quantity=signal.quantity, kind=signal.order_type,
             asked=None if signal.price is None else units(signal.price), product=signal.product,
         )  # fmt: skip
         facts.hold = signal.signal_type == "HOLD"
         if signal.quantity is None and plan.sizing is not None:
             self._size(facts, plan, signal.broker)
-        self._time(facts, plan, signal.timestamp, now)
+        self._time(facts, plan, signal.timestamp, moment)
         self._weigh(facts, plan, worth)
-        if plan.limits.self_match_prevention:
+        if plan.limits.self_match_prevention and self._books.any_open:
             self._opposite(facts, signal.broker)
         return facts
 
     def of_modification(
-        self, modify: Modify, entry: Entry, plan: Plan, now: datetime, worth: Mapping[ScopeKey, Worth] = _NOTHING_WORTH
+        self, modify: Modify, entry: Entry, plan: Plan, moment: datetime, worth: Mapping[ScopeKey, Worth] = _NOTHING
     ) -> Facts:
         """About the order as `modify` would make it: what is left of it to be filled."""
         total = entry.total if modify.quantity is None else modify.quantity
         price = entry.limit if modify.price is None else units(modify.price)
         kind = modify.order_type or ("MARKET" if price is None else "LIMIT")
         left = total - entry.filled - entry.assumed
-        facts = self._facts(plan, now, buy=entry.buy, quantity=left, kind=kind, asked=price, product=entry.product)
+        facts = self._facts(
+            plan,
+            moment,
+            microseconds(moment),
+            buy=entry.buy,
+            quantity=left,
+            kind=kind,
+            asked=price,
+            product=entry.product,
+        )
         facts.replaces, facts.left = entry, entry.left
-        self._time(facts, plan, modify.timestamp or now, now)
+        self._time(facts, plan, modify.timestamp or moment, moment)
         self._weigh(facts, plan, worth)
         if plan.limits.self_match_prevention:
             self._opposite(facts, entry.broker)
         return facts
 
     def _facts(
-        self, plan: Plan, now: datetime, *, buy: bool, quantity: int | None, kind: Any, asked: int | None, product: Any
+        self,
+        plan: Plan,
+        moment: datetime,
+        now: int,
+        *,
+        buy: bool,
+        quantity: int | None,
+        kind: Any,
+        asked: int | None,
+        product: Any,
     ) -> Facts:
         """What is known at once."""
         contract, limits = plan.contract, plan.limits
@@ -125,47 +147,42 @@ class Gatherer:
         facts = Facts(
             limits, plan.bounds, contract, strategy, buy, quantity, kind, product,
             account.scope.holdings.get(token, _NOTHING_HELD), strategy.scope.holdings.get(token, _NOTHING_HELD),
-            limit, asked, reference, worst, microseconds(now),
+            limit, asked, reference, worst, None if worst is None else worst * (quantity or 0), now,
         )  # fmt: skip
         facts.funds = self._books.funds.get(broker)
-        if limits.confirm_within is not None:
+        if limits.confirm_within is not None and self._books.any_open:
             facts.unconfirmed = self._unconfirmed(broker, token, facts.now)
         if limits.duplicate_window is not None:
-            self._look_for_same(facts, account, token)
+            _look_for_same(facts, account, token)
         if limits.repeated_execution is not None:
             made = strategy.scope.repeats.get(repeat_key(token, buy))
             if made:
-                since = facts.now - limits.repeated_execution[1]
-                facts.repeats = len(made) - bisect_right(made, (since, _LAST))
+                since = now - limits.repeated_execution[1]
+                facts.repeats = len(made) if made[0][0] > since else len(made) - bisect_right(made, (since, _LAST))
         if limits.participation and self._kept:
             bar = self._minutes.get(token)
-            if bar is not None and timedelta(0) <= now - bar.end <= _LATEST_MINUTE:
+            if bar is not None and timedelta(0) <= moment - bar.end <= _LATEST_MINUTE:
                 facts.minute_volume = bar.volume
         return facts
 
-    @staticmethod
-    def _look_for_same(facts: Facts, account: Level, token: int) -> None:
-        facts.key = f"{token} {facts.buy:d} {facts.quantity} {facts.price}"
-        then = account.scope.recent.get(facts.key)
-        facts.duplicate_age = None if then is None else max(facts.now - then, 0)
-
-    def _time(self, facts: Facts, plan: Plan, asked: datetime, now: datetime) -> None:
+    def _time(self, facts: Facts, plan: Plan, asked: datetime, moment: datetime) -> None:
         """Where the signal and the newest tick lie in the session, and how old both are."""
-        contract, limits = plan.contract, plan.limits
-        hours = contract.hours
-        if limits.signal_ttl is not None:
-            facts.signal_age = 0 if asked is now else in_microseconds(now - asked)
-        if limits.session_hours:
-            if not (hours.contains(now) and (asked is now or hours.contains(asked))):
-                facts.outside = _outside(contract, asked, now)
-            facts.squared_off = contract.day is not None and now >= contract.day.square_off
-        if limits.entry_window is not None and hours.contains(now):
-            facts.into_session = in_microseconds(now - hours.open)
-            facts.to_close = in_microseconds(hours.close - now)
+        limits = plan.limits
+        now = facts.now
+        since = now if asked is moment else microseconds(asked)
+        facts.signal_age = now - since
+        for begin, end in plan.sessions:
+            if begin <= now < end:
+                facts.into_session, facts.to_close = now - begin, end - now
+                if begin <= since < end:
+                    break
+        else:  # by what the session of that day was, should it be another day
+            facts.outside = _outside(plan.contract, asked, moment) if limits.session_hours else None
+        facts.squared_off = plan.square_off is not None and now >= plan.square_off
         if limits.max_tick_age is not None:
-            tick = self._market.last(contract.instrument.instrument_token)
+            tick = self._market.last(plan.contract.instrument.instrument_token)
             if tick is not None:
-                facts.tick_age = 0 if tick.timestamp is now else in_microseconds(now - tick.timestamp)
+                facts.tick_age = 0 if tick.timestamp is moment else now - microseconds(tick.timestamp)
                 facts.gap = self._gap is not None and tick.timestamp <= self._gap
 
     def _weigh(self, facts: Facts, plan: Plan, worth: Mapping[ScopeKey, Worth]) -> None:
@@ -204,7 +221,8 @@ class Gatherer:
             facts.unsized = given
         else:
             facts.quantity = given
-            self._look_for_same(facts, plan.levels[0], token)
+            facts.value = None if facts.worst is None else facts.worst * given
+            _look_for_same(facts, plan.levels[0], token)
 
     def _opposite(self, facts: Facts, broker: str) -> None:
         """Whether an open order of one's own stands where this one would trade with it."""
@@ -231,6 +249,14 @@ class Gatherer:
         return None if oldest is None else now - oldest
 
 
+def _look_for_same(facts: Facts, account: Level, token: int) -> None:
+    """When the same was ordered last, as far as that is kept."""
+    facts.duplicate_age = None
+    for then, quantity, price in account.scope.recent.get(repeat_key(token, facts.buy), ()):
+        if quantity == facts.quantity and price == facts.price:
+            facts.duplicate_age = max(facts.now - then, 0)
+
+
 def _protected(reference: int, protection: int | None) -> int:
     """What a unit of a MARKET order to buy may cost: the last price and its protection."""
     return reference if not protection else reference + -(-reference * protection // MILLION)
@@ -251,14 +277,13 @@ def _weighed(facts: Facts, level: Level, more: int, worth: Worth) -> Exposure:
     return Exposure(gross + grown if grown > 0 else None, lean)
 
 
-def _outside(contract: Contract, asked: datetime, now: datetime) -> Outside:
-    """The first of both moments that no continuous session contains."""
+def _outside(contract: Contract, asked: datetime, now: datetime) -> Outside | None:
+    """The first of both moments that no continuous session contains, if one is."""
     hours = contract.hours
     moment = asked if not hours.contains(asked) else now
-    hours.contains(moment)  # so that `told` speaks of its day
+    if hours.contains(moment):  # `told` then speaks of its day
+        return None
     try:
-        from alpha_cli.events import IST
-
         day = moment.astimezone(IST).date()
     except OverflowError:  # at either end of what a date can be
         return Outside(moment, hours.told())

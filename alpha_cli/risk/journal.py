@@ -8,17 +8,17 @@ from typing import Protocol
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.standing import Standings
 
+#: What tells a signal from another with its id: whose it is, and what it asks for.
+Body = tuple[object, ...]
+
 
 class Journal(Protocol):
     """Told of every decision, asked what was decided before."""
 
     day: date | None
 
-    def decided(self, signal_id: str) -> int | None:
-        """What `signal` was told of the signal with this id; None if it was never decided."""
-
-    def signal(self, signal_id: str, body: int) -> None:
-        """A signal was decided; `body` tells it from another with its id."""
+    def decided(self, signal_id: str, body: Body) -> Body | None:
+        """What was decided before under this id; from now on `body` was, if nothing was."""
 
     def booked(self, fill_id: str) -> bool:
         """Whether a fill was booked before; from now on it was."""
@@ -35,14 +35,12 @@ class Memory:
 
     def __init__(self) -> None:
         self.day: date | None = None
-        self._signals: dict[str, int] = {}
+        self._signals: dict[str, Body] = {}
         self._fills: set[str] = set()
 
-    def decided(self, signal_id: str) -> int | None:
-        return self._signals.get(signal_id)
-
-    def signal(self, signal_id: str, body: int) -> None:
-        self._signals[signal_id] = body
+    def decided(self, signal_id: str, body: Body) -> Body | None:
+        known = self._signals.setdefault(signal_id, body)
+        return None if known is body else known
 
     def booked(self, fill_id: str) -> bool:
         if fill_id in self._fills:
@@ -53,8 +51,7 @@ class Memory:
     def commit(self, books: Books, standings: Standings, halts: dict[tuple[str, str], str]) -> None:
         """Nothing outlives the run."""
         del standings, halts
-        books.changed_scopes.clear()
-        books.changed_entries.clear()
+        books.changes()
 
     def release(self) -> None:
         """Nothing is held."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from alpha_cli.risk.books import Books, ScopeKey
+from alpha_cli.ids import microseconds
+from alpha_cli.risk.books import Books, ScopeKey, Trio
 from alpha_cli.risk.controls import Asked, Check, asked
 from alpha_cli.risk.facts import Level
 from alpha_cli.risk.limits import Levels, Limits
@@ -27,16 +28,32 @@ BY_LEVEL = (
 )  # fmt: skip
 
 
+#: Microseconds, and those by which an Indian day begins before one in UTC.
+DAY = 86_400_000_000
+_INDIA = 19_800_000_000
+
+
+def day_number(moment: int) -> int:
+    """The Indian day that a moment, in microseconds since 1970, lies in; counted in days."""
+    return (moment + _INDIA) // DAY
+
+
 class Plan(Struct):
     """The limits of all levels together, and the controls to ask.
 
+    day      number of the day
+    sessions, square_off   of the day, in microseconds since 1970
     asked    the controls of an order; `orders` and `changes` are what to call for orders and for modifications
     levels   the account, the strategy on it, the instrument on it; `valued` are those whose worth is limited
+    trio     the scopes of the levels
     bounds   setting -> the levels at which it is set, and the limit of each
     sizing   the rule for signals without a quantity
     """
 
+    day: int
     contract: Contract
+    sessions: tuple[tuple[int, int], ...]
+    square_off: int | None
     limits: Limits
     asked: tuple[Asked, ...]
     orders: tuple[Check, ...]
@@ -45,10 +62,11 @@ class Plan(Struct):
     valued: tuple[Level, ...]
     bounds: Mapping[str, Sequence[tuple[Level, Any]]]
     sizing: Any
+    trio: Trio
 
 
 class Plans:
-    """Plans by broker, strategy and instrument; each is made anew when the day of its contract is over."""
+    """Plans by broker, strategy and instrument; each is made anew when its day is over."""
 
     def __init__(self, file: RiskFile, books: Books) -> None:
         self._file = file
@@ -58,13 +76,15 @@ class Plans:
         self._by_scope: dict[ScopeKey, Level] = {}
         self._watched: list[Level] = []
 
-    def plan(self, broker: str, strategy_id: str, contract: Contract) -> Plan:
-        """That of the instrument that `contract` describes."""
-        key = (broker, strategy_id, contract.instrument.instrument_token)
-        known = self._plans.get(key)
-        if known is None or known.contract is not contract:
-            known = self._plans[key] = self._made(broker, strategy_id, contract)
-        return known
+    def known(self, broker: str, strategy_id: str, token: int, day: int) -> Plan | None:
+        """The plan of that day, if it was made."""
+        found = self._plans.get((broker, strategy_id, token))
+        return found if found is not None and found.day == day else None
+
+    def plan(self, broker: str, strategy_id: str, token: int, day: int, contract: Contract) -> Plan:
+        """The plan of that day; `contract` says what the instrument is on it."""
+        made = self._plans[broker, strategy_id, token] = self._made(broker, strategy_id, token, day, contract)
+        return made
 
     def level(self, broker: str, strategy_id: str | None = None) -> Level:
         """The account of `broker`, or a strategy on it."""
@@ -84,9 +104,8 @@ class Plans:
         """Those whose losses are limited."""
         return self._watched
 
-    def _made(self, broker: str, strategy_id: str, contract: Contract) -> Plan:
-        instrument = contract.instrument
-        token, named = instrument.instrument_token, instrument.key
+    def _made(self, broker: str, strategy_id: str, token: int, day: int, contract: Contract) -> Plan:
+        named = contract.instrument.key
         own = self._levels.instrument(token, named)
         levels = (
             self.level(broker),
@@ -96,11 +115,14 @@ class Plans:
         limits = self._levels.together(broker, strategy_id, token, named)
         controls = asked(broker, limits, contract)
         new = tuple(one for one in controls if one.control.new)
+        hours = () if contract.day is None else contract.day.continuous
         return Plan(
-            contract, limits, new, tuple(one.check for one in new),
-            tuple(one.check for one in controls if one.control.changes), levels,
+            day, contract, tuple((microseconds(one.open), microseconds(one.close)) for one in hours),
+            None if contract.day is None else microseconds(contract.day.square_off), limits, new,
+            tuple(one.check for one in new), tuple(one.check for one in controls if one.control.changes), levels,
             tuple(level for level in levels if level.weighed or level.watched),
             {name: tuple(_bounds(levels, name)) for name in BY_LEVEL}, self._sizing(broker, strategy_id),
+            self._books.trio(broker, strategy_id, token),
         )  # fmt: skip
 
     def _sizing(self, broker: str, strategy_id: str) -> Any:

@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import msgspec
 
 from alpha_cli.errors import InvariantBroken
 from alpha_cli.risk.books import Books, Entry, Scope, ScopeKey
+from alpha_cli.risk.journal import Body
 from alpha_cli.risk.standing import Key, Standing, Standings
 from alpha_cli.state import State, sqlite_errors, transaction
 
@@ -59,7 +61,7 @@ class Store:
         except BaseException:
             self._state.close()
             raise
-        self._signals: dict[str, int] = {}
+        self._signals: dict[str, Body] = {}
         self._fills: dict[str, None] = {}
 
     # --- what was kept -----------------------------------------------------------------------
@@ -93,15 +95,16 @@ class Store:
         self.halts: dict[Key, str] = {(origin, target): why for origin, target, why in halts}
         self._written = (_known(self), dict(self.standings.kept), dict(self.halts))
 
-    def decided(self, signal_id: str) -> int | None:
-        if signal_id in self._signals:
-            return self._signals[signal_id]
+    def decided(self, signal_id: str, body: Body) -> Body | None:
+        known: Body | None = self._signals.get(signal_id)
+        if known is not None:
+            return known
         with sqlite_errors(self.path):
             row = self._db.conn.execute("SELECT body FROM signals WHERE signal_id = ?", [signal_id]).fetchone()
-        return None if row is None else int(row[0])
-
-    def signal(self, signal_id: str, body: int) -> None:
+        if row is not None:
+            return body if row[0] == _body(body) else (row[0],)
         self._signals[signal_id] = body
+        return None
 
     def booked(self, fill_id: str) -> bool:
         if fill_id in self._fills:
@@ -117,29 +120,32 @@ class Store:
     def commit(self, books: Books, standings: Standings, halts: dict[Key, str]) -> None:
         """Write what changed since the last time, all or nothing; nothing if nothing did."""
         now = (_known(self), standings.kept, halts)
-        if not (books.changed_scopes or books.changed_entries or self._signals or self._fills) and now == self._written:
+        changed_scopes, changed_entries = books.changes()
+        if not (changed_scopes or changed_entries or self._signals or self._fills) and now == self._written:
             return
         with sqlite_errors(self.path), transaction(self._db):
-            self._write(books, standings, halts)
+            self._write_books(books, changed_scopes, changed_entries)
+            self._write(standings, halts)
         self._written = (now[0], dict(standings.kept), dict(halts))
         self._signals.clear()
         self._fills.clear()
-        books.changed_scopes.clear()
-        books.changed_entries.clear()
 
-    def _write(self, books: Books, standings: Standings, halts: dict[Key, str]) -> None:
+    def _write_books(self, books: Books, changed_scopes: list[ScopeKey], changed_entries: set[str]) -> None:
         many = self._db.conn.executemany
-        if books.changed_scopes:
-            scopes = ((*_columns(key), _encode(books.scopes[key]).decode()) for key in sorted(books.changed_scopes))
-            many("INSERT OR REPLACE INTO scopes VALUES (?, ?, ?, ?, ?)", scopes)
-        gone = sorted(books.changed_entries - books.entries.keys())
+        scopes = ((*_columns(key), _encode(books.scopes[key]).decode()) for key in changed_scopes)
+        many("INSERT OR REPLACE INTO scopes VALUES (?, ?, ?, ?, ?)", scopes)
+        gone = sorted(changed_entries - books.entries.keys())
         many("DELETE FROM orders WHERE order_id = ?", [(order_id,) for order_id in gone])
-        changed = [entry for order_id, entry in books.entries.items() if order_id in books.changed_entries]
+        changed = [books.entries[order_id] for order_id in sorted(changed_entries & books.entries.keys())]
+        changed.sort(key=lambda entry: entry.entered)
         many(
             "INSERT INTO orders VALUES (?, ?, ?, ?, ?) ON CONFLICT (order_id) DO UPDATE SET counts = excluded.counts",
             [(one.order_id, one.broker, one.strategy_id, one.token, _encode(one).decode()) for one in changed],
         )
-        many("INSERT INTO signals VALUES (?, ?)", self._signals.items())
+
+    def _write(self, standings: Standings, halts: dict[Key, str]) -> None:
+        many = self._db.conn.executemany
+        many("INSERT INTO signals VALUES (?, ?)", [(name, _body(body)) for name, body in self._signals.items()])
         many("INSERT INTO fills VALUES (?)", [(fill_id,) for fill_id in self._fills])
         known, kept, halted = self._written
         if known != _known(self):
@@ -175,6 +181,11 @@ class Store:
 def _create(db: Database) -> None:
     for table in _TABLES:
         db.execute(table)
+
+
+def _body(body: Body) -> int:
+    """A number that tells a signal from another with its id."""
+    return crc32(repr(body).encode())
 
 
 def _known(store: Store) -> dict[str, str]:

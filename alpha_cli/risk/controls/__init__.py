@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
+from alpha_cli.events import OrderType, Product
 from alpha_cli.risk.books import Scope
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import broker, conduct, exposure, moment, order
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from alpha_cli.venue import Contract
 
 PAPER = "paper"
+ORDER_TYPES = get_args(OrderType)
+PRODUCTS = get_args(Product)
 
 Check = Callable[[Facts], Refusal | None]
 Watch = Callable[[Limits, Scope, int], Refusal | None]
@@ -78,12 +81,18 @@ CONTROLS: tuple[Control, ...] = (
         idle=lambda contract, limits: not order.is_restricted(contract, limits),
     ),
     Control(order.order_type, 3, (Code.ORDER_TYPE_UNSUPPORTED, Code.PRICE_MISSING)),
-    Control(order.order_types, 3, (Code.ORDER_TYPE_NOT_ALLOWED,), "order_types"),
+    Control(
+        order.order_types, 3, (Code.ORDER_TYPE_NOT_ALLOWED,), "order_types",
+        idle=lambda _, limits: limits.order_types is not None and limits.order_types.issuperset(ORDER_TYPES),
+    ),
     Control(
         order.market_orders, 29, (Code.ORDER_MARKET_NOT_ALLOWED,), "market_protection",
         idle=lambda _, limits: bool(limits.market_protection),
     ),
-    Control(order.products, 3, (Code.PRODUCT_NOT_ALLOWED,), "products"),
+    Control(
+        order.products, 3, (Code.PRODUCT_NOT_ALLOWED,), "products",
+        idle=lambda _, limits: limits.products is not None and limits.products.issuperset(PRODUCTS),
+    ),
     Control(
         order.product_kind, 3, (Code.PRODUCT_NOT_ALLOWED,), changes=NEW_ONLY,
         idle=lambda contract, _: not contract.instrument.name,
@@ -167,11 +176,6 @@ CONTROLS: tuple[Control, ...] = (
 )  # fmt: skip
 
 
-def kind_of(contract: Contract) -> int:
-    """The place of a contract's kind in `price_tolerance`: equity, index future, stock future, option."""
-    return {"equity": 0, "future": 1 if contract.index else 2, "option": 3}[contract.traded_as]
-
-
 class Asked(NamedTuple):
     """A control as it is asked under certain limits: it, or its refusal because it is not set."""
 
@@ -204,7 +208,7 @@ def _is_set(control: Control, limits: Limits, contract: Contract) -> bool:
         return True
     value: Any = getattr(limits, control.setting)
     if control.setting == "price_tolerance" and value is not None:
-        return value[kind_of(contract)] is not None
+        return value[order.kind_of(contract)] is not None
     return value is not None
 
 

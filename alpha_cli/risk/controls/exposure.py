@@ -122,24 +122,22 @@ def funds(facts: Facts) -> Refusal | None:
 
 def participation(facts: Facts) -> Refusal | None:
     """No more than a share of what others trade, in a day and in the last minute."""
-    shares, quantity = facts.limits.participation, facts.quantity or 0
+    shares = facts.limits.participation
     if not isinstance(shares, tuple):
         return None
-    for fraction, volume, name in zip(
-        shares,
-        (facts.limits.average_daily_volume, facts.minute_volume),
-        ("average daily volume", "last minute's volume"),
-        strict=True,
-    ):
-        if fraction is None:
-            continue
-        if volume is None:
-            return Refusal(Code.VOLUME_UNKNOWN, f"the {name} is not known", share(fraction))
-        if quantity * MILLION > fraction * volume:
-            return Refusal(
-                Code.VOLUME_ABOVE_LIMIT, f"too large a share of the {name}", fraction * volume // MILLION, quantity
-            )
-    return None
+    day, minute = shares
+    return (None if day is None else _share(facts, day, facts.limits.average_daily_volume, "average daily volume")) or (
+        None if minute is None else _share(facts, minute, facts.minute_volume, "last minute's volume")
+    )
+
+
+def _share(facts: Facts, fraction: int, volume: int | None, name: str) -> Refusal | None:
+    quantity = facts.quantity or 0
+    if volume is None:
+        return Refusal(Code.VOLUME_UNKNOWN, f"the {name} is not known", share(fraction))
+    if quantity * MILLION <= fraction * volume:
+        return None
+    return Refusal(Code.VOLUME_ABOVE_LIMIT, f"too large a share of the {name}", fraction * volume // MILLION, quantity)
 
 
 def _replaced(facts: Facts) -> int:

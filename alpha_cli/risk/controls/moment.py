@@ -25,6 +25,9 @@ def entry_window(facts: Facts) -> Refusal | None:
     if not facts.entry:
         return None
     after, before = window
+    early, late = facts.into_session, facts.to_close
+    if early is not None and late is not None and early >= after * _MINUTE and late >= before * _MINUTE:
+        return None
     said = f"{after} min after the opening to {before} min before the close"
     if facts.into_session is None or facts.to_close is None:
         return Refusal(Code.SESSION_NO_ENTRY, "not in a session of the instrument", said)
@@ -33,12 +36,10 @@ def entry_window(facts: Facts) -> Refusal | None:
             Code.SESSION_NO_ENTRY, "too early in the session to open a position", said,
             f"{seconds(facts.into_session)} s after the opening",
         )  # fmt: skip
-    if facts.to_close < before * _MINUTE:
-        return Refusal(
-            Code.SESSION_NO_ENTRY, "too late in the session to open a position", said,
-            f"{seconds(facts.to_close)} s before the close",
-        )  # fmt: skip
-    return None
+    return Refusal(
+        Code.SESSION_NO_ENTRY, "too late in the session to open a position", said,
+        f"{seconds(facts.to_close)} s before the close",
+    )  # fmt: skip
 
 
 def square_off(facts: Facts) -> Refusal | None:

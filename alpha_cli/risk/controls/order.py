@@ -193,13 +193,13 @@ def price_tolerance(facts: Facts) -> Refusal | None:
     """
     tolerance, reference = facts.limits.price_tolerance, facts.reference
     assert tolerance is not None
-    kind = facts.contract.traded_as
-    fraction = tolerance[{"equity": 0, "future": 1 if facts.contract.index else 2, "option": 3}[kind]]
+    kind = kind_of(facts.contract)
+    fraction = tolerance[kind]
     if fraction is None:
         return None  # unset for this kind: the plan refuses that where it has to
     if reference is None:
         return Refusal(Code.PRICE_NO_REFERENCE, "no tick of this instrument to compare the price with", share(fraction))
-    base = max(reference, CHEAP_PREMIUM) if kind == "option" else reference
+    base = max(reference, CHEAP_PREMIUM) if kind == _OPTION else reference
     furthest = _furthest(facts, reference)
     beyond = furthest - reference if facts.buy else reference - furthest
     if beyond * MILLION <= fraction * base:
@@ -210,10 +210,17 @@ def price_tolerance(facts: Facts) -> Refusal | None:
 
 def _furthest(facts: Facts, reference: int) -> int:
     """The worst of the prices that the order names or may come to pay."""
-    named = [reference if facts.asked is None else facts.asked]
-    if facts.worst is not None and facts.order_type in {"MARKET", "SL-M"} and facts.buy:
-        named.append(facts.worst)
-    return max(named) if facts.buy else min(named)
+    named = reference if facts.asked is None else facts.asked
+    return facts.worst if facts.buy and facts.worst is not None and facts.worst > named else named
+
+
+_OPTION = 3
+
+
+def kind_of(contract: Contract) -> int:
+    """The place of a contract's kind in `price_tolerance`: equity, index future, stock future, option."""
+    kind = contract.traded_as
+    return 0 if kind == "equity" else _OPTION if kind == "option" else 1 if contract.index else 2
 
 
 def order_value(facts: Facts) -> Refusal | None:
