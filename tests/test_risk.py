@@ -1,28 +1,28 @@
-"""Risk: each control at its limit and one step beyond, what stops everything, and what always holds."""
+"""Risk as a stage: what stops everything, what is decided once, instruments and limits, and what always holds.
+
+`test_risk_controls` has each control at its limit and one step beyond.
+"""
 
 from __future__ import annotations
 
-import ast
 import gzip
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BANK, NIFTY, Pipeline, alpha, counters, run_alpha, signal, stream, tick
+from conftest import BANK, NIFTY, START, Pipeline, alpha, counters, run_alpha, signal, stream, tick
 from hypothesis import given, strategies as st
 
 from alpha_cli.errors import BadData, NoInput
-from alpha_cli.events import Control, Denial, Order, Signal, decode
+from alpha_cli.events import Control, Denial, Fill, Order, OrderUpdate, Signal, decode
 from alpha_cli.instruments import Instrument, Master, open_master
 from alpha_cli.instruments.dump import read_dump
 from alpha_cli.market import Market
-from alpha_cli.risk import checks
-from alpha_cli.risk.checks import CONTROLS, Facts, checks_for, refusal
-from alpha_cli.risk.config import BrokerLimits, Limits, load_limits
+from alpha_cli.risk.config import RiskFile, load_limits
+from alpha_cli.risk.controls import CONTROLS
 from alpha_cli.risk.engine import RiskEngine
 
 DAY = 86_400
@@ -32,7 +32,7 @@ CLOSE = 6.25 * 3600
 def engine(limits: dict[str, Any] | None = None, broker: str = "paper", **options: Any) -> tuple[RiskEngine, Market]:
     """Risk with these limits for one broker, on a market that is still empty."""
     market = Market()
-    given_limits = Limits.model_validate({"brokers": {broker: limits or {}}})
+    given_limits = RiskFile.model_validate({"brokers": {broker: limits or {}}})
     return RiskEngine(given_limits, market, **options), market
 
 
@@ -46,9 +46,11 @@ def decide(
     made: list[Any] = []
     for event in events:
         if isinstance(event, Signal):
-            made += risk.on_signal(event)
+            made += [one for one in risk.on_signal(event) if not isinstance(one, Control)]
         elif isinstance(event, Control):
-            made += risk.on_control(event)
+            risk.on_control(event)
+        elif isinstance(event, Fill):
+            risk.on_fill(event)
         else:
             market.put(event)
     return made
@@ -58,98 +60,46 @@ def codes(made: Sequence[Any]) -> list[str]:
     return [one.code if isinstance(one, Denial) else "ORDER" for one in made]
 
 
-# --- each control ----------------------------------------------------------------------------
-
-# code, limits, a signal that passes, one that is denied, the limit and the observed value of the denial
-LIMIT = {"order_type": "LIMIT"}
-TABLE: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], Any, Any]] = [
-    ("SIGNAL_HOLD", {}, {"side": "BUY"}, {"side": "HOLD"}, None, None),
-    ("ORDER_TYPE_UNSUPPORTED", {}, {"order_type": "MARKET"}, {"order_type": "SL"}, "MARKET, LIMIT", "SL"),
-    ("ORDER_TYPE_UNSUPPORTED", {}, LIMIT | {"price": Decimal(1)}, {"order_type": "SL-M"}, "MARKET, LIMIT", "SL-M"),
-    ("PRICE_MISSING", {}, LIMIT | {"price": Decimal("0.05")}, LIMIT, 0, None),
-    ("PRICE_MISSING", {}, LIMIT | {"price": Decimal("0.0001")}, LIMIT | {"price": Decimal(0)}, 0, 0),
-    ("PRICE_MISSING", {}, LIMIT | {"price": Decimal(1)}, LIMIT | {"price": Decimal(-1)}, 0, -1),
-    ("QUANTITY_MISSING", {}, {"quantity": 1}, {"quantity": None}, 1, None),
-    ("QUANTITY_NOT_POSITIVE", {}, {"quantity": 1}, {"quantity": 0}, 1, 0),
-    ("QUANTITY_NOT_POSITIVE", {}, {"quantity": 1}, {"quantity": -10}, 1, -10),
-    ("QUANTITY_ABOVE_LIMIT", {"max_order_quantity": 10}, {"quantity": 10}, {"quantity": 11}, 10, 11),
-    (
-        "SESSION_CLOSED",
-        {"session_hours": True},
-        {"at": 0},
-        {"at": -1},
-        "09:15-15:30 IST",
-        "2024-06-03T09:14:59+05:30",
-    ),
-    (
-        "PRICE_OUT_OF_BAND",
-        {"price_band": 0.02},
-        LIMIT | {"price": Decimal("102")},
-        LIMIT | {"price": Decimal("102.01")},
-        0.02,
-        0.0201,
-    ),
-    (
-        "PRICE_OUT_OF_BAND",
-        {"price_band": 0.02},
-        {"price": Decimal("98")},
-        {"price": Decimal("97.99"), "side": "SELL"},
-        0.02,
-        0.0201,
-    ),
-    ("VALUE_ABOVE_LIMIT", {"max_order_value": 1000}, {"quantity": 10}, {"quantity": 11}, 1000, 1100),
-    (
-        "VALUE_ABOVE_LIMIT",
-        {"max_order_value": 1000},
-        LIMIT | {"price": Decimal(500), "quantity": 2},
-        LIMIT | {"price": Decimal("500.05"), "quantity": 2},
-        1000,
-        1000.1,
-    ),
-    ("POSITION_ABOVE_LIMIT", {"max_position": 5}, {"quantity": 5}, {"quantity": 6}, 5, 6),
-    (
-        "POSITION_ABOVE_LIMIT",
-        {"max_position": 5},
-        {"quantity": 5, "side": "SELL"},
-        {"quantity": 6, "side": "SELL"},
-        5,
-        -6,
-    ),
-]
+def filled(quantity: int) -> Fill:
+    """A trade of before: so many units were bought, or sold if negative."""
+    return Fill(
+        fill_id="f", order_id="before", signal_id="before", strategy_id="test", broker="paper", instrument_token=NIFTY,
+        side="BUY" if quantity > 0 else "SELL", quantity=abs(quantity), price=Decimal(100),
+        charges={"total": Decimal(0)}, timestamp=START,
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "limits", "passes", "denied", "limit", "observed"), TABLE)
-def test_each_control_passes_at_its_limit_and_denies_one_step_beyond(
-    code: str, limits: dict[str, Any], passes: dict[str, Any], denied: dict[str, Any], limit: Any, observed: Any
-) -> None:
-    """The denial says code, limit and what was observed, and names its signal, strategy and broker."""
-    (order,) = decide(limits, signal(1, **passes))
-    assert isinstance(order, Order)
-    (denial,) = decide(limits, signal(2, **denied))
-    assert (denial.code, denial.limit, denial.observed) == (code, limit, observed)
+# --- decisions -------------------------------------------------------------------------------
+
+
+def test_a_denial_says_why_and_of_what() -> None:
+    """Code, limit and what was observed; signal, strategy, broker and instrument; and the time of the stream."""
+    (denial,) = decide({"max_order_quantity": 10}, tick(5), signal(2, at=1, quantity=11))
+    assert (denial.code, denial.limit, denial.observed) == ("QUANTITY_ABOVE_LIMIT", 10, 11)
     assert (denial.signal_id, denial.strategy_id, denial.broker) == ("s2", "test", "paper")
+    assert (denial.instrument_token, denial.timestamp, denial.order_id) == (NIFTY, tick(5).timestamp, None)
     assert denial.message
 
 
 def test_market_orders_are_not_exempt() -> None:
-    """Value and position count them at the last price; the band holds them to the price their strategy saw."""
+    """Value and position count them at the last price; the tolerance holds them to the price their strategy saw."""
     assert codes(decide({"max_order_value": 99}, signal(1))) == ["VALUE_ABOVE_LIMIT"]
     assert codes(decide({"max_position": 1}, signal(1, quantity=2))) == ["POSITION_ABOVE_LIMIT"]
-    assert codes(decide({"price_band": 0.01}, signal(1, price=Decimal(102)))) == ["PRICE_OUT_OF_BAND"]
+    assert codes(decide({"price_tolerance": 0.01}, signal(1, price=Decimal(102)))) == ["PRICE_OUT_OF_TOLERANCE"]
 
 
 def test_a_missing_fact_denies() -> None:
     """Without a tick there is no reference, and a control that needs one refuses."""
-    (band,) = decide({"price_band": 0.02}, signal(1), price=None)
+    (band,) = decide({"price_tolerance": 0.02}, signal(1), price=None)
     assert (band.code, band.limit, band.observed) == ("PRICE_NO_REFERENCE", 0.02, None)
     (value,) = decide({"max_order_value": 1000}, signal(1), price=None)
     assert (value.code, value.limit) == ("VALUE_NO_REFERENCE", 1000)
-    assert codes(decide({"price_band": 0.02}, tick(0, 100, BANK), signal(1), price=None)) == ["PRICE_NO_REFERENCE"]
+    assert codes(decide({"price_tolerance": 0.02}, tick(0, 100, BANK), signal(1), price=None)) == ["PRICE_NO_REFERENCE"]
 
 
 def test_a_price_that_is_nothing_at_four_decimals_is_no_reference() -> None:
     """And above all nothing is divided by it."""
-    assert codes(decide({"price_band": 0.02}, signal(1), price=0.00001)) == ["PRICE_NO_REFERENCE"]
+    assert codes(decide({"price_tolerance": 0.02}, signal(1), price=0.00001)) == ["PRICE_NO_REFERENCE"]
     assert codes(decide({"max_order_value": 1000}, signal(1), price=0.00001)) == ["VALUE_NO_REFERENCE"]
 
 
@@ -173,37 +123,49 @@ def test_a_time_from_the_end_of_the_calendar_is_outside_the_session() -> None:
 
 
 def test_position_counts_orders_entered_by_broker_and_instrument() -> None:
-    """Filled or not; a denied signal does not count, nor does another instrument or broker."""
+    """Counted as filled at once; a denied signal does not count, nor does another instrument or broker."""
     made = decide(
-        {"max_position": 3},
+        {"max_position": 3, "assume_market_fills": True},
         signal(1, quantity=2), signal(2, quantity=2), signal(3, quantity=1), signal(4, side="SELL", quantity=6),
         signal(5, side="SELL", quantity=1), signal(6, quantity=3, instrument_token=BANK),
     )  # fmt: skip
     assert codes(made) == ["ORDER", "POSITION_ABOVE_LIMIT", "ORDER", "ORDER", "POSITION_ABOVE_LIMIT", "ORDER"]
 
 
+def test_position_counts_each_side_by_itself_while_nothing_is_filled() -> None:
+    """What was entered to buy may be filled and what was entered to sell not, or the other way round."""
+    made = decide(
+        {"max_position": 3}, signal(1, quantity=3), signal(2, side="SELL", quantity=3), signal(3),
+        signal(4, side="SELL"),
+    )  # fmt: skip
+    assert codes(made) == ["ORDER", "ORDER", "POSITION_ABOVE_LIMIT", "POSITION_ABOVE_LIMIT"]
+
+
 @pytest.mark.parametrize(
     ("position", "change", "allowed"),
     [(8, -1, True), (8, -8, True), (8, -13, True), (8, -14, False), (8, 1, False), (8, -16, False), (8, -15, False),
-     (-8, 1, True), (-8, 14, False), (-8, -1, False), (0, 5, True), (0, 6, False)],
+     (-8, 1, True), (-8, 14, False), (-8, -1, False), (1, 4, True), (1, 5, False)],
 )  # fmt: skip
 def test_from_beyond_the_limit_the_way_back_is_open_and_the_way_through_is_not(
     position: int, change: int, allowed: bool
 ) -> None:
     """With a limit of 5: from 8 down to -5 is allowed, to -6 is not, though it is nearer to zero than 8."""
-    facts = Facts(
-        signal=signal(1, side="BUY" if change > 0 else "SELL", quantity=abs(change)),
-        limits=BrokerLimits(max_position=5), halted=None, repeated=False, is_index=False,
-        known=None, reference=Decimal(100),
-        position=position, now=None, outside_session=None,
-    )  # fmt: skip
-    assert (refusal(facts, checks_for("paper", facts.limits)) is None) is allowed
+    wanted = signal(1, side="BUY" if change > 0 else "SELL", quantity=abs(change))
+    assert codes(decide({"max_position": 5}, filled(position), wanted)) == [
+        "ORDER" if allowed else "POSITION_ABOVE_LIMIT"
+    ]
 
 
 def test_a_signal_is_decided_once_whatever_the_decision_was() -> None:
     """The second time is a denial, after an order and after a denial."""
-    made = decide({"max_order_quantity": 1}, signal(1), signal(1), signal(2, quantity=9), signal(2, quantity=1))
+    made = decide({"max_order_quantity": 1}, signal(1), signal(1), signal(2, quantity=9), signal(2, quantity=9))
     assert codes(made) == ["ORDER", "SIGNAL_DUPLICATE", "QUANTITY_ABOVE_LIMIT", "SIGNAL_DUPLICATE"]
+
+
+def test_another_signal_with_an_id_that_was_decided_is_not_decided() -> None:
+    """Not even where the first was denied and this one would pass; the first stays the one that it is held against."""
+    made = decide({"max_order_quantity": 1}, signal(1, quantity=9), signal(1, quantity=1), signal(1, quantity=9))
+    assert codes(made) == ["QUANTITY_ABOVE_LIMIT", "SIGNAL_CONFLICT", "SIGNAL_DUPLICATE"]
 
 
 def test_the_first_refusal_in_the_order_of_the_table_stands() -> None:
@@ -211,7 +173,7 @@ def test_the_first_refusal_in_the_order_of_the_table_stands() -> None:
     limits = {
         "max_order_quantity": 1,
         "session_hours": True,
-        "price_band": 0.01,
+        "price_tolerance": 0.01,
         "max_order_value": 1,
         "max_position": 1,
     }
@@ -223,7 +185,7 @@ def test_the_first_refusal_in_the_order_of_the_table_stands() -> None:
         ("QUANTITY_NOT_POSITIVE", {"quantity": 2}),
         ("QUANTITY_ABOVE_LIMIT", {"quantity": 1}),
         ("SESSION_CLOSED", {"at": 1}),
-        ("PRICE_OUT_OF_BAND", {"price": Decimal(100)}),
+        ("PRICE_OUT_OF_TOLERANCE", {"price": Decimal(100)}),
         ("VALUE_ABOVE_LIMIT", {}),
     ]
     bad["instrument_token"] = BANK
@@ -232,26 +194,8 @@ def test_the_first_refusal_in_the_order_of_the_table_stands() -> None:
             decide(limits, tick(0, 100, BANK), signal(1, **bad), instruments=Master.of([Instrument.unlisted(NIFTY)]))
         ) == [code]
         bad |= mended
-    order = [code for control in CONTROLS for code in control.codes]
+    order: list[str] = [code for control in CONTROLS for code in control.codes]
     assert [code for code, _ in steps] == sorted((code for code, _ in steps), key=order.index)
-
-
-@pytest.mark.parametrize("setting", list(BrokerLimits.model_fields))
-def test_an_unset_control_is_off_for_paper_and_refuses_for_any_other_broker(setting: str) -> None:
-    """Fail closed where money is real, and say which limit to set."""
-    every = {
-        "max_order_quantity": 10,
-        "max_order_value": 10_000,
-        "max_position": 10,
-        "price_band": 0.5,
-        "session_hours": True,
-    }
-    rest = {key: value for key, value in every.items() if key != setting}
-    assert codes(decide(rest, signal(1))) == ["ORDER"]
-    assert codes(decide(every, signal(1, broker="zerodha"), broker="zerodha")) == ["ORDER"]
-    (denial,) = decide(rest, signal(1, broker="zerodha"), broker="zerodha")
-    assert (denial.code, denial.limit) == ("LIMIT_UNSET", setting)
-    assert f"{setting} is not set for broker zerodha" in denial.message
 
 
 def test_a_broker_that_the_limits_do_not_name_trades_nothing() -> None:
@@ -273,35 +217,8 @@ def test_an_order_says_all_that_the_signal_said_and_what_it_was_measured_by() ->
     )
     assert (order.confidence, order.metadata, order.product) == (0.5, {"k": [1]}, "NRML")
     assert (order.order_type, order.price, order.reference_price) == ("MARKET", None, Decimal("100.1"))
-    assert order.limits_hash == Limits.model_validate({"brokers": {"paper": {}}}).hash()
+    assert order.limits_hash == RiskFile.model_validate({"brokers": {"paper": {}}}).hash()
     assert decide({}, asked)[0].order_id == order.order_id
-
-
-# --- the table -------------------------------------------------------------------------------
-
-
-def codes_in(function: Callable[..., Any]) -> set[str]:
-    """The codes of the refusals that a function's source makes."""
-    return {
-        str(ast.literal_eval(node.args[0]))
-        for node in ast.walk(ast.parse(inspect.getsource(function)))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Refusal"
-    }
-
-
-def test_every_code_in_the_source_is_in_the_table_and_the_other_way_round() -> None:
-    """Row by row; only LIMIT_UNSET belongs to no row, since any row with a setting can give it."""
-    for control in CONTROLS:
-        assert codes_in(control.check) == set(control.codes)
-    tabled = [code for control in CONTROLS for code in control.codes]
-    assert len(tabled) == len(set(tabled))
-    assert codes_in(checks) == {*tabled, "LIMIT_UNSET"}  # type: ignore[arg-type]
-    assert codes_in(checks_for) == {"LIMIT_UNSET"}
-
-
-def test_every_limit_that_can_be_set_is_used_by_exactly_one_control() -> None:
-    """None is forgotten."""
-    assert sorted(control.setting for control in CONTROLS if control.setting) == sorted(BrokerLimits.model_fields)
 
 
 # --- halt ------------------------------------------------------------------------------------
@@ -319,15 +236,17 @@ def test_a_control_event_halts_and_resumes() -> None:
 
 def test_a_resume_in_the_stream_does_not_lift_a_halt_from_outside() -> None:
     """The file is sticky: only who removes it resumes."""
-    risk, _ = engine(halt_reason=lambda: "HALT exists")
+    risk, market = engine(halt_reason=lambda: "HALT exists")
+    market.put(tick())
     risk.on_control(Control(action="halt"))
     risk.on_control(Control(action="resume"))
     assert risk.verdict() is not None
+    assert codes([one for one in risk.on_signal(signal(1)) if isinstance(one, Denial | Order)]) == ["TRADING_HALTED"]
 
 
 def test_other_control_events_change_nothing() -> None:
     """pause, reload and set are for others."""
-    made = decide({}, *(Control(action=action) for action in ("pause", "reload", "set")), signal(1))  # type: ignore[arg-type]
+    made = decide({}, *(Control(action=action) for action in ("pause", "reload", "set")), signal(1))
     assert codes(made) == ["ORDER"]
 
 
@@ -364,12 +283,44 @@ def test_the_file_halt_counts_from_the_moment_it_appears(tmp_path: Path) -> None
         assert b'"code":"TRADING_HALTED"' in pipeline.output
 
 
-def test_a_state_folder_that_cannot_be_looked_at_counts_as_halted(tmp_path: Path) -> None:
-    """Here its path leads through a file; a folder without permission is the same to us."""
-    (tmp_path / "file").touch()
-    made = run_alpha(["risk", "--state", str(tmp_path / "file" / "state")], stream([tick(), signal(1)]))
-    assert made.returncode == 80
-    assert b"HALT cannot be looked at: Not a directory" in made.stdout
+@pytest.mark.parametrize("kind", ["through a file", "open to all", "broken"])
+def test_a_state_folder_that_cannot_be_used_stops_risk_at_its_start(kind: str, tmp_path: Path) -> None:
+    """Its path leads through a file, others may write to it, or what was kept is no database: nothing is decided."""
+    folder = tmp_path / "state"
+    if kind == "through a file":
+        folder.touch()
+        folder /= "state"
+    else:
+        folder.mkdir(mode=0o700)
+        if kind == "open to all":
+            folder.chmod(0o777)
+        else:
+            (folder / "risk.db").write_bytes(b"no database" * 500)
+            (folder / "risk.db").chmod(0o600)
+    made = run_alpha(["risk", "--state", str(folder)], stream([tick(), signal(1)]))
+    assert made.returncode in {74, 78}, made.stderr
+    assert b'"type":"order"' not in made.stdout
+    assert str(folder.name) in made.stderr.decode()
+
+
+def test_two_gates_of_one_name_do_not_share_a_state_folder(tmp_path: Path) -> None:
+    """Each would count only half of the orders; the second says so and ends, under another name it may run."""
+    with Pipeline(alpha("risk", "--state", str(tmp_path))) as pipeline:
+        pipeline.write(stream([tick(), signal(1)], eof=None))
+        pipeline.wait_for(b'"type":"order"')
+        assert run_alpha(["risk", "--state", str(tmp_path)], stream()).returncode == 75
+        assert run_alpha(["risk", "--state", str(tmp_path), "--as", "other"], stream()).returncode == 0
+        pipeline.write(stream(hello=False))
+        assert pipeline.finish() == [0]
+
+
+def test_what_was_decided_before_a_restart_is_not_decided_again(tmp_path: Path) -> None:
+    """The second process knows the signal of the first."""
+    given_stream = stream([tick(), signal(1)])
+    first, second = (run_alpha(["risk", "--state", str(tmp_path)], given_stream) for _ in range(2))
+    assert (first.returncode, first.stdout.count(b'"type":"order"')) == (0, 1)
+    assert (second.returncode, second.stdout.count(b'"type":"order"')) == (0, 0)
+    assert b'"code":"SIGNAL_DUPLICATE"' in second.stdout
 
 
 def test_a_state_folder_that_does_not_exist_yet_is_not_halted(tmp_path: Path) -> None:
@@ -470,13 +421,14 @@ def test_a_missing_master_is_no_input(tmp_path: Path) -> None:
 # --- limits ----------------------------------------------------------------------------------
 
 LIMITS: dict[str, Any] = {
-    "max_order_quantity": 10, "max_order_value": 1000, "max_position": 10, "price_band": 0.02, "session_hours": True,
+    "max_order_quantity": 10, "max_order_value": 1000, "max_position": 10, "price_tolerance": 0.02,
+    "session_hours": True,
 }  # fmt: skip
 OTHER: dict[str, Any] = {
     "max_order_quantity": 11,
     "max_order_value": 1000.01,
     "max_position": 9,
-    "price_band": 0.0201,
+    "price_tolerance": 0.0201,
     "session_hours": False,
 }
 
@@ -493,17 +445,30 @@ def test_the_hash_of_the_limits_changes_with_any_of_them(name: str) -> None:
     values = [LIMITS, {**LIMITS, name: OTHER[name]}, {key: value for key, value in LIMITS.items() if key != name}]
     brokers: list[dict[str, Any]] = [{"paper": value} for value in values]
     brokers += [{"zerodha": LIMITS}, {"paper": LIMITS, "zerodha": LIMITS}]
-    assert len({Limits.model_validate({"brokers": value}).hash() for value in brokers}) == 5
+    assert len({RiskFile.model_validate({"brokers": value}).hash() for value in brokers}) == 5
 
 
 def test_the_hash_of_the_limits_does_not_change_with_how_they_are_written(tmp_path: Path) -> None:
     """Order of limits, order of brokers, comments and layout mean nothing."""
-    one = "brokers:\n  paper:\n    max_position: 5\n    price_band: 0.02\n  zerodha:\n    max_position: 1\n"
-    other = "# mine\nbrokers: {zerodha: {max_position: 1}, paper: {price_band: 0.02, max_position: 5}} # same\n"
+    one = "brokers:\n  paper:\n    max_position: 5\n    price_tolerance: 0.02\n  zerodha:\n    max_position: 1\n"
+    other = "# mine\nbrokers: {zerodha: {max_position: 1}, paper: {price_tolerance: 0.02, max_position: 5}} # same\n"
     assert limits_hash(tmp_path, one) == limits_hash(tmp_path, other)
 
 
 # --- what always holds -----------------------------------------------------------------------
+
+#: For a broker other than paper nothing may be left unset; here what counts positions is what refuses.
+EVERY: dict[str, Any] = {
+    **LIMITS, "max_order_value": 10_000, "price_tolerance": 0.5, "allowed_instruments": [NIFTY, BANK],
+    "restricted_instruments": [], "order_types": ["LIMIT", "MARKET"], "products": ["MIS"], "market_protection": 0.01,
+    "max_open_order_value": 10**9, "max_turnover": 10**9, "max_gross_exposure": 10**9, "max_net_exposure": 10**9,
+    "entry_window": {}, "expiry_day_entries": False, "max_tick_age": 60, "signal_ttl": 60, "duplicate_window": 0.001,
+    "confirm_within": 60, "self_match_prevention": False, "participation": False, "max_modifications": 20,
+    "max_daily_loss": 10**9, "max_drawdown": 10**9, "max_consecutive_rejects": 10**6, "max_funds_share": 1,
+    "repeated_execution": {"orders": 10**6, "seconds": 0.001, "round_trips": 10**6},
+    "message_rate": {"second": 10**6, "minute": 10**6, "day": 10**6}, "orders_to_trades": {"ratio": 10**6},
+}  # fmt: skip
+MAXIMUM = {"paper": 7, "zerodha": 3}
 
 any_signal = st.builds(
     signal,
@@ -511,41 +476,122 @@ any_signal = st.builds(
     side=st.sampled_from(["BUY", "SELL", "HOLD"]),
     quantity=st.none() | st.integers(-2, 9),
     instrument_token=st.sampled_from([NIFTY, BANK]),
-    broker=st.sampled_from(["paper", "zerodha"]),
+    broker=st.sampled_from(list(MAXIMUM)),
     order_type=st.sampled_from(["MARKET", "LIMIT", "SL"]),
-    price=st.none() | st.decimals(90, 110, places=2),
+    price=st.none() | st.integers(1800, 2200).map(lambda ticks: Decimal(ticks) / 20),
 )
-any_event = any_signal | st.builds(Control, action=st.sampled_from(["halt", "resume"]))
+any_control = st.builds(Control, action=st.sampled_from(["halt", "resume"]))
+any_report = st.tuples(st.integers(0, 30), st.integers(1, 9), st.sampled_from(["OPEN", "CANCELLED", "REJECTED"]))
 
 
-@given(st.lists(any_event, max_size=60))
-def test_positions_stay_within_their_limit_and_every_signal_is_answered_once(events: list[Any]) -> None:
-    """For any signals: |entered| <= max_position, signals = orders + denials, one order a signal at most."""
-    maximum = {"paper": 7, "zerodha": 3}
-    every = {**LIMITS, "max_order_value": 10_000, "price_band": 0.5}
-    limits = Limits.model_validate({"brokers": {name: {**every, "max_position": n} for name, n in maximum.items()}})
+def limited(**more: Any) -> tuple[RiskEngine, Market]:
+    """Both brokers with every limit set, on a market with a price of each instrument."""
+    each: dict[str, Any] = {name: {**EVERY, "max_position": most} for name, most in MAXIMUM.items()}
+    each["paper"] |= more
     market = Market()
-    risk = RiskEngine(limits, market)
+    cash = dict.fromkeys(MAXIMUM, Decimal(10**6))
+    risk = RiskEngine(RiskFile.model_validate({"brokers": each}), market, opening_cash=cash)
     for token in (NIFTY, BANK):
         market.put(tick(0, 100, token))
-    entered: dict[tuple[str, int], int] = {}
+    return risk, market
+
+
+@given(st.lists(any_signal | any_control, max_size=60))
+def test_positions_stay_within_their_limit_and_every_signal_is_answered_once(events: list[Any]) -> None:
+    """For any signals: what was entered on a side <= max_position, signals = orders + denials, one order a signal."""
+    risk, market = limited()
+    entered: dict[tuple[str, int, str], int] = {}
     ordered: set[str] = set()
     signals = 0
-    for event in events:
+    for step, event in enumerate(events, 1):
+        market.put(tick(step / 100))
         if isinstance(event, Control):
-            assert risk.on_control(event) == ()
+            assert list(risk.on_control(event)) == [event]
             continue
         signals += 1
         (made,) = risk.on_signal(event)
+        assert isinstance(made, Order | Denial)
         assert made.signal_id == event.signal_id
         if isinstance(made, Order):
             assert made.signal_id not in ordered
             ordered.add(made.signal_id)
-            key = made.broker, made.instrument_token
-            entered[key] = entered.get(key, 0) + (made.quantity if made.side == "BUY" else -made.quantity)
-            assert abs(entered[key]) <= maximum[made.broker]
+            key = made.broker, made.instrument_token, made.side
+            entered[key] = entered.get(key, 0) + made.quantity
+            assert entered[key] <= MAXIMUM[made.broker]
     assert signals == risk.orders + risk.denials
     assert risk.orders == len(ordered)
+
+
+@given(st.lists(any_signal | any_report, max_size=80), st.booleans())
+def test_whatever_the_broker_fills_the_position_stays_within_its_limit(events: list[Any], assumed: bool) -> None:
+    """At each moment all open orders of one side may be filled, and none of the other: that is the position at worst.
+
+    Where MARKET orders count as filled at once the broker fills them at once.
+    """
+    risk, market = limited(assume_market_fills=assumed)
+    held: dict[tuple[str, int], int] = {}
+    working: list[tuple[Order, list[int]]] = []  # the order, and units of it that were filled
+    fills = 0
+
+    def fill(made: Order, units: int, done: list[int]) -> None:
+        nonlocal fills
+        fills += 1
+        done[0] += units
+        key = made.broker, made.instrument_token
+        held[key] = held.get(key, 0) + (units if made.side == "BUY" else -units)
+        risk.on_fill(
+            Fill(
+                fill_id=f"f{fills}",
+                order_id=made.order_id,
+                signal_id=made.signal_id,
+                strategy_id=made.strategy_id,
+                broker=made.broker,
+                instrument_token=made.instrument_token,
+                side=made.side,
+                quantity=units,
+                price=Decimal(100),
+                charges={"total": Decimal(0)},
+                timestamp=made.timestamp,
+            )
+        )
+
+    for step, event in enumerate(events, 1):
+        market.put(tick(step / 100))
+        market.put(tick(step / 100, token=BANK))
+        if isinstance(event, Signal):
+            for made in risk.on_signal(event):
+                if isinstance(made, Order):
+                    working.append((made, [0]))
+                    if made.order_type == "MARKET" and assumed and made.broker == "paper":
+                        fill(made, made.quantity, working.pop()[1])
+        elif working:
+            made, done = working[event[0] % len(working)]
+            status = event[2] if not done[0] or event[2] != "REJECTED" else "CANCELLED"
+            if status == "OPEN":
+                fill(made, min(event[1], made.quantity - done[0]), done)
+            left = made.quantity - done[0]
+            said = "COMPLETE" if not left else status
+            risk.on_update(
+                OrderUpdate(
+                    order_id=made.order_id,
+                    broker=made.broker,
+                    status=said,
+                    filled_quantity=done[0],
+                    pending_quantity=left if said == "OPEN" else 0,
+                )
+            )
+            if said != "OPEN":
+                working.remove((made, done))
+        for name, most in MAXIMUM.items():
+            for token in (NIFTY, BANK):
+                open_units = [
+                    (made.quantity - done[0]) * (1 if made.side == "BUY" else -1)
+                    for made, done in working
+                    if (made.broker, made.instrument_token) == (name, token)
+                ]
+                position = held.get((name, token), 0)
+                assert position + sum(units for units in open_units if units > 0) <= most
+                assert position + sum(units for units in open_units if units < 0) >= -most
 
 
 def test_an_index_of_the_master_is_not_traded() -> None:

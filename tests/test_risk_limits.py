@@ -1,0 +1,1133 @@
+"""What risk.yaml may say: its four levels, of which the tightest holds; its errors; its hash; who may loosen it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import BANK, NIFTY, START, run_alpha, signal, stream, tick
+from hypothesis import given, strategies as st
+from msgspec.structs import asdict
+
+from alpha_cli.errors import ConfigurationError
+from alpha_cli.events import Control, Denial, Modify, Order, Signal, decode
+from alpha_cli.instruments import Instrument, Master
+from alpha_cli.market import Market
+from alpha_cli.risk.config import (
+    HIGHEST_ORDER_VALUE,
+    BrokerLevel,
+    InstrumentLevel,
+    OneInstrument,
+    RiskFile,
+    StrategyLevel,
+    load_limits,
+)
+from alpha_cli.risk.controls import CONTROLS, asked
+from alpha_cli.risk.engine import RiskEngine
+from alpha_cli.risk.governance import differences, put_in_force
+from alpha_cli.risk.limits import TIGHTER, Levels, Limits, fits, of_level, tightest
+from alpha_cli.risk.store import Store
+from alpha_cli.venue import Venue
+
+INFY, FUTURE = 408065, 14866434
+MASTER = (
+    "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
+    "segment,exchange\n"
+    "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE\n"
+    "738561,2885,RELIANCE,RELIANCE,0,,0,0.1,1,EQ,NSE,NSE\n"
+    "14866434,58072,NIFTY24JUNFUT,NIFTY,0,2024-06-27,0,0.05,25,FUT,NFO-FUT,NFO\n"
+)
+
+#: setting -> a looser and a tighter value, as they are written.
+PAIRS: dict[str, tuple[Any, Any]] = {
+    "max_order_quantity": (10, 5),
+    "max_order_value": (1000.5, 1000.25),
+    "max_slices": (10, 5),
+    "max_position": (10, 5),
+    "max_open_order_value": (1000, 999.99),
+    "max_turnover": (1000, 500),
+    "max_gross_exposure": (1000, 500),
+    "max_net_exposure": (1000, 500),
+    "price_tolerance": (0.02, 0.01),
+    "market_protection": (0.02, 0.01),
+    "session_hours": (False, True),
+    "entry_window": ({"after_open": 0, "before_close": 5}, {"after_open": 15, "before_close": 30}),
+    "expiry_day_entries": (True, False),
+    "max_tick_age": (10, 0.5),
+    "signal_ttl": (10, 5),
+    "duplicate_window": (1, 2.5),
+    "confirm_within": (60, 30),
+    "self_match_prevention": (False, True),
+    "products": (["MIS", "CNC"], ["MIS"]),
+    "order_types": (["MARKET", "LIMIT"], ["LIMIT"]),
+    "participation": (False, {"day": 0.1, "minute": 0.2}),
+    "max_modifications": (25, 3),
+    "average_daily_volume": (100_000, 50_000),
+    "allowed_instruments": ([str(NIFTY), str(BANK)], [str(NIFTY)]),
+    "restricted_instruments": ([str(NIFTY)], [str(NIFTY), str(BANK)]),
+    "max_daily_loss": (1000, 500),
+    "max_drawdown": (1000, 500),
+    "repeated_execution": (
+        {"orders": 10, "seconds": 5, "round_trips": 20},
+        {"orders": 5, "seconds": 10, "round_trips": 10},
+    ),
+    "max_consecutive_rejects": (5, 3),
+    "message_rate": ({"second": 10, "minute": 400, "day": 5000}, {"second": 5, "minute": 100, "day": 1000}),
+    "orders_to_trades": ({"ratio": 20, "after": 100}, {"ratio": 10, "after": 50}),
+    "max_funds_share": (0.9, 0.5),
+    "assume_market_fills": (True, False),
+    "circuit_limits": (False, True),
+    "max_funds_age": (60, 30),
+    "reconcile": (False, True),
+    "max_heartbeat_age": (10, 5),
+    "max_clock_skew": (1, 0.5),
+    "max_clock_jump": (1, 0.5),
+    "algo_id": (False, "ALGO-1"),
+    "registered_ip": (False, "203.0.113.7"),
+}
+
+#: More of them: `off`, and values of several numbers of which only one changes.
+MORE_PAIRS: list[tuple[str, Any, Any]] = [
+    ("market_protection", 0.01, False),
+    ("price_tolerance", {"equity": 0.02}, {"equity": 0.02, "option": 0.1}),
+    ("price_tolerance", {"equity": 0.02, "option": 0.2}, {"equity": 0.02, "option": 0.1}),
+    ("participation", {"day": 0.2}, {"day": 0.2, "minute": 0.1}),
+    ("participation", {"day": 0.2, "minute": 0.2}, {"day": 0.1, "minute": 0.2}),
+    ("entry_window", {"after_open": 15}, {"after_open": 15, "before_close": 15}),
+    ("message_rate", {"second": 5, "minute": 100, "day": 900}, {"second": 5, "minute": 99, "day": 900}),
+    ("orders_to_trades", {"ratio": 10, "after": 60}, {"ratio": 10}),
+    (
+        "repeated_execution",
+        {"orders": 5, "seconds": 10, "round_trips": 20},
+        {"orders": 5, "seconds": 11, "round_trips": 20},
+    ),
+    ("allowed_instruments", ["NSE:*", str(NIFTY)], ["NSE:*"]),
+    ("restricted_instruments", [], ["NSE:*"]),
+]
+ALL_PAIRS = [*((name, *pair) for name, pair in PAIRS.items()), *MORE_PAIRS]
+
+#: The levels of the file that have a say in an order of strategy `test` for NIFTY on `paper`.
+PLACES: dict[tuple[str, str | None], type[InstrumentLevel]] = {
+    ("account", None): BrokerLevel,
+    ("brokers", "paper"): BrokerLevel,
+    ("strategies", "test"): StrategyLevel,
+    ("instruments", str(NIFTY)): OneInstrument,
+    ("instruments", "NSE:2*"): OneInstrument,
+}
+
+PLACE_IDS = [".".join(filter(None, place)) for place in PLACES]
+
+
+def file_of(*settings: tuple[tuple[str, str | None], str, Any]) -> RiskFile:
+    """The file that says these things: place, setting, value."""
+    written: dict[str, Any] = {}
+    for (part, name), setting, value in settings:
+        level = written.setdefault(part, {})
+        if name is not None:
+            level = level.setdefault(name, {})
+        level[setting] = value
+    return RiskFile.model_validate(written)
+
+
+def paper(**limits: Any) -> RiskFile:
+    """A file with these limits for `paper` alone."""
+    return RiskFile.model_validate({"brokers": {"paper": limits}})
+
+
+def engine(limits: Mapping[str, Any] | RiskFile, **options: Any) -> tuple[RiskEngine, Market]:
+    """Risk with these limits, on a market with ticks of both indices at 100."""
+    market = Market()
+    file = limits if isinstance(limits, RiskFile) else RiskFile.model_validate(limits)
+    risk = RiskEngine(file, market, **options)
+    for token in (NIFTY, BANK):
+        market.put(tick(0, 100, token))
+    return risk, market
+
+
+def decide(limits: Mapping[str, Any] | RiskFile, *signals: Signal, **options: Any) -> list[Any]:
+    """What comes of the signals, one after another."""
+    risk, _ = engine(limits, **options)
+    return [made for one in signals for made in risk.on_signal(one) if not isinstance(made, Control)]
+
+
+def codes(made: Sequence[Any]) -> list[str]:
+    """ORDER, or why not."""
+    return [one.code if isinstance(one, Denial) else "ORDER" for one in made]
+
+
+# --- of several levels the tightest ----------------------------------------------------------
+
+
+def comparable(limits: Limits) -> dict[str, Any]:
+    """What is set of `limits`; of lists that must all have the instrument, the order means nothing."""
+    found = {name: value for name, value in asdict(limits).items() if value is not None}
+    if "allowed_instruments" in found:
+        found["allowed_instruments"] = frozenset(found["allowed_instruments"])
+    return found
+
+
+def test_no_setting_is_forgotten() -> None:
+    """Each that can be written at any level is one that is compared, and one of the pairs here; but for sizing."""
+    written = {name for level in set(PLACES.values()) for name in level.model_fields}
+    assert written - {"sizing"} == set(TIGHTER) == set(PAIRS) == set(asdict(Limits()))
+
+
+@pytest.mark.parametrize("setting", list(TIGHTER))
+def test_the_tighter_of_two_levels_holds_whichever_it_stands_at(setting: str) -> None:
+    """For every setting and every two levels that may have it, in both directions; by itself a level holds as it is."""
+    loose, tight = PAIRS[setting]
+    places = [place for place, level in PLACES.items() if setting in level.model_fields]
+    assert len(places) > 1
+    alone = [together(file_of((places[0], setting, value))) for value in (loose, tight)]
+    assert alone[0] != alone[1]
+    for one in places:
+        for value, expected in zip((loose, tight), alone, strict=True):
+            assert together(file_of((one, setting, value))) == expected
+        for other in places:
+            if one != other:
+                assert together(file_of((one, setting, loose), (other, setting, tight))) == alone[1]
+
+
+def together(file: RiskFile) -> dict[str, Any]:
+    """What holds for NIFTY; a list of instruments as those that are on every list."""
+    found = comparable(Levels(file).together("paper", "test", NIFTY, f"NSE:{NIFTY}"))
+    if "allowed_instruments" in found:
+        found["allowed_instruments"] = frozenset.intersection(*found["allowed_instruments"])
+    return found
+
+
+@pytest.mark.parametrize(("setting", "loose", "tight"), ALL_PAIRS)
+def test_values_of_one_setting_are_put_together_number_by_number(setting: str, loose: Any, tight: Any) -> None:
+    """The looser beside the tighter changes nothing, whichever comes first."""
+    level = BrokerLevel if setting in BrokerLevel.model_fields else OneInstrument
+    one, other = (of_level(level(**{setting: value})) for value in (loose, tight))
+    if setting == "allowed_instruments":  # every list must have the instrument
+        names = {frozenset(loose), frozenset(tight)}
+        assert comparable(tightest([one, other])) == comparable(tightest([other, one])) == {setting: frozenset(names)}
+    else:
+        assert tightest([one, other]) == tightest([other, one]) == other
+
+
+def test_where_neither_of_two_levels_is_tighter_each_number_is_the_tighter() -> None:
+    """Five a second from the account, and fifty a minute from the strategy: both hold."""
+    file = file_of(
+        (("account", None), "message_rate", {"second": 5, "minute": 400, "day": 900}),
+        (("strategies", "test"), "message_rate", {"second": 9, "minute": 50, "day": 5000}),
+        (("account", None), "products", ["MIS", "CNC"]),
+        (("strategies", "test"), "products", ["CNC", "NRML"]),
+        (("account", None), "price_tolerance", {"equity": 0.01}),
+        (("instruments", str(NIFTY)), "price_tolerance", {"equity": 0.02, "option": 0.1}),
+        (("account", None), "allowed_instruments", ["NSE:*"]),
+        (("strategies", "test"), "allowed_instruments", [str(BANK), str(NIFTY)]),
+        (("account", None), "restricted_instruments", ["1"]),
+        (("brokers", "paper"), "restricted_instruments", ["2"]),
+    )
+    found = Levels(file).together("paper", "test", NIFTY, f"NSE:{NIFTY}")
+    assert found.message_rate == (5, 50, 900)
+    assert found.products == {"CNC"}
+    assert found.price_tolerance == (10_000, None, None, 100_000)
+    assert set(found.allowed_instruments or ()) == {frozenset({"NSE:*"}), frozenset({str(BANK), str(NIFTY)})}
+    assert found.restricted_instruments == {"1", "2"}
+
+
+def test_of_two_words_that_of_the_wider_level_holds() -> None:
+    """An algo_id is neither tighter nor looser than another; only `off` is looser than any."""
+    words = [(("account", None), "algo_id", "WIDE"), (("brokers", "paper"), "algo_id", "NARROW")]
+    assert Levels(file_of(*words)).together("paper", "test", NIFTY, "").algo_id == "WIDE"
+
+
+_COUNT = st.integers(1, 4)
+_MAYBE = st.none() | _COUNT
+_NAMES = st.frozensets(st.sampled_from("abcd"))
+#: setting -> any of its values, as they are compared.
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(TIGHTER, _COUNT),
+    **dict.fromkeys(
+        (
+            "session_hours", "expiry_day_entries", "self_match_prevention", "assume_market_fills", "circuit_limits",
+            "reconcile",
+        ),
+        st.booleans(),
+    ),
+    "market_protection": st.integers(0, 4),
+    "price_tolerance": st.tuples(_MAYBE, _MAYBE, _MAYBE, _MAYBE),
+    "entry_window": st.tuples(_COUNT, _COUNT),
+    "products": _NAMES,
+    "order_types": _NAMES,
+    "participation": st.just(False) | st.tuples(_MAYBE, _MAYBE),
+    "allowed_instruments": st.lists(_NAMES, min_size=1, max_size=3, unique=True).map(tuple),
+    "restricted_instruments": _NAMES,
+    "repeated_execution": st.tuples(_COUNT, _COUNT, _COUNT),
+    "message_rate": st.tuples(_COUNT, _COUNT, _COUNT),
+    "orders_to_trades": st.tuples(_COUNT, _COUNT),
+    "algo_id": st.sampled_from([False, "A", "B"]),
+    "registered_ip": st.sampled_from([False, "10.0.0.1", "10.0.0.2"]),
+}  # fmt: skip
+WORDS = ("algo_id", "registered_ip")
+any_limits = st.fixed_dictionaries({}, optional=VALUES).map(lambda values: Limits(**values))
+
+
+@given(any_limits, any_limits, any_limits)
+def test_how_levels_are_grouped_does_not_matter(one: Limits, two: Limits, three: Limits) -> None:
+    """Associative, so three levels are the same whichever two are put together first; for all settings at once."""
+    whole = comparable(tightest([one, two, three]))
+    assert comparable(tightest([tightest([one, two]), three])) == whole
+    assert comparable(tightest([one, tightest([two, three])])) == whole
+
+
+@given(any_limits, any_limits)
+def test_the_order_of_levels_does_not_matter(one: Limits, two: Limits) -> None:
+    """Commutative, but for words, of which the first stands."""
+    both, turned = comparable(tightest([one, two])), comparable(tightest([two, one]))
+    for word in WORDS:
+        assert (both.pop(word, None) is None) == (turned.pop(word, None) is None)
+    assert both == turned
+
+
+@given(any_limits, any_limits)
+def test_a_level_given_again_changes_nothing(one: Limits, two: Limits) -> None:
+    """Idempotent, also beside another; and nothing set beside it leaves a level as it is."""
+    assert tightest([one, one]) == one
+    assert tightest([one, Limits()]) == tightest([Limits(), one]) == one
+    both = tightest([one, two])
+    assert comparable(tightest([both, one])) == comparable(tightest([both, two, one])) == comparable(both)
+
+
+# --- what each level is held against ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", PLACES, ids=PLACE_IDS)
+def test_a_limit_of_each_level_refuses(place: tuple[str, str | None]) -> None:
+    """By the engine: five units pass and six do not, wherever the five are written."""
+    file = file_of((place, "max_order_quantity", 5), (("brokers", "paper"), "max_slices", 3))
+    assert codes(decide(file, signal(1, quantity=5), signal(2, quantity=6))) == ["ORDER", "QUANTITY_ABOVE_LIMIT"]
+
+
+def test_levels_of_others_have_no_say() -> None:
+    """Another broker, another strategy, another instrument."""
+    other = {"max_order_quantity": 1}
+    file = {"brokers": {"zerodha": other}, "strategies": {"other": other}, "instruments": {BANK: other}}
+    assert codes(decide(file, signal(1, quantity=6))) == ["ORDER"]
+
+
+SIGNALS = (
+    signal(1, quantity=3),
+    signal(2, quantity=3, strategy_id="other"),
+    signal(3, quantity=3, instrument_token=BANK),
+    signal(4, quantity=3),
+    signal(5, quantity=3, side="SELL", strategy_id="other"),
+    signal(6, quantity=3),
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "limit", "expected", "observed"),
+    [
+        # of `test`: 3, and 6 with its next; what `other` does is not its own
+        (("strategies", "test"), 5, "1 2 3 5", [6, 6]),
+        # of all strategies: 3 and 6; then 3 again, as long as nothing is sold for certain
+        (("account", None), 8, "1 2 3 5", [9, 9]),
+        (("account", None), 5, "1 3 5", [6, 6, 6]),
+        # of the instrument: 6 of NIFTY by both
+        (("instruments", str(NIFTY)), 5, "1 3 5", [6, 6, 6]),
+        (("instruments", str(BANK)), 5, "1 2 3 4 5 6", []),
+        (("instruments", str(BANK)), 2, "1 2 4 5 6", [3]),
+        (("strategies", "other"), 2, "1 3 4 6", [3, -3]),
+    ],
+)
+def test_a_position_is_that_of_the_level_whose_limit_it_is(
+    place: tuple[str, str | None], limit: int, expected: str, observed: list[int]
+) -> None:
+    """A strategy's own; all strategies' of one instrument; the account's in the instrument that is named."""
+    made = decide(file_of((place, "max_position", limit)), *SIGNALS)
+    assert " ".join(one.signal_id[1:] for one in made if isinstance(one, Order)) == expected
+    denials = [one for one in made if isinstance(one, Denial)]
+    assert {one.code for one in denials} <= {"POSITION_ABOVE_LIMIT"}
+    assert [one.observed for one in denials] == observed
+    assert {one.limit for one in denials} <= {limit}
+
+
+def test_strategies_that_hold_against_each_other_each_keep_to_their_own_limit() -> None:
+    """One long five, one short five: flat together, and both at their limits."""
+    five = {"max_position": 5}
+    made = decide(
+        {
+            "brokers": {"paper": {"assume_market_fills": True, **five}},
+            "strategies": {"test": five, "other": five},
+        },
+        signal(1, quantity=5), signal(2, quantity=5, side="SELL", strategy_id="other"),
+        signal(3, quantity=1), signal(4, quantity=1, side="SELL", strategy_id="other"),
+    )  # fmt: skip
+    assert codes(made) == ["ORDER", "ORDER", "POSITION_ABOVE_LIMIT", "POSITION_ABOVE_LIMIT"]
+    assert ("strategy test" in made[2].message, made[2].observed) == (True, 6)
+    assert ("strategy other" in made[3].message, made[3].observed) == (True, -6)
+
+
+@pytest.mark.parametrize("setting", ["max_open_order_value", "max_turnover", "max_gross_exposure", "max_net_exposure"])
+@pytest.mark.parametrize(
+    ("place", "expected", "name"),
+    [
+        (("account", None), "1 2", "account paper"),
+        (("strategies", "test"), "1 2 3 5", "strategy test"),
+        (("instruments", str(NIFTY)), "1 2 3", f"instrument NSE:{NIFTY}"),
+    ],
+)
+def test_amounts_are_those_of_the_level_whose_limit_they_are(
+    setting: str, place: tuple[str, str | None], expected: str, name: str
+) -> None:
+    """One unit at 100 each: of all strategies, of one strategy in all instruments, of one instrument by all."""
+    asked_for = {"quantity": 1, "order_type": "LIMIT", "price": Decimal(100)}
+    made = decide(
+        file_of((place, setting, 200)),
+        signal(1, **asked_for), signal(2, strategy_id="other", **asked_for),
+        signal(3, instrument_token=BANK, **asked_for), signal(4, **asked_for),
+        signal(5, strategy_id="other", **asked_for),
+    )  # fmt: skip
+    assert " ".join(one.signal_id[1:] for one in made if isinstance(one, Order)) == expected
+    for one in made:
+        if isinstance(one, Denial):
+            assert (one.limit, one.observed) == (200, 300)
+            assert name in one.message
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [(("account", None), "1 2 3 4"), (("strategies", "test"), "1 2 3 4 5 6"), (("strategies", "other"), "1 2 3 4 5 6")],
+)
+def test_messages_are_counted_at_the_level_whose_rate_it_is(place: tuple[str, str | None], expected: str) -> None:
+    """Of five a second, four are for orders: the account's, or each strategy's own."""
+    rate = {"second": 5, "minute": 400, "day": 5000}
+    signals = [signal(number, strategy_id=("test", "other")[number % 2]) for number in range(1, 7)]
+    made = decide(file_of((place, "message_rate", rate)), *signals)
+    assert " ".join(one.signal_id[1:] for one in made if isinstance(one, Order)) == expected
+
+
+def test_positions_in_another_broker_s_account_do_not_count() -> None:
+    """The account's limit and the instrument's are of one broker each; of both the tighter holds."""
+    made = decide(
+        {"account": {"max_position": 5}, "instruments": {NIFTY: {"max_position": 4}}},
+        signal(1, quantity=4), signal(2, quantity=1),
+    )  # fmt: skip
+    assert codes(made) == ["ORDER", "POSITION_ABOVE_LIMIT"]
+    risk, _ = engine({"account": {"max_position": 5}})
+    risk.books.scope("zerodha").holding(NIFTY).quantity = 5
+    (order,) = risk.on_signal(signal(1, quantity=5))
+    assert isinstance(order, Order)
+
+
+# --- instruments by name ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "share", "future"),
+    [
+        (str(INFY), True, False), ("NSE:INFY", True, False), ("NSE:IN*", True, False), ("NSE:*", True, False),
+        ("NSE:INFY*", True, False), ("NSE:INF", False, False), ("NSE:NFY*", False, False), ("BSE:INFY", False, False),
+        ("NFO:NIFTY*", False, True), ("NFO:NIFTY24JUNFUT", False, True), (str(FUTURE), False, True),
+        ("NFO:*", False, True), ("NFO:NIFTY", False, False), ("40806", False, False), ("4080651", False, False),
+    ],
+)  # fmt: skip
+def test_an_instrument_is_named_by_token_by_key_or_by_the_beginning_of_one(
+    pattern: str, share: bool, future: bool
+) -> None:
+    """Its own limits, and the lists of what may and may not be traded, all read names alike."""
+    master = Master.of(
+        [
+            Instrument(INFY, "NSE", "INFY", "INFOSYS", "NSE", "EQ"),
+            Instrument(FUTURE, "NFO", "NIFTY24JUNFUT", "NIFTY", "NFO-FUT", "FUT"),
+        ]
+    )
+    both = (
+        signal(1, quantity=2, instrument_token=INFY),
+        signal(2, quantity=2, instrument_token=FUTURE),
+    )
+    refused = {True: "QUANTITY_ABOVE_LIMIT", False: "ORDER"}
+    made = decide({"instruments": {pattern: {"max_order_quantity": 1}}}, *both, instruments=master)
+    assert codes(made) == [refused[share], refused[future]]
+    refused = {True: "INSTRUMENT_RESTRICTED", False: "ORDER"}
+    made = decide(paper(restricted_instruments=[pattern]), *both, instruments=master)
+    assert codes(made) == [refused[share], refused[future]]
+    refused = {True: "ORDER", False: "INSTRUMENT_NOT_ALLOWED"}
+    made = decide(paper(allowed_instruments=[pattern]), *both, instruments=master)
+    assert codes(made) == [refused[share], refused[future]]
+    assert fits(pattern, INFY, "NSE:INFY") is share
+
+
+def test_of_all_names_that_an_instrument_goes_by_the_tightest_limit_holds() -> None:
+    """Token, key and beginning of a key may all be given."""
+    names = {str(NIFTY): 7, f"NSE:{NIFTY}": 6, "NSE:*": 5}
+    file = {"instruments": {name: {"max_order_quantity": most} for name, most in names.items()}}
+    assert codes(decide(file, signal(1, quantity=5), signal(2, quantity=6))) == ["ORDER", "QUANTITY_ABOVE_LIMIT"]
+
+
+NAMED = ["{instruments: {'NSE:INFI': {max_position: 1}}}", "{account: {allowed_instruments: ['NSE:INFI']}}",
+         "{brokers: {paper: {restricted_instruments: ['NSE:INFI']}}}",
+         "{strategies: {test: {restricted_instruments: ['NSE:INFI']}}}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_a_name_that_the_master_does_not_have_is_refused(text: str, tmp_path: Path) -> None:
+    """A limit for it would hold for nothing. 78, with what may have been meant; the right name passes."""
+    master = tmp_path / "master.csv"
+    master.write_text(MASTER)
+    path = tmp_path / "limits.yaml"
+    path.write_text(text)
+    args = ["risk", "-q", "--config", str(path), "--instruments", str(master)]
+    made = run_alpha(args, stream([tick()]))
+    assert (made.returncode, made.stdout) == (78, b"")
+    (line,) = made.stderr.decode().splitlines()
+    assert "NSE:INFI: not in the instrument master, did you mean 'NSE:INFY'?" in line
+    path.write_text(text.replace("INFI", "INFY"))
+    assert run_alpha(args, stream([tick()])).returncode == 0
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_a_symbol_needs_a_master(text: str, tmp_path: Path) -> None:
+    """78 without one: nobody could tell what it is. A token, a number as a symbol, or a beginning need none."""
+    path = tmp_path / "limits.yaml"
+    path.write_text(text)
+    made = run_alpha(["risk", "-q", "--config", str(path)], stream([tick()]))
+    assert (made.returncode, made.stdout) == (78, b"")
+    (line,) = made.stderr.decode().splitlines()
+    assert "NSE:INFI: there is no instrument master to find it in" in line
+    for name in ("408065", "NSE:408065", "NSE:INF*"):
+        path.write_text(text.replace("NSE:INFI", name))
+        assert run_alpha(["risk", "-q", "--config", str(path)], stream([tick()])).returncode == 0
+
+
+# --- what is refused in the file --------------------------------------------------------------
+
+
+def refused(folder: Path, written: Any) -> str:
+    """Why a file with this is refused: one line that begins with the file's name."""
+    path = folder / "risk.yaml"
+    path.write_text(written if isinstance(written, str) else yaml.safe_dump(written))
+    with pytest.raises(ConfigurationError) as error:
+        load_limits(path)
+    said = str(error.value)
+    assert said.startswith(f"{path}: ")
+    assert "\n" not in said
+    return said.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("acount: {}", "unknown key acount, did you mean 'account'?"),
+        ("account: {max_positon: 5}", "unknown key account.max_positon, did you mean 'max_position'?"),
+        (
+            "brokers: {paper: {max_orders_value: 5}}",
+            "unknown key brokers.paper.max_orders_value, did you mean 'max_order_value'?",
+        ),
+        (
+            "strategies: {momentum: {max_daily_los: 5}}",
+            "unknown key strategies.momentum.max_daily_los, did you mean 'max_daily_loss'?",
+        ),
+        (
+            "instruments: {256265: {average_daily_volum: 5}}",
+            "unknown key instruments.256265.average_daily_volum, did you mean 'average_daily_volume'?",
+        ),
+        (
+            "account: {message_rate: {second: 5, minute: 5, day: 5, minuet: 5}}",
+            "unknown key account.message_rate.minuet, did you mean 'minute'?",
+        ),
+        (
+            "account: {price_tolerance: {equty: 0.1}}",
+            "unknown key account.price_tolerance.equty, did you mean 'equity'?",
+        ),
+        (
+            "account: {entry_window: {after_opn: 5}}",
+            "unknown key account.entry_window.after_opn, did you mean 'after_open'?",
+        ),
+        ("account: {participation: {minut: 0.1}}", "minut, did you mean 'minute'?"),
+        ("account: {sizing: {rule: notional, rupees: 5, rupee: 5}}", "rupee, did you mean 'rupees'?"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_what_may_have_been_meant(text: str, said: str, tmp_path: Path) -> None:
+    """At every level, and within settings of several numbers."""
+    assert said in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["instruments: {256265: {max_daily_loss: 5}}", "strategies: {test: {circuit_limits: yes}}"]
+)
+def test_a_setting_that_a_level_does_not_have_is_an_unknown_key(text: str, tmp_path: Path) -> None:
+    """An instrument has no losses of its own, a strategy no circuit limits."""
+    assert "unknown key" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("args", [["risk", "-q"], ["risk", "explain", str(NIFTY)], ["risk", "test", "-"]])
+def test_a_file_that_is_refused_ends_every_command_with_78(args: list[str], tmp_path: Path) -> None:
+    """One line with file and key, and nothing on stdout."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("brokers: {paper: {max_positon: 5}}\n")
+    made = run_alpha([*args, "--config", str(path)], stream([tick()]))
+    assert (made.returncode, made.stdout) == (78, b"")
+    (line,) = made.stderr.decode().splitlines()
+    assert f"{path}: unknown key brokers.paper.max_positon, did you mean 'max_position'?" in line
+
+
+NUMBERS = [
+    name for name, (loose, _) in PAIRS.items() if isinstance(loose, int | float) and not isinstance(loose, bool)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [True, -1, 0, float("nan"), float("inf"), "x", [1], 10**13])
+@pytest.mark.parametrize("setting", [name for name in NUMBERS if name != "market_protection"])
+def test_what_is_no_number_that_could_limit_anything_is_refused(setting: str, value: Any, tmp_path: Path) -> None:
+    """`yes`, a negative number, nothing at all, NaN, infinity, a word, a list, more than there is."""
+    place = f"instruments.{NIFTY}" if setting == "average_daily_volume" else "account"
+    part, _, name = place.partition(".")
+    written = {part: {name: {setting: value}} if name else {setting: value}}
+    assert refused(tmp_path, written).startswith(f"{place}.{setting}")
+
+
+@pytest.mark.parametrize("setting", [name for name in NUMBERS if PAIRS[name][0] == int(PAIRS[name][0])])
+def test_units_and_counts_are_whole_numbers_and_amounts_have_so_many_decimals(setting: str, tmp_path: Path) -> None:
+    """Rupees to a hundredth of a paisa, fractions to a millionth, seconds to a thousandth."""
+    place = {"instruments": {NIFTY: {setting: 0.00000001}}}
+    said = refused(tmp_path, place if setting == "average_daily_volume" else {"account": {setting: 0.00000001}})
+    assert "decimal places" in said or "valid integer" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("account: {max_order_value: 100000000.01}", "account.max_order_value", "100000000"),
+        ("account: {max_order_value: 1.00001}", "account.max_order_value", "no more than 4 decimal places"),
+        ("account: {price_tolerance: 0.0000001}", "account.price_tolerance", "no more than 6 decimal places"),
+        ("account: {price_tolerance: yes}", "account.price_tolerance", "True"),
+        ("account: {price_tolerance: 1.5}", "account.price_tolerance", "less than or equal to 1"),
+        ("account: {max_position: 5.0}", "account.max_position", "valid integer"),
+        ("account: {max_position: '5'}", "account.max_position", "valid integer"),
+        ("account: {max_position: off}", "account.max_position", "valid integer"),
+        ("account: {max_order_value: off}", "account.max_order_value", "False"),
+        ("account: {market_protection: yes}", "account.market_protection", "write a number, or off"),
+        ("account: {market_protection: 1}", "account.market_protection", "less than 1"),
+        ("account: {session_hours: 1}", "account.session_hours", "valid boolean"),
+        ("account: {session_hours: 'yes'}", "account.session_hours", "valid boolean"),
+        ("account: {self_match_prevention: 0}", "account.self_match_prevention", "valid boolean"),
+        ("account: {signal_ttl: 0.0001}", "account.signal_ttl", "no more than 3 decimal places"),
+        ("account: {max_slices: 101}", "account.max_slices", "less than or equal to 100"),
+        ("account: {max_modifications: 26}", "account.max_modifications", "less than or equal to 25"),
+        ("account: {entry_window: {after_open: 601}}", "account.entry_window.after_open", "equal to 600"),
+        ("account: {entry_window: {after_open: -1}}", "account.entry_window.after_open", "equal to 0"),
+        ("account: {products: [MIS, XXX]}", "account.products.1", "'MIS', 'CNC' or 'NRML'"),
+        ("account: {order_types: [limit]}", "account.order_types.0", "'LIMIT'"),
+        ("account: {repeated_execution: {orders: 5}}", "account.repeated_execution.seconds", "required"),
+        ("account: {message_rate: {second: 5}}", "account.message_rate.minute", "required"),
+        ("account: {message_rate: 5}", "account.message_rate", "got 5"),
+        (
+            "brokers: {paper: {message_rate: {second: 1, minute: 9, day: 9}}}",
+            "brokers.paper.message_rate.second", "greater than or equal to 2",
+        ),
+        ("account: {sizing: {rule: notonal, rupees: 4}}", "account.sizing", "'notional'"),
+        ("account: {sizing: {rupees: 4}}", "account.sizing", "'rule'"),
+        ("account: {sizing: {rule: fixed, quantity: 0}}", "account.sizing.fixed.quantity", "greater than 0"),
+        (
+            "account: {sizing: {rule: volatility_target, percent: 1, bars: 2}}",
+            "account.sizing.volatility_target.bars", "equal to 3",
+        ),
+        (
+            "account: {sizing: {rule: volatility_target, percent: 1, interval: 5x}}",
+            "account.sizing.volatility_target.interval", "pattern",
+        ),
+        ("account: null", "account", "got nothing"),
+        ("[]", "the file", "dictionary"),
+        ("brokers: {zerodah: {max_position: 5}}", "brokers.zerodah", "no such broker, did you mean 'zerodha'?"),
+        ("brokers: {zerodha: {assume_market_fills: yes}}", "brokers.zerodha.assume_market_fills", "only for brokers.p"),
+        ("account: {assume_market_fills: yes}", "account.assume_market_fills", "only for brokers.paper"),
+        ("instruments: {infy: {}}", "instruments.infy", "write a token, EXCHANGE:SYMBOL"),
+        ("instruments: {'NSE:': {}}", "instruments.NSE:", "write a token, EXCHANGE:SYMBOL"),
+        ("instruments: {'NSE:IN*Y': {}}", "instruments.NSE:IN*Y", "write a token, EXCHANGE:SYMBOL"),
+        ("instruments: {'NSE:IN FY': {}}", "instruments.NSE:IN FY", "write a token, EXCHANGE:SYMBOL"),
+        ("instruments: {'*': {}}", "instruments.*", "write a token, EXCHANGE:SYMBOL"),
+        ("instruments: {0: {}}", "instruments.0", "write a token, EXCHANGE:SYMBOL"),
+        ("account: {allowed_instruments: [infy]}", "account.allowed_instruments.0", "write a token, EXCHANGE:SYMBOL"),
+        ("account: {restricted_instruments: [yes]}", "account.restricted_instruments.0", "write a token, EXCHANGE:SYM"),
+        ("account: {allowed_instruments: NSE:INFY}", "account.allowed_instruments", "got 'NSE:INFY'"),
+        ("strategies: {a b: {}}", "strategies.a b", "pattern"),
+        ("strategies: {test: {max_position: 1, max_position: 2}}", "not usable YAML", "given twice"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_meant_is_one_line_with_its_key(text: str, key: str, said: str, tmp_path: Path) -> None:
+    """And it says what is wanted."""
+    line = refused(tmp_path, text)
+    assert line.startswith(key)
+    assert said in line
+
+
+def test_no_order_may_be_worth_more_than_the_exchanges_let_it(tmp_path: Path) -> None:
+    """Ten crore rupees is the most that can be written, at any level."""
+    assert HIGHEST_ORDER_VALUE == 10 * 10_000_000
+    for part, name in PLACES:
+        for more in (0, 1):
+            level = {"max_order_value": HIGHEST_ORDER_VALUE + more}
+            written = {part: {name: level} if name else level}
+            if more:
+                assert "max_order_value" in refused(tmp_path, written)
+            else:
+                RiskFile.model_validate(written)
+
+
+@pytest.mark.parametrize("setting", ["algo_id", "registered_ip"])
+def test_yes_is_no_word_and_the_message_does_not_ask_for_a_number(setting: str, tmp_path: Path) -> None:
+    """What is wanted there is a name or an address, or off."""
+    line = refused(tmp_path, f"account: {{{setting}: yes}}")
+    assert line.startswith(f"account.{setting}")
+    assert "or off" in line
+    assert "number" not in line
+
+
+@pytest.mark.parametrize("setting", ["participation", "algo_id", "registered_ip"])
+def test_nothing_is_not_off(setting: str, tmp_path: Path) -> None:
+    """A share of 0 would be the tightest there is, and off is the loosest: only the word turns a control off."""
+    assert refused(tmp_path, f"account: {{{setting}: 0}}").startswith(f"account.{setting}")
+
+
+@pytest.mark.parametrize("listed", ["products", "order_types"])
+@pytest.mark.parametrize("place", PLACES, ids=PLACE_IDS)
+def test_an_empty_list_of_what_is_allowed_is_refused(
+    place: tuple[str, str | None], listed: str, tmp_path: Path
+) -> None:
+    """At every level: nothing would trade, and a slip is likelier than that. The whole key is named."""
+    part, name = place
+    line = refused(tmp_path, {part: {name: {listed: []}} if name else {listed: []}})
+    assert line.startswith(f"{'.'.join(filter(None, place))}.{listed}: ")
+    assert ("MIS" if listed == "products" else "LIMIT") in line
+
+
+RATES = {"second": 11, "minute": 401, "day": 5001}
+
+
+@pytest.mark.parametrize("field", list(RATES))
+@pytest.mark.parametrize("place", ["account", "brokers.zerodha", "strategies.test"])
+def test_no_rate_of_messages_is_above_the_broker_s_own_where_money_is_real(
+    place: str, field: str, tmp_path: Path
+) -> None:
+    """Not at any level that could be the only one to set it; for paper alone it may be any."""
+    rate = {"second": 10, "minute": 400, "day": 5000}
+    part, _, name = place.partition(".")
+
+    def written(numbers: dict[str, int], broker: str) -> dict[str, Any]:
+        file: dict[str, Any] = {"brokers": {broker: {}}}
+        level = {"message_rate": numbers}
+        file[part] = {**file.get(part, {}), name: level} if name else level
+        return file
+
+    RiskFile.model_validate(written(rate, "zerodha"))
+    path = tmp_path / "most.yaml"
+    path.write_text(yaml.safe_dump(written(rate, "zerodha")))
+    load_limits(path)
+    line = refused(tmp_path, written({**rate, field: RATES[field]}, "zerodha"))
+    assert line.startswith(f"{place}.message_rate.{field}: {RATES[field]} is above the broker's own limit of ")
+    if part != "brokers":
+        path.write_text(yaml.safe_dump(written({**rate, field: RATES[field]}, "paper")))
+        load_limits(path)
+
+
+# --- the hash ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", [*PAIRS, "sizing"])
+def test_the_hash_changes_with_every_value(setting: str) -> None:
+    """Looser, tighter or unset; and with the level at which it stands."""
+    pair = ({"rule": "fixed", "quantity": 1}, {"rule": "fixed", "quantity": 2}) if setting == "sizing" else None
+    loose, tight = pair or PAIRS[setting]
+    places = [place for place, level in PLACES.items() if setting in level.model_fields]
+    files = [RiskFile(), *(file_of((place, setting, value)) for place in places for value in (loose, tight))]
+    assert len({file.hash() for file in files}) == 1 + 2 * len(places)
+
+
+@pytest.mark.parametrize(("setting", "loose", "tight"), MORE_PAIRS)
+def test_the_hash_changes_with_each_number_of_a_value(setting: str, loose: Any, tight: Any) -> None:
+    """Not only with the first of them."""
+    assert paper(**{setting: loose}).hash() != paper(**{setting: tight}).hash()
+
+
+def hash_of(folder: Path, text: str) -> str:
+    """That of the file with this text."""
+    path = folder / "risk.yaml"
+    path.write_text(text)
+    return load_limits(path).hash()
+
+
+def test_the_hash_does_not_change_with_order_or_layout(tmp_path: Path) -> None:
+    """Comments, flow or block, the order of levels, of names and of settings mean nothing; nor does `unset` written."""
+    texts = (
+        "brokers:\n  paper:\n    max_position: 5\n    price_tolerance: 0.02\n  zerodha:\n    max_position: 1\n"
+        "instruments:\n  256265: {max_position: 2}\n  '260105': {max_slices: 3}\n",
+        "# mine\ninstruments: {260105: {max_slices: 3}, 256265: {max_position: 2}}\n"
+        "brokers: {zerodha: {max_position: 1}, paper: {price_tolerance: 0.02, max_position: 5}} # same\n",
+        "brokers: {zerodha: {max_position: 1, algo_id: null}, paper: {price_tolerance: {equity: 0.02, option: 0.02,"
+        " stock_future: 0.02, index_future: 0.02}, max_position: 5}}\n"
+        "account: {}\ninstruments: {260105: {max_slices: 3}, 256265: {max_position: 2}}\n",
+    )
+    assert len({hash_of(tmp_path, text) for text in texts}) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{allowed_instruments: [256265, 'NSE:*']}", "{allowed_instruments: ['NSE:*', '256265', 256265]}"),
+        ("{products: [MIS, CNC]}", "{products: [CNC, MIS]}"),
+        ("{order_types: [MARKET, LIMIT]}", "{order_types: [LIMIT, MARKET]}"),
+    ],
+)
+def test_the_hash_does_not_change_with_the_order_of_a_list(one: str, other: str, tmp_path: Path) -> None:
+    """A list of what is allowed is a set."""
+    assert hash_of(tmp_path, f"account: {one}") == hash_of(tmp_path, f"account: {other}")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{max_order_value: 1000}", "{max_order_value: 1000.0}"),
+        ("{max_order_value: 1000}", "{max_order_value: 1_000}"),
+        ("{price_tolerance: 0.02}", "{price_tolerance: 0.020}"),
+        ("{signal_ttl: 5}", "{signal_ttl: 5.000}"),
+        ("{session_hours: yes}", "{session_hours: true}"),
+    ],
+)
+def test_the_hash_does_not_change_with_how_a_number_is_written(one: str, other: str, tmp_path: Path) -> None:
+    """The limits are the same, so their name is."""
+    assert hash_of(tmp_path, f"account: {one}") == hash_of(tmp_path, f"account: {other}")
+
+
+def test_each_order_says_by_which_limits_it_passed(tmp_path: Path) -> None:
+    """The hash of the file, in the engine and on the wire."""
+    text = "brokers: {paper: {max_position: 5, session_hours: true}}\n"
+    expected = hash_of(tmp_path, text)
+    assert (len(expected), int(expected, 16) >= 0) == (16, True)
+    orders = decide(load_limits(tmp_path / "risk.yaml"), signal(1), signal(2))
+    assert [one.limits_hash for one in orders] == [expected] * 2
+    made = run_alpha(["risk", "--config", str(tmp_path / "risk.yaml")], stream([tick(), signal(1), signal(2)]))
+    found = [decode(line) for line in made.stdout.splitlines()]
+    assert [one.limits_hash for one in found if isinstance(one, Order)] == [expected] * 2
+
+
+# --- what is not set where money is real ------------------------------------------------------
+
+#: Everything that has to be set for a real broker.
+LIVE: dict[str, Any] = {
+    "max_order_quantity": 100,
+    "max_order_value": 100_000,
+    "max_slices": 10,
+    "max_position": 100,
+    "max_open_order_value": 1_000_000,
+    "max_turnover": 1_000_000,
+    "max_gross_exposure": 1_000_000,
+    "max_net_exposure": 1_000_000,
+    "price_tolerance": 0.05,
+    "market_protection": 0.01,
+    "session_hours": True,
+    "entry_window": {"after_open": 0, "before_close": 0},
+    "expiry_day_entries": True,
+    "max_tick_age": 10,
+    "signal_ttl": 10,
+    "duplicate_window": 1,
+    "confirm_within": 60,
+    "self_match_prevention": True,
+    "products": ["MIS", "CNC", "NRML"],
+    "order_types": ["MARKET", "LIMIT"],
+    "participation": False,
+    "max_modifications": 25,
+    "allowed_instruments": [str(NIFTY), str(BANK)],
+    "restricted_instruments": [],
+    "max_daily_loss": 10_000,
+    "max_drawdown": 10_000,
+    "repeated_execution": {"orders": 10, "seconds": 5, "round_trips": 20},
+    "max_consecutive_rejects": 5,
+    "message_rate": {"second": 10, "minute": 400, "day": 5000},
+    "orders_to_trades": {"ratio": 20},
+    "max_funds_share": 0.9,
+    "circuit_limits": True,
+    "max_funds_age": 60,
+    "reconcile": True,
+    "max_heartbeat_age": 10,
+    "max_clock_skew": 1,
+    "max_clock_jump": 1,
+    "algo_id": False,
+    "registered_ip": False,
+}
+FUNDS = {"zerodha": Decimal(1_000_000)}
+SETTINGS = {control.setting: control for control in CONTROLS if control.setting is not None}
+
+
+def live(place: tuple[str, str | None] = ("brokers", "zerodha"), **changes: Any) -> RiskFile:
+    """The complete configuration for zerodha, with changes; None: left out."""
+    settings = {name: value for name, value in {**LIVE, **changes}.items() if value is not None}
+    return file_of(*((place, name, value) for name, value in settings.items()))
+
+
+def test_the_complete_configuration_has_each_setting_of_each_control() -> None:
+    """What it lacks is what no control asks for by itself."""
+    assert set(SETTINGS) <= set(LIVE)
+    assert set(PAIRS) - set(LIVE) == {"average_daily_volume", "assume_market_fills"}
+    assert set(LIVE) - set(SETTINGS) == {"max_slices"}
+
+
+@pytest.mark.parametrize("place", [("account", None), ("brokers", "zerodha")])
+def test_a_complete_configuration_lets_an_order_of_a_real_broker_pass(place: tuple[str, str | None]) -> None:
+    """MARKET and LIMIT, buying and selling."""
+    made = decide(
+        live(place),
+        signal(1, broker="zerodha"), signal(2, broker="zerodha", instrument_token=BANK, side="SELL"),
+        signal(3, broker="zerodha", quantity=2, order_type="LIMIT", price=Decimal(100)),
+        opening_cash=FUNDS,
+    )  # fmt: skip
+    assert codes(made) == ["ORDER"] * 3
+
+
+@pytest.mark.parametrize("setting", [name for name, one in SETTINGS.items() if one.at != "send" and one.new])
+def test_one_setting_left_out_refuses_every_order_of_a_real_broker(setting: str) -> None:
+    """LIMIT_UNSET says which; set at any level that has a say, the order passes. For paper the control is off."""
+    (denial,) = decide(live(**{setting: None}), signal(1, broker="zerodha"), opening_cash=FUNDS)
+    assert (denial.code, denial.limit) == ("LIMIT_UNSET", setting)
+    assert denial.message == f"{setting} is not set for broker zerodha; set it in risk.yaml"
+    for place, level in PLACES.items():
+        if setting in level.model_fields and place[0] != "brokers":
+            settings = ((("brokers", "zerodha"), name, value) for name, value in LIVE.items() if name != setting)
+            file = file_of(*settings, (place, setting, LIVE[setting]))
+            assert codes(decide(file, signal(1, broker="zerodha"), opening_cash=FUNDS)) == ["ORDER"]
+    left_out = file_of(*((("brokers", "paper"), name, value) for name, value in LIVE.items() if name != setting))
+    assert codes(decide(left_out, signal(1), opening_cash={"paper": Decimal(1_000_000)})) == ["ORDER"]
+
+
+def test_a_limit_on_modifications_left_out_refuses_them_and_not_orders() -> None:
+    """The one control that new orders are not asked."""
+    for limit, expected in ((25, Modify), (None, Denial)):
+        risk, _ = engine(live(max_modifications=limit), opening_cash=FUNDS)
+        (order,) = risk.on_signal(signal(1, broker="zerodha", quantity=2, order_type="LIMIT", price=Decimal(99)))
+        assert isinstance(order, Order)
+        (made,) = risk.on_modify(Modify(order_id=order.order_id, price=Decimal(98), timestamp=START))
+        assert isinstance(made, expected)
+        if isinstance(made, Denial):
+            assert (made.code, made.limit) == ("LIMIT_UNSET", "max_modifications")
+
+
+@pytest.mark.parametrize("setting", [name for name, one in SETTINGS.items() if one.at == "send"])
+def test_what_is_asked_before_sending_refuses_there_if_it_is_not_set(setting: str) -> None:
+    """The stream passes the order; the control in its place refuses before it is sent."""
+    file = live(**{setting: None})
+    assert codes(decide(file, signal(1, broker="zerodha"), opening_cash=FUNDS)) == ["ORDER"]
+    contract = Venue().contract(NIFTY, START.date())
+    limits = Levels(file).together("zerodha", "test", NIFTY, f"NSE:{NIFTY}")
+    (unset,) = [one for one in asked("zerodha", limits, contract, "send") if one.control.setting == setting]
+    refusal = unset.check(None)  # type: ignore[arg-type]  (it looks at nothing)
+    assert refusal is not None
+    assert (refusal.code, refusal.limit) == ("LIMIT_UNSET", setting)
+
+
+def test_a_tolerance_for_shares_alone_is_unset_for_options() -> None:
+    """Kind by kind: what trades as an option is refused until there is one for options."""
+    shares = live(price_tolerance={"equity": 0.05})
+    assert codes(decide(shares, signal(1, broker="zerodha"), opening_cash=FUNDS)) == ["ORDER"]
+    option = Instrument(NIFTY, "NFO", "NIFTY24JUN23000CE", "NIFTY", "NFO-OPT", "CE")
+    (denial,) = decide(shares, signal(1, broker="zerodha"), opening_cash=FUNDS, instruments=Master.of([option]))
+    assert (denial.code, denial.limit) == ("LIMIT_UNSET", "price_tolerance")
+
+
+# --- who may loosen them ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Of a risk stage in a new folder."""
+    made = Store(tmp_path / "state", "risk")
+    yield made
+    made.release()
+
+
+def enforce(store: Store, file: RiskFile, acknowledged: str | None = None) -> list[str]:
+    """Put `file` into force, as a start of the stage does."""
+    return put_in_force(store, file, acknowledged, at=START, by="tester")
+
+
+def place_of(setting: str) -> tuple[str, str | None]:
+    """A level that has the setting."""
+    return ("brokers", "paper") if setting in BrokerLevel.model_fields else ("instruments", str(NIFTY))
+
+
+@pytest.mark.parametrize(("setting", "loose", "tight"), ALL_PAIRS)
+def test_a_setting_that_is_loosened_is_refused_and_one_that_is_tightened_is_not(
+    setting: str, loose: Any, tight: Any, store: Store
+) -> None:
+    """Each of them, from a file that was kept and read again."""
+    place = place_of(setting)
+    strict, lax = file_of((place, setting, tight)), file_of((place, setting, loose))
+    key = ".".join(filter(None, (*place, setting)))
+    assert enforce(store, strict) == []
+    with pytest.raises(ConfigurationError, match=r"the limits are looser") as refusal:
+        enforce(store, lax)
+    assert f"{key}: " in str(refusal.value)
+    assert f"--ack-limits {lax.hash()}" in str(refusal.value)
+    assert len(enforce(store, lax, lax.hash())) == 1
+    (said,) = enforce(store, strict)
+    assert said.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("place", PLACES, ids=PLACE_IDS)
+def test_it_makes_no_difference_at_which_level_a_limit_is_loosened(place: tuple[str, str | None]) -> None:
+    """Raised or taken out: looser. Lowered or put in: changed. The level is named."""
+    key = ".".join(filter(None, (*place, "max_position")))
+    five, six, none = file_of((place, "max_position", 5)), file_of((place, "max_position", 6)), RiskFile()
+    assert differences(five, six) == ([f"{key}: 5 to 6"], [])
+    assert differences(six, five) == ([], [f"{key}: 6 to 5"])
+    assert differences(five, none) == ([f"{key}: 5 to unset"], [])
+    assert differences(none, five) == ([], [f"{key}: unset to 5"])
+
+
+@pytest.mark.parametrize("setting", [*PAIRS, "sizing"])
+def test_a_setting_that_is_taken_out_counts_as_looser(setting: str) -> None:
+    """For paper it is off then; nobody turns a control off by the way."""
+    value = {"rule": "fixed", "quantity": 1} if setting == "sizing" else PAIRS[setting][1]
+    looser, changed = differences(file_of((place_of(setting), setting, value)), RiskFile())
+    assert (len(looser), changed) == (1, [])
+    assert looser[0].endswith(" to unset")
+
+
+@pytest.mark.parametrize("setting", list(SETTINGS))
+@pytest.mark.parametrize("place", [("account", None), ("brokers", "zerodha")])
+def test_a_setting_put_in_for_a_real_broker_counts_as_looser(place: tuple[str, str | None], setting: str) -> None:
+    """Without it everything was refused; for paper it is one control more."""
+    before = file_of(
+        (("brokers", "zerodha"), "max_slices", 3),
+        *((place, name, value) for name, value in LIVE.items() if name not in {setting, "max_slices"}),
+    )
+    after = file_of(
+        (("brokers", "zerodha"), "max_slices", 3),
+        *((place, name, value) for name, value in LIVE.items() if name != "max_slices"),
+    )
+    looser, changed = differences(before, after)
+    assert (len(looser), changed) == (1, [])
+    assert looser[0].startswith(".".join(filter(None, (*place, setting))) + ": unset to ")
+    assert differences(paper(), paper(**{setting: LIVE[setting]}))[0] == []
+
+
+def test_a_setting_put_in_for_one_strategy_of_a_real_broker_counts_as_looser() -> None:
+    """Its orders were all refused with LIMIT_UNSET, and pass now."""
+    without = [(("brokers", "zerodha"), name, value) for name, value in LIVE.items() if name != "max_position"]
+    asks = signal(1, broker="zerodha")
+    for place in (("strategies", "test"), ("instruments", str(NIFTY))):
+        before, after = file_of(*without), file_of(*without, (place, "max_position", 5))
+        assert codes(decide(before, asks, opening_cash=FUNDS)) == ["LIMIT_UNSET"]
+        assert codes(decide(after, asks, opening_cash=FUNDS)) == ["ORDER"]
+        assert differences(before, after) == ([f"{'.'.join(place)}.max_position: unset to 5"], [])
+
+
+def test_a_tolerance_put_in_for_another_kind_counts_as_looser_for_a_real_broker() -> None:
+    """Options were refused until there was one for them. For paper it is one control more."""
+    before, after = {"equity": 0.05}, {"equity": 0.05, "option": 0.2}
+    looser, changed = differences(live(price_tolerance=before), live(price_tolerance=after))
+    assert (len(looser), changed) == (1, [])
+    looser, changed = differences(paper(price_tolerance=before), paper(price_tolerance=after))
+    assert (looser, len(changed)) == ([], 1)
+
+
+RULES: list[dict[str, Any]] = [
+    {"rule": "fixed", "quantity": 1},
+    {"rule": "fixed", "quantity": 2},
+    {"rule": "notional", "rupees": 1000},
+    {"rule": "percent_of_equity", "percent": 5},
+    {"rule": "volatility_target", "percent": 1},
+    {"rule": "volatility_target", "percent": 1, "bars": 50},
+]
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place[0] != "instruments"])
+def test_any_change_of_how_signals_are_sized_counts_as_looser(place: tuple[str, str | None]) -> None:
+    """Another rule, another number, more or less, put in or taken out: which is larger depends on the market."""
+    files = [RiskFile(), *(file_of((place, "sizing", rule)) for rule in RULES)]
+    for one in files:
+        for other in files:
+            looser, changed = differences(one, other)
+            assert (len(looser), changed) == (int(one is not other), [])
+
+
+def test_a_word_that_changes_counts_as_looser() -> None:
+    """Which of two names is the tighter cannot be said; off is looser than any."""
+    one, other, off = (paper(algo_id=value) for value in ("A", "B", False))
+    assert [bool(differences(*pair)[0]) for pair in ((one, other), (one, off), (off, one))] == [True, True, False]
+
+
+def test_what_is_looser_in_one_thing_and_tighter_in_another_is_refused() -> None:
+    """Both are told apart, also within a value of several numbers."""
+    old = paper(max_position=5, max_order_quantity=5, max_slices=2)
+    new = paper(max_position=6, max_order_quantity=4, max_slices=2)
+    assert differences(old, new) == (
+        ["brokers.paper.max_position: 5 to 6"],
+        ["brokers.paper.max_order_quantity: 5 to 4"],
+    )
+    mixed = (
+        paper(message_rate={"second": 5, "minute": 90, "day": 900}),
+        paper(message_rate={"second": 4, "minute": 91, "day": 900}),
+    )
+    assert len(differences(*mixed)[0]) == len(differences(*mixed[::-1])[0]) == 1
+
+
+def test_a_refused_file_holds_nothing_and_is_refused_again(store: Store) -> None:
+    """Nor does the hash of another file let it in. Acknowledged once, it holds; the next start needs no word."""
+    strict, lax = paper(max_position=5), paper(max_position=6)
+    enforce(store, strict)
+    for word in (None, strict.hash(), lax.hash()[:-1], ""):
+        with pytest.raises(ConfigurationError):
+            enforce(store, lax, word)
+    assert RiskFile.model_validate_json(store.limits() or "") == strict
+    assert enforce(store, lax, lax.hash()) == ["looser: brokers.paper.max_position: 5 to 6"]
+    assert enforce(store, lax) == []
+    assert RiskFile.model_validate_json(store.limits() or "") == lax
+
+
+def test_the_first_limits_of_a_folder_need_no_word(store: Store) -> None:
+    """Whatever they are, also for a real broker."""
+    assert enforce(store, live()) == []
+
+
+def test_limits_that_were_kept_are_read_back_as_they_were(store: Store) -> None:
+    """The complete configuration, and each value of the pairs: nothing is different to itself."""
+    for file in (live(), *(file_of((place_of(name), name, value)) for name, *pair in ALL_PAIRS for value in pair)):
+        again = RiskFile.model_validate_json(file.model_dump_json())
+        assert (again, again.hash()) == (file, file.hash())
+        assert differences(file, again) == ([], [])
+    enforce(store, live())
+    assert enforce(store, live()) == []
+
+
+def test_kept_limits_that_cannot_be_read_need_a_word(store: Store) -> None:
+    """Whether the new ones are looser, nobody can tell."""
+    store.note_limits(name="x", file='{"account": {"max_nothing": 5}}', at=START, by="tester", changes=[])
+    new = paper(max_position=5)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        enforce(store, new)
+    assert enforce(store, new, new.hash()) == ["looser: the limits that held before cannot be read"]
+
+
+def test_a_looser_file_stops_the_stage_until_its_hash_is_repeated(tmp_path: Path) -> None:
+    """78 with the command's own words for it; then it says what changed, and goes on."""
+    path, state = tmp_path / "limits.yaml", str(tmp_path / "state")
+    args = ["risk", "-q", "--config", str(path), "--state", state]
+
+    def start(text: str, *more: str) -> Any:
+        path.write_text(text)
+        return run_alpha([*args, *more], stream([tick()]))
+
+    assert start("brokers: {paper: {max_position: 5, max_slices: 3}}").returncode == 0
+    lax = "brokers: {paper: {max_position: 6, max_slices: 2}}"
+    made = start(lax)
+    assert (made.returncode, made.stdout) == (78, b"")
+    (line,) = made.stderr.decode().splitlines()
+    assert "looser than those of the last run: brokers.paper.max_position: 5 to 6; " in line
+    word = line.partition("--ack-limits ")[2].split()[0]
+    assert word == load_limits(path).hash()
+    made = start(lax, "--ack-limits", word)
+    assert made.returncode == 0
+    assert b"limits changed: looser: brokers.paper.max_position: 5 to 6; brokers.paper.max_slices: 3 to 2" in (
+        made.stderr
+    )
+    made = start(lax)
+    assert (made.returncode, made.stderr) == (0, b"")

@@ -1,0 +1,1165 @@
+"""What risk remembers: over restarts, over days, of what became of its orders, and of what stopped it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, stream, tick
+
+from alpha_cli.errors import TryAgain
+from alpha_cli.events import (
+    IST,
+    Cancel,
+    Control,
+    Denial,
+    Fill,
+    Modify,
+    Order,
+    OrderUpdate,
+    Portfolio,
+    Position,
+    Tick,
+    decode,
+    encode,
+)
+from alpha_cli.market import Market
+from alpha_cli.money import UNITS
+from alpha_cli.risk.books import Scope
+from alpha_cli.risk.config import RiskFile
+from alpha_cli.risk.engine import RiskEngine
+from alpha_cli.risk.store import Store
+
+DAY = 86_400
+LIMIT = {"order_type": "LIMIT"}
+
+
+class Gate:
+    """Risk with a database, in this process, with no loop around it: what comes of each event, kept at once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: dict[str, Any] | None = None,
+        *,
+        broker: str = "paper",
+        strategies: dict[str, Any] | None = None,
+        halt: Callable[[], str | None] = lambda: None,
+        cash: dict[str, Decimal] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.broker = broker
+        self.file = RiskFile.model_validate({"brokers": {broker: limits or {}}, "strategies": strategies or {}})
+        self._halt = halt
+        self._cash = cash
+        self._open()
+
+    def _open(self) -> None:
+        self.market = Market()
+        self.store = Store(self.folder, "risk")
+        self.engine = RiskEngine(
+            self.file,
+            self.market,
+            halt_reason=self._halt,
+            opening_cash=self._cash,
+            journal=self.store,
+            books=self.store.books,
+            standings=self.store.standings,
+            halts=self.store.halts,
+        )
+
+    def restart(self) -> None:
+        """End, and begin again on the same folder."""
+        self.store.release()
+        self._open()
+
+    def __call__(self, *events: Any) -> list[Any]:
+        """What comes of `events`; of what passes a gate, the event itself."""
+        made: list[Any] = []
+        for event in events:
+            if isinstance(event, Tick):
+                self.market.put(event)
+                if not self.market.wants(event):
+                    continue
+            made += self.engine.steps[type(event)](event)
+        self.engine.commit()
+        return made
+
+    def order(self, *events: Any) -> Order:
+        """The one order that comes of `events`."""
+        (made,) = self(*events)
+        assert isinstance(made, Order), made
+        return made
+
+    @property
+    def account(self) -> Scope:
+        return self.engine.books.scope(self.broker)
+
+    def held(self, token: int = NIFTY, strategy: str | None = None) -> int:
+        """Units of an instrument that count as held."""
+        key = (self.broker,) if strategy is None else (self.broker, strategy)
+        found = self.engine.books.scope(*key).holdings.get(token)
+        return 0 if found is None else found.quantity
+
+    def open(self, token: int = NIFTY) -> tuple[int, int]:
+        """Units that open orders may buy, and may sell."""
+        found = self.account.holdings.get(token)
+        return (0, 0) if found is None else (found.buying, found.selling)
+
+    @property
+    def cash(self) -> Decimal:
+        """Rupees that flowed."""
+        return Decimal(self.account.cash) / UNITS
+
+    @property
+    def turnover(self) -> Decimal:
+        return Decimal(self.account.turnover) / UNITS
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterable[Callable[..., Gate]]:
+    """Makes a gate on a folder of its own, and ends it."""
+    made: list[Gate] = []
+
+    def begin(limits: dict[str, Any] | None = None, **options: Any) -> Gate:
+        made.append(Gate(tmp_path / "state", limits, **options))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.store.release()
+
+
+def codes(made: Iterable[Any]) -> list[str]:
+    """Of orders that they are, of denials their code, of control events what they ask for."""
+    names: dict[type, Callable[[Any], str]] = {
+        Order: lambda _: "ORDER", Denial: lambda one: str(one.code), Control: lambda one: str(one.action),
+    }  # fmt: skip
+    return [names[type(one)](one) for one in made if type(one) in names]
+
+
+def events(output: bytes, *types: type) -> list[Any]:
+    return [one for one in map(decode, output.splitlines()) if isinstance(one, types)]
+
+
+def a_fill(order: Order, quantity: int, price: float = 100, number: int = 1, at: float = 0, **fields: Any) -> Fill:
+    """The trade `number` of an order."""
+    return Fill(
+        fill_id=f"{order.order_id}/{number}", order_id=order.order_id, signal_id=order.signal_id,
+        strategy_id=order.strategy_id, broker=order.broker, instrument_token=order.instrument_token, side=order.side,
+        quantity=quantity, price=Decimal(str(price)), charges={"total": Decimal(fields.pop("charges", 0))},
+        timestamp=START + timedelta(seconds=at), **fields,
+    )  # fmt: skip
+
+
+def an_update(order: Order, status: str, filled: int = 0, pending: int = 0, at: float = 0) -> OrderUpdate:
+    """What the broker says of an order."""
+    return OrderUpdate(
+        order_id=order.order_id, broker=order.broker, status=status, filled_quantity=filled, pending_quantity=pending,
+        timestamp=START + timedelta(seconds=at),
+    )  # fmt: skip
+
+
+def a_file(folder: Path, limits: dict[str, Any], **levels: Any) -> str:
+    """`risk.yaml` with limits for paper; JSON is YAML too."""
+    path = folder / "limits.yaml"
+    path.write_text(json.dumps({"brokers": {"paper": limits}, **levels}))
+    return str(path)
+
+
+def on(day: str, at: str = "10:00") -> float:
+    """Seconds from the first moment of these tests to a time of another day."""
+    return (datetime.fromisoformat(f"{day}T{at}+05:30") - START).total_seconds()
+
+
+# --- the drill -------------------------------------------------------------------------------
+
+#: What happened to Knight Capital on 1 August 2012: the same order, again and again.
+LOOPS = """
+tick_fields = ()
+
+def process_tick(self, tick, history):
+    return SignalResult("BUY", quantity=1)
+"""
+
+
+def a_strategy_that_loops(folder: Path) -> Path:
+    (folder / "knight.py").write_text(
+        "from alpha_cli import SignalResult\n\n\nclass Knight:\n"
+        + "".join(f"    {line}\n" if line else "\n" for line in LOOPS.strip().splitlines())
+        + "\n\ndef create_processor(**parameters):\n    return Knight()\n"
+    )
+    path = folder / "knight.yaml"
+    path.write_text(
+        f"id: knight\nstrategy_type: ./knight.py:create_processor\ninstruments: [{NIFTY}]\nactive_brokers: [paper]\n"
+    )
+    return path
+
+
+def test_a_strategy_that_loops_is_stopped_after_exactly_as_many_orders_as_configured(tmp_path: Path) -> None:
+    """10,000 identical buys: seven leave, one line says why, exit 80; a restart changes nothing, `alpha rearm` does."""
+    state = str(tmp_path / "state")
+    file = a_file(tmp_path, {"repeated_execution": {"orders": 7, "seconds": 86_400, "round_trips": 5}})
+    strategy = str(a_strategy_that_loops(tmp_path))
+    (tmp_path / "day.ndjson").write_bytes(stream([tick(n, 100 + n % 3) for n in range(10_000)]))
+    (tmp_path / "later.ndjson").write_bytes(stream([tick(15_000 + n, 100 + n % 3) for n in range(500)]))
+    risk = alpha("risk", "--state", state, "--config", file)
+
+    def run(recording: str) -> tuple[bytes, list[int]]:
+        feed, loops = alpha("feed", str(tmp_path / recording)), alpha("run-strategy", "--config", strategy)
+        with Pipeline(feed, loops, risk) as pipeline:
+            given = pipeline.finish()
+            return pipeline.output, given
+
+    output, ended = run("day.ndjson")
+    assert ended == [0, 0, 80]
+    assert len(events(output, Order)) == 7
+    (stopped,) = events(output, Control)
+    assert (stopped.action, stopped.target, stopped.by) == ("halt", "knight", "risk")
+    assert stopped.value["code"] == "EXECUTION_REPEATED"
+    denied = codes(events(output, Denial))
+    assert (denied[0], set(denied[1:]), len(denied)) == ("EXECUTION_REPEATED", {"STRATEGY_HALTED"}, 9_993)
+
+    output, ended = run("later.ndjson")
+    assert ended == [0, 0, 80]
+    assert not events(output, Order, Control)
+    assert set(codes(events(output, Denial))) == {"STRATEGY_HALTED"}
+
+    (tmp_path / "evening.ndjson").write_bytes(stream([tick(20_000 + n, 100 + n % 3) for n in range(100)]))
+    done = run_alpha(["rearm", "knight", "--state", state, "--reason", "the loop is out"])
+    assert (done.returncode, b"knight may go on" in done.stdout) == (0, True)
+    output, ended = run("evening.ndjson")
+    assert (len(events(output, Order)), ended[-1]) == (7, 80)
+    rearmed, stopped = events(output, Control)
+    assert (rearmed.action, rearmed.target, stopped.action) == ("rearm", "knight", "halt")
+    assert "the loop is out" in rearmed.reason
+
+
+def test_rearm_reaches_a_risk_that_is_running(tmp_path: Path) -> None:
+    """With the next lines that it reads; its database needs nobody's leave to be read."""
+    state = str(tmp_path / "state")
+    file = a_file(tmp_path, {"repeated_execution": {"orders": 2, "seconds": 60, "round_trips": 5}})
+    with Pipeline(alpha("risk", "--state", state, "--config", file)) as risk:
+        risk.write(stream([tick(0), *(signal(n) for n in range(1, 5))], eof=None))
+        output = risk.wait_for(lambda out: out.count(b'"type":"denial"') == 2)
+        assert codes(events(output, Order, Denial, Control)) == [
+            "ORDER", "ORDER", "EXECUTION_REPEATED", "halt", "STRATEGY_HALTED"
+        ]  # fmt: skip
+        done = run_alpha(["rearm", "test", "--state", state, "--reason", "it was a drill"])
+        assert (done.returncode, done.stdout[:14]) == (0, b"test may go on")
+        risk.write(stream([signal(5), signal(6), signal(7)], hello=False))
+        assert risk.finish() == [80]
+        after = codes(events(risk.output, Order, Denial, Control))[5:]
+    assert after == ["rearm", "ORDER", "ORDER", "EXECUTION_REPEATED", "halt"]
+
+
+def test_what_is_not_the_looping_strategy_goes_on(gate: Callable[..., Gate]) -> None:
+    """Another strategy, and the other side of the one that loops until it is stopped."""
+    risk = gate({"repeated_execution": {"orders": 2, "seconds": 60, "round_trips": 9}})
+    assert codes(risk(tick(0), signal(1), signal(2), signal(3, side="SELL"))) == ["ORDER"] * 3
+    assert codes(risk(signal(4))) == ["EXECUTION_REPEATED", "halt"]
+    assert codes(risk(signal(5, side="SELL"), signal(6, strategy_id="other"))) == ["STRATEGY_HALTED", "ORDER"]
+
+
+def test_orders_that_ended_unfilled_are_no_loop(gate: Callable[..., Gate]) -> None:
+    """A rejected order is no execution: its turn counts for nothing."""
+    risk = gate({"repeated_execution": {"orders": 2, "seconds": 60, "round_trips": 9}, "assume_market_fills": True})
+    first = risk.order(tick(0), signal(1))
+    risk.order(signal(2))
+    risk(an_update(first, "REJECTED"))
+    assert codes(risk(signal(3), signal(4))) == ["ORDER", "EXECUTION_REPEATED", "halt"]
+
+
+# --- from one run to the next ----------------------------------------------------------------
+
+
+def test_a_signal_decided_in_an_earlier_run_is_not_decided_again(tmp_path: Path) -> None:
+    """The same is a duplicate, another with its id a conflict; one that was denied was decided too."""
+    state = str(tmp_path / "state")
+    file = a_file(tmp_path, {"max_order_quantity": 5})
+    first = run_alpha(["risk", "--state", state, "--config", file], stream([tick(0), signal(1), signal(2, quantity=9)]))
+    assert codes(events(first.stdout, Order, Denial)) == ["ORDER", "QUANTITY_ABOVE_LIMIT"]
+    again = [tick(1), signal(1), signal(1, quantity=2), signal(2, quantity=9), signal(2), signal(3)]
+    second = run_alpha(["risk", "--state", state, "--config", file], stream(again))
+    assert codes(events(second.stdout, Order, Denial)) == [
+        "SIGNAL_DUPLICATE", "SIGNAL_CONFLICT", "SIGNAL_DUPLICATE", "SIGNAL_CONFLICT", "ORDER"
+    ]  # fmt: skip
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_the_same_recording_twice_asks_for_nothing_twice(tmp_path: Path) -> None:
+    """A pipeline that is started again on its input from the beginning enters no order a second time."""
+    day = stream([tick(0), *(signal(n, at=n) for n in range(1, 40))])
+    args = ["risk", "--state", str(tmp_path / "state")]
+    assert len(events(run_alpha(args, day).stdout, Order)) == 39
+    assert set(codes(events(run_alpha(args, day).stdout, Order, Denial))) == {"SIGNAL_DUPLICATE"}
+
+
+def test_counts_outlive_the_process(tmp_path: Path) -> None:
+    """Position, turnover and the window of messages go on where the last run ended."""
+    limits = {
+        "max_position": 10, "max_turnover": 2500, "message_rate": {"second": 100, "minute": 5, "day": 100},
+        "assume_market_fills": True,
+    }  # fmt: skip
+    args = ["risk", "--state", str(tmp_path / "state"), "--config", a_file(tmp_path, limits)]
+    assert codes(events(run_alpha(args, stream([tick(0), signal(1, quantity=8)])).stdout, Order)) == ["ORDER"]
+    output = run_alpha(args, stream([tick(1), signal(2, quantity=3), signal(3, side="SELL", quantity=8)])).stdout
+    (position, _) = events(output, Order, Denial)
+    assert (position.code, position.limit, position.observed) == ("POSITION_ABOVE_LIMIT", 10, 11)
+    (turnover,) = events(run_alpha(args, stream([tick(2), signal(4, quantity=10)])).stdout, Order, Denial)
+    assert (turnover.code, turnover.limit, turnover.observed) == ("EXPOSURE_TURNOVER_ABOVE_LIMIT", 2500, 2600)
+    more = [tick(3), *(signal(n, quantity=1) for n in (5, 6, 7))]
+    made = events(run_alpha(args, stream(more)).stdout, Order, Denial)
+    assert codes(made) == ["ORDER", "ORDER", "RATE_ABOVE_LIMIT"]  # of five in a minute, one is kept for cancels
+    (later,) = events(run_alpha(args, stream([tick(61), signal(8)])).stdout, Order, Denial)
+    assert isinstance(later, Order)
+
+
+def test_halts_in_the_stream_outlive_the_process(tmp_path: Path) -> None:
+    """Of all trading, of a strategy, and to reduce only; until the stream, or a person, resumes."""
+    args = ["risk", "--state", str(tmp_path / "state")]
+
+    def run(*given: Any) -> tuple[int, list[str]]:
+        done = run_alpha(args, stream([tick(0), *given]))
+        return done.returncode, codes(events(done.stdout, Order, Denial))
+
+    assert run(Control(action="halt", target="test", by="kim"), signal(1)) == (80, ["STRATEGY_HALTED"])
+    assert run(signal(2), signal(3, strategy_id="other")) == (80, ["STRATEGY_HALTED", "ORDER"])
+    assert run(Control(action="halt", by="kim", reason="lunch"), signal(4, strategy_id="other")) == (
+        80, ["TRADING_HALTED"],
+    )  # fmt: skip
+    assert run(signal(5, strategy_id="other")) == (80, ["TRADING_HALTED"])
+    assert run(Control(action="resume", by="kim"), signal(6), signal(7, strategy_id="other")) == (0, ["ORDER"] * 2)
+    assert run(Control(action="reduce", target="test", by="kim"), signal(8)) == (80, ["TRADING_REDUCING"])
+    assert run(signal(9), signal(10, side="SELL")) == (80, ["TRADING_REDUCING", "ORDER"])
+    assert run(Control(action="rearm", target="test", by="kim"), signal(11)) == (0, ["ORDER"])
+
+
+def test_two_processes_do_not_share_a_folder_unless_told_to(tmp_path: Path) -> None:
+    """The second ends with 75 and says how to run beside the first: under a name of its own."""
+    state = str(tmp_path / "state")
+    with Pipeline(alpha("risk", "--state", state)) as first:
+        first.write(stream([tick(0), signal(1)], eof=None))
+        first.wait_for(b'"type":"order"')
+        second = run_alpha(["risk", "--state", state], stream([tick(0), signal(1)]))
+        assert (second.returncode, second.stdout) == (75, b"")
+        assert b"--as" in second.stderr
+        beside = run_alpha(["risk", "--state", state, "--as", "other"], stream([tick(0), signal(1)]))
+        assert codes(events(beside.stdout, Order)) == ["ORDER"]
+        first.write(stream([signal(2)], hello=False))
+        assert first.finish() == [0]
+
+
+def test_what_is_kept_is_nobody_elses_and_readable_with_ordinary_tools(tmp_path: Path) -> None:
+    """Mode 0600 in a folder of 0700; sqlite-utils finds orders, signals, scopes, standings and limits."""
+    import sqlite_utils
+
+    state = tmp_path / "state"
+    with Pipeline(alpha("risk", "--state", str(state))) as risk:
+        risk.write(stream([tick(0), signal(1, **LIMIT, price=Decimal(100))], eof=None))
+        risk.wait_for(b'"type":"order"')
+        assert {path.stat().st_mode & 0o777 for path in state.iterdir()} == {0o600}  # also those of SQLite's own
+        assert state.stat().st_mode & 0o777 == 0o700
+        assert risk.finish() == [75]
+    assert {path.name for path in state.iterdir()} == {"risk.db", "risk.lock"}
+    with closing(sqlite_utils.Database(state / "risk.db")) as db:
+        assert {"scopes", "orders", "signals", "fills", "standings", "halts", "limits", "known"} == {
+            table.name for table in db.tables
+        }
+        (order,) = db["orders"].rows
+        assert (order["broker"], order["strategy"], order["instrument_token"]) == ("paper", "test", NIFTY)
+        assert json.loads(order["counts"])["total"] == 1
+        assert [row["signal_id"] for row in db["signals"].rows] == ["s1"]
+
+
+def test_what_was_said_was_kept_before(tmp_path: Path) -> None:
+    """kill -9 as soon as the first order can be read: the next run knows its signal and counts it."""
+    args = ["risk", "--state", str(tmp_path / "state"), "--config", a_file(tmp_path, {"max_position": 1})]
+    with Pipeline(alpha(*args)) as risk:
+        risk.write(stream([tick(0), signal(1)], eof=None))
+        risk.wait_for(b'"type":"order"')
+        risk.signal(9)
+        assert risk.wait() == [-9]
+    after = run_alpha(args, stream([tick(1), signal(1), signal(2)]))
+    assert codes(events(after.stdout, Order, Denial)) == ["SIGNAL_DUPLICATE", "POSITION_ABOVE_LIMIT"]
+
+
+def test_what_cannot_be_kept_is_not_said(gate: Callable[..., Gate]) -> None:
+    """While another program holds the database nothing is committed, and the loop writes nothing before that."""
+    risk = gate()
+    risk.store._db.conn.execute("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(risk.store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TryAgain, match="another program"):
+            risk(tick(0), signal(1))
+        other.execute("ROLLBACK")
+    risk.engine.commit()
+    risk.restart()
+    assert codes(risk(tick(1), signal(1))) == ["SIGNAL_DUPLICATE"]
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    """78, and it is left as it was."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    with closing(sqlite3.connect(tmp_path / "state" / "risk.db")) as db:
+        db.execute("CREATE TABLE mine (x)")
+    done = run_alpha(["risk", "--state", str(tmp_path / "state")], stream([tick(0), signal(1)]))
+    assert (done.returncode, done.stdout) == (78, b"")
+
+
+# --- days ------------------------------------------------------------------------------------
+
+TURNOVER = {"max_turnover": 1000, "assume_market_fills": True}
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        (on("2024-06-03", "15:00"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),
+        (on("2024-06-04", "09:15"), ["ORDER"]),
+        (on("2024-06-10", "09:15"), ["ORDER"]),
+        (on("2024-06-08"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # a Saturday
+        (on("2024-06-17"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # a holiday
+        (on("2031-01-01"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # beyond the calendar
+        (on("2024-05-31"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # a trading day, but an earlier one
+    ],
+)
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_day_begins_when_the_stream_enters_a_later_trading_day(
+    gate: Callable[..., Gate], moment: float, expected: list[str], restart: bool
+) -> None:
+    """Not at a start, not on a day without trading or that no calendar knows, and not when time goes back."""
+    risk = gate(TURNOVER)
+    risk.order(tick(0), signal(1, quantity=10))
+    if restart:
+        risk.restart()
+    assert codes(risk(tick(moment), signal(2, at=moment))) == expected
+
+
+def test_after_a_day_that_does_not_count_the_next_trading_day_does(gate: Callable[..., Gate]) -> None:
+    """A stray time from the future, or a Saturday, does not keep the days after it from beginning."""
+    risk = gate(TURNOVER)
+    risk.order(tick(0), signal(1, quantity=10))
+    for number, day in enumerate(("2024-06-08", "2031-01-01", "2024-06-17"), 2):
+        risk(tick(on(day)), signal(number, at=on(day)))
+    monday = on("2024-06-18")
+    assert codes(risk(tick(monday), signal(9, at=monday, quantity=10))) == ["ORDER"]
+    assert risk.store.day == date(2024, 6, 18)
+
+
+def test_a_day_is_an_indian_day(gate: Callable[..., Gate]) -> None:
+    """Whatever zone the ticks are written in: 00:30 in India is still the day before in UTC."""
+    from datetime import UTC
+
+    risk = gate(TURNOVER)
+    risk.order(tick(0), signal(1, quantity=10))
+    midnight = datetime(2024, 6, 4, 0, 30, tzinfo=IST).astimezone(UTC)
+    assert midnight.day == 3
+    assert codes(risk(Tick(instrument_token=NIFTY, timestamp=midnight, last_price=100.0), signal(2))) == ["ORDER"]
+
+
+def test_the_loss_of_a_day_counts_from_the_closing_prices_of_the_last(gate: Callable[..., Gate]) -> None:
+    """A gap over night counts, what was lost before does not."""
+    risk = gate({"max_daily_loss": 50, "assume_market_fills": True})
+    risk.order(tick(0, 100), signal(1, quantity=10))
+    assert risk(tick(20_000, 96), tick(20_020, 96)) == []  # 40 lost
+    assert risk(tick(DAY, 92), tick(DAY + 10, 91.5)) == []  # 45 since yesterday's close
+    assert codes(risk(tick(DAY + 30, 90.5))) == ["reduce"]  # 55
+
+
+def test_closing_prices_are_those_of_the_last_ticks(gate: Callable[..., Gate]) -> None:
+    """Ticks that came after positions were last marked belong to the day, too."""
+    risk = gate({"max_daily_loss": 50, "assume_market_fills": True})
+    risk.order(tick(0, 100), signal(1, quantity=10))
+    risk(tick(20_000, 100), tick(20_001, 96))  # 40 lost in the last second
+    assert risk(tick(DAY, 94.5)) == []  # 15 since the close, 55 since the last marking
+
+
+def test_closing_prices_outlive_the_process(gate: Callable[..., Gate]) -> None:
+    """Losses of yesterday are not counted once more by a process that begins today."""
+    risk = gate({"max_daily_loss": 50, "assume_market_fills": True})
+    risk.order(tick(0, 100), signal(1, quantity=10))
+    assert risk(tick(20, 104)) == []
+    assert risk(tick(40, 100)) == []  # 40 down from the best
+    risk.restart()
+    assert codes(risk(tick(DAY, 98), signal(2, at=DAY, side="HOLD"))) == ["SIGNAL_HOLD"]  # 20 since the close
+    assert risk.account.baseline == 0
+
+
+def test_a_new_day_drops_day_orders_but_not_those_of_which_a_live_broker_said_nothing(
+    gate: Callable[..., Gate],
+) -> None:
+    """Paper's are gone; of an unconfirmed one of a real broker nobody knows, so it holds its instrument."""
+    limits = {"max_position": 10, **LIVE}
+    risk = gate(limits, broker="zerodha", cash={"zerodha": Decimal(100_000)})
+    silent = risk.order(tick(10), a_live_signal(1, at=10, quantity=4))
+    known = risk.order(a_live_signal(2, at=10, quantity=3))
+    risk(an_update(known, "OPEN", pending=3))
+    assert risk.open() == (7, 0)
+    risk(tick(DAY), a_live_signal(3, at=DAY, side="HOLD"))
+    assert risk.open() == (4, 0)
+    risk.restart()
+    assert risk.open() == (4, 0)
+    assert codes(risk(tick(DAY + 1), a_live_signal(4, at=DAY + 1, quantity=7))) == ["POSITION_ABOVE_LIMIT"]
+    risk(a_fill(silent, 4, at=11))
+    assert (risk.held(), risk.open()) == (4, (0, 0))
+
+
+def test_paper_orders_of_yesterday_are_gone(gate: Callable[..., Gate]) -> None:
+    risk = gate({"max_position": 10})
+    risk.order(tick(0), signal(1, quantity=8, **LIMIT, price=Decimal(99)))
+    risk.restart()
+    assert risk.open() == (8, 0)
+    assert codes(risk(tick(DAY), signal(2, at=DAY, quantity=10))) == ["ORDER"]
+    assert risk.account.open_value == 10 * 100 * UNITS
+
+
+#: All that a live broker needs before anything passes: each at a value that hinders nothing here.
+LIVE: dict[str, Any] = {
+    "max_order_quantity": 1000, "max_order_value": 10_000_000, "max_open_order_value": 10_000_000,
+    "max_turnover": 100_000_000, "max_gross_exposure": 100_000_000, "max_net_exposure": 100_000_000,
+    "price_tolerance": 0.5, "market_protection": 0.01, "session_hours": True,
+    "entry_window": {"after_open": 0, "before_close": 0}, "expiry_day_entries": True, "max_tick_age": 60,
+    "signal_ttl": 3600, "duplicate_window": 0.001, "confirm_within": 86_400, "self_match_prevention": False,
+    "products": ["MIS"], "order_types": ["MARKET", "LIMIT"], "participation": False, "max_modifications": 20,
+    "allowed_instruments": [str(NIFTY), str(BANK)], "restricted_instruments": ["1"], "max_daily_loss": 1_000_000,
+    "max_drawdown": 1_000_000, "repeated_execution": {"orders": 100, "seconds": 1, "round_trips": 100},
+    "max_consecutive_rejects": 5, "message_rate": {"second": 10, "minute": 400, "day": 5000},
+    "orders_to_trades": {"ratio": 20, "after": 500}, "max_funds_share": 1, "circuit_limits": True,
+    "max_funds_age": 60, "reconcile": True, "max_heartbeat_age": 10, "max_clock_skew": 2, "max_clock_jump": 1,
+    "algo_id": False, "registered_ip": False,  # as YAML reads off
+}  # fmt: skip
+
+
+def a_live_signal(number: int, at: float = 0, **fields: Any) -> Any:
+    return signal(number, at, broker="zerodha", **fields)
+
+
+# --- reports ---------------------------------------------------------------------------------
+
+ASSUMED = {"assume_market_fills": True}
+
+
+def test_each_fill_counts_once(gate: Callable[..., Gate]) -> None:
+    """In parts, repeated, and after a restart; the order is over when all of it is filled."""
+    risk = gate()
+    order = risk.order(tick(0), signal(1, quantity=10))
+    parts = [a_fill(order, 4, 100), a_fill(order, 6, 101, 2, charges="2.5")]
+    risk(parts[0], parts[0])
+    assert (risk.held(), risk.open()) == (4, (6, 0))
+    risk.restart()
+    risk(*parts, an_update(order, "COMPLETE", filled=10), *parts)
+    assert (risk.held(), risk.open(), risk.account.open_value) == (10, (0, 0), 0)
+    assert (risk.cash, risk.turnover) == (Decimal("-1008.5"), 1006)
+    assert not risk.engine.books.entries
+    risk.restart()
+    risk(*parts)
+    assert (risk.held(), risk.cash, risk.held(strategy="test")) == (10, Decimal("-1008.5"), 10)
+
+
+@pytest.mark.parametrize("assumed", [False, True])
+@pytest.mark.parametrize("fill_first", [False, True])
+def test_it_does_not_matter_whether_fill_or_update_comes_first(
+    gate: Callable[..., Gate], assumed: bool, fill_first: bool
+) -> None:
+    """Position, cash and turnover are exact afterwards; nothing is left open."""
+    risk = gate(ASSUMED if assumed else {})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    assert (risk.held(), risk.open()) == ((10, (0, 0)) if assumed else (0, (10, 0)))
+    fill, update = a_fill(order, 10, 102, charges="1.25"), an_update(order, "COMPLETE", filled=10)
+    first, second = (fill, update) if fill_first else (update, fill)
+    risk(first)
+    assert risk.held() + sum(risk.open()) == 10
+    risk(second)
+    assert (risk.held(), risk.open(), risk.account.open_value) == (10, (0, 0), 0)
+    assert (risk.cash, risk.turnover) == (Decimal("-1021.25"), 1020)
+    assert not risk.engine.books.entries
+    assert risk.account.trades == 1
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_rejected_order_never_was(gate: Callable[..., Gate], restart: bool) -> None:
+    """What was assumed of it is taken back: position, cash, turnover; it holds nothing any more."""
+    risk = gate({**ASSUMED, "max_position": 10, "max_turnover": 1000})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    if restart:
+        risk.restart()
+        risk(tick(1))
+    risk(an_update(order, "REJECTED"))
+    assert (risk.held(), risk.cash, risk.turnover, risk.account.open_value) == (0, 0, 0, 0)
+    assert codes(risk(signal(2, quantity=10))) == ["ORDER"]
+
+
+@pytest.mark.parametrize("status", ["REJECTED", "CANCELLED"])
+def test_an_assumed_trade_that_never_was_counts_as_no_trade(gate: Callable[..., Gate], status: str) -> None:
+    """Messages for each trade: orders that were refused are no trades to divide by."""
+    risk = gate(ASSUMED)
+    order = risk.order(tick(0), signal(1, quantity=10))
+    assert risk.account.trades == 1
+    risk(an_update(order, status))
+    assert risk.account.trades == 0
+
+
+@pytest.mark.parametrize("assumed", [False, True])
+def test_a_cancelled_order_keeps_what_was_filled_of_it(gate: Callable[..., Gate], assumed: bool) -> None:
+    """The update may come before the fill that it counts."""
+    risk = gate(ASSUMED if assumed else {})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    risk(an_update(order, "CANCELLED", filled=4))
+    assert risk.held() + risk.open()[0] == 4
+    risk(a_fill(order, 4, 101))
+    assert (risk.held(), risk.open(), risk.cash, risk.turnover) == (4, (0, 0), -404, 404)
+    assert not risk.engine.books.entries
+
+
+def test_an_assumed_fill_gives_way_to_an_order_that_rests(gate: Callable[..., Gate]) -> None:
+    """The broker says it is open: it is counted as open, in parts as the parts come."""
+    risk = gate(ASSUMED)
+    order = risk.order(tick(0), signal(1, quantity=10))
+    risk(an_update(order, "OPEN", pending=10))
+    assert (risk.held(), risk.open(), risk.cash) == (0, (10, 0), 0)
+    risk(a_fill(order, 3, 101), an_update(order, "OPEN", filled=3, pending=7))
+    assert (risk.held(), risk.open(), risk.cash) == (3, (7, 0), -303)
+    risk(an_update(order, "CANCELLED", filled=3))
+    assert (risk.held(), risk.open(), risk.cash, risk.turnover) == (3, (0, 0), -303, 303)
+
+
+@pytest.mark.parametrize("status", ["PUT ORDER REQ RECEIVED", "VALIDATION PENDING", "OPEN PENDING", "OPEN"])
+def test_an_update_without_quantities_closes_no_order(gate: Callable[..., Gate], status: str) -> None:
+    """Not every status carries them; an order that is not over may still be filled."""
+    risk = gate({"max_position": 10})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    risk(an_update(order, status))
+    assert risk.open() == (10, 0)
+    assert codes(risk(signal(2))) == ["POSITION_ABOVE_LIMIT"]
+
+
+def test_a_late_fill_of_yesterday_counts_once(gate: Callable[..., Gate]) -> None:
+    """Reports may lag behind ticks: an assumed fill that is confirmed on the next day is no second one."""
+    risk = gate(ASSUMED)
+    order = risk.order(tick(0), signal(1, quantity=10))
+    risk(tick(DAY), signal(2, at=DAY, side="HOLD"))
+    assert risk.held() == 10
+    risk(a_fill(order, 10, 100, at=1), an_update(order, "COMPLETE", filled=10, at=1))
+    assert risk.held() == 10
+
+
+def test_fills_of_orders_made_elsewhere_count(gate: Callable[..., Gate]) -> None:
+    """The account's position is what it is, whoever traded."""
+    risk = gate({"max_position": 10})
+    foreign = Order(
+        order_id="by-hand", signal_id="none", strategy_id="hand", broker="paper", instrument_token=NIFTY, side="BUY",
+        quantity=8, timestamp=START,
+    )  # fmt: skip
+    risk(tick(0), a_fill(foreign, 8))
+    assert (risk.held(), risk.held(strategy="hand"), risk.cash) == (8, 8, -800)
+    (denied,) = risk(signal(1, quantity=3))
+    assert (denied.code, denied.observed) == ("POSITION_ABOVE_LIMIT", 11)
+
+
+def a_portfolio(cash: int, quantity: int = 0, at: float = 0, **fields: Any) -> Portfolio:
+    zero = Decimal(0)
+    position = Position(
+        instrument_token=NIFTY, quantity=quantity, average_price=Decimal(90), realised_pnl=zero, unrealised_pnl=zero,
+        last_price=Decimal(100),
+    )  # fmt: skip
+    return Portfolio(
+        broker="paper", cash=Decimal(cash), equity=Decimal(cash), realised_pnl=zero, unrealised_pnl=zero, charges=zero,
+        timestamp=START + timedelta(seconds=at), positions=[position] if quantity else [], **fields,
+    )  # fmt: skip
+
+
+def test_an_opening_portfolio_is_adopted_into_empty_books_only(gate: Callable[..., Gate]) -> None:
+    """What the account held before counts towards limits, as no trade and no loss of the day."""
+    risk = gate({"max_position": 10, "max_daily_loss": 100, "max_turnover": 5000})
+    risk(a_portfolio(1000, 8))
+    assert (risk.held(), risk.turnover, risk.account.baseline) == (8, 0, 0)
+    assert codes(risk(tick(0, 100), signal(1, quantity=3))) == ["POSITION_ABOVE_LIMIT"]
+    risk(a_portfolio(2000, 5, at=1))
+    assert risk.held() == 8
+    risk.restart()
+    risk(a_portfolio(2000, 5, at=2))
+    assert risk.held() == 8
+    assert codes(risk(tick(10, 100), signal(2, side="SELL"), tick(20, 86))) == ["ORDER", "reduce"]
+
+
+def test_a_portfolio_that_is_read_again_brings_no_money_back(gate: Callable[..., Gate]) -> None:
+    """Funds are the broker's last word, less what was paid since; the same word again changes nothing."""
+    risk = gate({"max_funds_share": 1})
+    opening = a_portfolio(1000)
+    order = risk.order(tick(0), opening, signal(1, quantity=9))
+    fill = a_fill(order, 9)
+    risk(fill)
+    assert risk.engine.books.funds["paper"] == 100 * UNITS
+    risk.restart()
+    risk(opening, fill)
+    assert risk.engine.books.funds["paper"] == 100 * UNITS
+    assert codes(risk(tick(1), signal(2, quantity=2))) == ["FUNDS_INSUFFICIENT"]
+
+
+def test_rejections_in_a_row_stop_the_strategy(gate: Callable[..., Gate]) -> None:
+    """One that is taken in between ends the row; the restart does not."""
+    risk = gate({"max_consecutive_rejects": 3})
+
+    def reject(number: int) -> list[Any]:
+        return risk(an_update(risk.order(signal(number, at=number)), "REJECTED"))
+
+    risk(tick(0))
+    assert [reject(1), reject(2)] == [[], []]
+    taken = risk.order(signal(3))
+    assert risk(an_update(taken, "OPEN", pending=1)) == []
+    assert [reject(4), reject(5)] == [[], []]
+    risk.restart()
+    risk(tick(1))
+    (stopped,) = reject(6)
+    assert (stopped.action, stopped.target, stopped.value["code"]) == ("halt", "test", "EXECUTION_REJECTS")
+    assert codes(risk(signal(7))) == ["STRATEGY_HALTED"]
+    assert codes(risk(Control(action="rearm", target="test", by="kim"), signal(8))) == ["rearm", "ORDER"]
+
+
+def test_fills_beside_the_stream_are_followed(tmp_path: Path) -> None:
+    """A file that is not there yet, that is there, that grows; read again after a restart, each counts once."""
+    fills = tmp_path / "fills.ndjson"
+    args = ["risk", "--state", str(tmp_path / "state"), "--fills", str(fills), "--config"]
+    args.append(a_file(tmp_path, {"max_position": 10}))
+    with Pipeline(alpha(*args)) as risk:
+        risk.write(stream([tick(0), signal(1, quantity=6)], eof=None))
+        (order,) = events(risk.wait_for(b'"type":"order"'), Order)
+        fills.write_bytes(encode(a_fill(order, 2)) + b"\n")
+        risk.write(stream([signal(2, quantity=5)], hello=False, eof=None))  # 2 held, 4 open
+        (denied,) = events(risk.wait_for(b'"type":"denial"'), Denial)
+        assert (denied.code, denied.observed) == ("POSITION_ABOVE_LIMIT", 11)
+        with fills.open("ab") as file:
+            file.write(encode(an_update(order, "CANCELLED", filled=2)) + b"\n")
+        risk.write(stream([signal(3, quantity=8)], hello=False))  # 2 held, none open
+        assert risk.finish() == [0]
+        assert codes(events(risk.output, Order)) == ["ORDER"] * 2
+        last = events(risk.output, Order)[-1]
+    with fills.open("ab") as file:  # while risk does not run
+        file.write(encode(a_fill(last, 8)) + b"\n" + encode(an_update(last, "COMPLETE", filled=8)) + b"\n")
+    done = run_alpha(args, stream([tick(1), signal(4, side="SELL", quantity=20), signal(5)]))
+    assert codes(events(done.stdout, Order, Denial)) == ["ORDER", "POSITION_ABOVE_LIMIT"]
+    with closing(sqlite3.connect(tmp_path / "state" / "risk.db")) as db:
+        (counts,) = db.execute("SELECT counts FROM scopes WHERE kind = 1").fetchone()
+    assert json.loads(counts)["holdings"][str(NIFTY)]["quantity"] == 10
+
+
+def test_a_fifo_of_fills_is_followed(tmp_path: Path) -> None:
+    """Nobody waits for its writer, and a writer may come and go."""
+    fifo = tmp_path / "fills"
+    os.mkfifo(fifo)
+    args = ["risk", "--fills", str(fifo), "--config", a_file(tmp_path, {"max_position": 5})]
+    with Pipeline(alpha(*args)) as risk:
+        risk.write(stream([tick(0), signal(1, quantity=5)], eof=None))
+        (order,) = events(risk.wait_for(b'"type":"order"'), Order)
+        for number, quantity in enumerate((2, 3), 1):
+            with fifo.open("wb") as writer:
+                writer.write(encode(a_fill(order, quantity, number=number)) + b"\n")
+                writer.flush()
+                risk.write(stream([signal(10 + number, at=number)], hello=False, eof=None))
+                risk.wait_for(lambda out, wanted=number: out.count(b"POSITION_ABOVE_LIMIT") == wanted)
+        risk.write(stream([signal(2, side="SELL", quantity=10)], hello=False))
+        assert risk.finish() == [0]
+        assert codes(events(risk.output, Order, Denial))[-1] == "ORDER"
+
+
+def test_what_is_no_file_of_fills_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """A folder: 66, and no order."""
+    done = run_alpha(["risk", "--fills", str(tmp_path)], stream([tick(0), signal(1)]))
+    assert (done.returncode, done.stdout) == (66, b"")
+
+
+@pytest.mark.parametrize("assumed", [False, True])
+def test_with_feedback_risk_knows_what_paper_knows(tmp_path: Path, assumed: bool) -> None:
+    """`alpha pipe --feedback`: positions, cash and what is open are the same at the end of a day."""
+    state = tmp_path / "state"
+    file = a_file(tmp_path, {"assume_market_fills": assumed, "max_position": 1000})
+    pipeline = f"feed --seed 4 --ticks 20000 | run-strategy momentum | risk --state {state} --config {file} | paper"
+    done = run_alpha(["pipe", "--feedback", pipeline])
+    assert done.returncode == 0, done.stderr
+    closing_books = events(done.stdout, Portfolio)[-1]
+    assert len(events(done.stdout, Fill)) > 20
+    with closing(sqlite3.connect(state / "risk.db")) as db:
+        (counts,) = db.execute("SELECT counts FROM scopes WHERE kind = 1 AND broker = 'paper'").fetchone()
+        funds = json.loads(db.execute("SELECT value FROM known WHERE name = 'funds'").fetchone()[0])
+    account = json.loads(counts)
+    held = {token: one["quantity"] for token, one in account["holdings"].items() if one.get("quantity", 0)}
+    assert held == {str(one.instrument_token): one.quantity for one in closing_books.positions if one.quantity}
+    assert Decimal(account["cash"]) / UNITS == closing_books.cash - 1_000_000
+    assert Decimal(funds["paper"]) / UNITS == closing_books.cash
+
+
+# --- modifications ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_is_open_of_a_modified_order_is_the_larger_of_both(gate: Callable[..., Gate], restart: bool) -> None:
+    """A modification may be refused, or arrive: the broker's word on the quantity decides."""
+    risk = gate({"max_position": 12})
+    order = risk.order(tick(0), signal(1, quantity=10, **LIMIT, price=Decimal(100)))
+    smaller = Modify(order_id=order.order_id, quantity=4)
+    assert risk(smaller) == [smaller]
+    if restart:
+        risk.restart()
+        risk(tick(1))
+    assert risk.open() == (10, 0)
+    assert codes(risk(signal(2, quantity=3))) == ["POSITION_ABOVE_LIMIT"]
+    risk(an_update(order, "OPEN", pending=4))
+    assert risk.open() == (4, 0)
+    larger = Modify(order_id=order.order_id, quantity=13)
+    assert codes(risk(larger)) == ["POSITION_ABOVE_LIMIT"]
+    assert risk.open() == (4, 0)
+
+
+def test_two_modifications_do_not_reach_together_what_neither_may(gate: Callable[..., Gate]) -> None:
+    """Fewer units at a higher price, then as many as before: at the higher price that is too much."""
+    risk = gate({"max_open_order_value": 1200})
+    order = risk.order(tick(0), signal(1, quantity=10, **LIMIT, price=Decimal(100)))
+    risk(Modify(order_id=order.order_id, quantity=5, price=Decimal(150)))
+    assert codes(risk(Modify(order_id=order.order_id, quantity=10))) == ["EXPOSURE_OPEN_ABOVE_LIMIT"]
+
+
+def test_a_sale_is_modified_at_the_highest_price_it_may_have(gate: Callable[..., Gate]) -> None:
+    """As it is counted: more units of it are worth what they cost at that price."""
+    risk = gate({"max_open_order_value": 1400})
+    order = risk.order(tick(0), signal(1, side="SELL", quantity=1, **LIMIT, price=Decimal(90)))
+    risk(Modify(order_id=order.order_id, price=Decimal(150)))
+    assert codes(risk(Modify(order_id=order.order_id, quantity=10))) == ["EXPOSURE_OPEN_ABOVE_LIMIT"]
+
+
+def test_an_order_that_is_over_is_not_modified(gate: Callable[..., Gate]) -> None:
+    """Its last fill may still be to come; a modification would count as open what can never be filled."""
+    risk = gate()
+    order = risk.order(tick(0), signal(1, quantity=10, **LIMIT, price=Decimal(100)))
+    risk(an_update(order, "CANCELLED", filled=4))
+    assert codes(risk(Modify(order_id=order.order_id, quantity=12))) == ["ORDER_UNKNOWN"]
+    assert risk.open() == (4, 0)
+    risk(a_fill(order, 4))
+    assert (risk.held(), risk.open(), dict(risk.engine.books.entries)) == (4, (0, 0), {})
+
+
+def test_a_modification_of_what_risk_does_not_know_does_not_pass(gate: Callable[..., Gate]) -> None:
+    """Nor does an order; a cancel always does."""
+    risk = gate()
+    risk(tick(0))
+    assert codes(risk(Modify(order_id="elsewhere", quantity=1))) == ["ORDER_UNKNOWN"]
+    foreign = Order(
+        order_id="elsewhere", signal_id="none", strategy_id="hand", broker="paper", instrument_token=NIFTY, side="BUY",
+        quantity=8, timestamp=START,
+    )  # fmt: skip
+    assert codes(risk(foreign)) == ["ORDER_FOREIGN"]
+    assert risk(Cancel(order_id="elsewhere")) == []
+
+
+# --- losses ----------------------------------------------------------------------------------
+
+LOSS = {"max_daily_loss": 100, "assume_market_fills": True}
+
+
+def test_a_loss_is_seen_though_nobody_asks_for_anything(tmp_path: Path) -> None:
+    """Ticks alone: REDUCING beyond the limit, HALTED beyond one and a half times it, latched though prices recover."""
+    args = ["risk", "--state", str(tmp_path / "state"), "--config", a_file(tmp_path, LOSS)]
+    day = [
+        tick(0, 100), signal(1, quantity=10), tick(9, 80), tick(10, 89), tick(15, 200), tick(20, 84),
+        tick(40, 500), signal(2, at=40), signal(3, at=40, side="SELL", quantity=10),
+    ]  # fmt: skip
+    done = run_alpha(args, stream(day))
+    assert done.returncode == 80
+    made = events(done.stdout, Order, Denial, Control)
+    assert codes(made) == ["ORDER", "reduce", "halt", "TRADING_HALTED", "TRADING_HALTED"]
+    reduce, halt = made[1:3]
+    assert (reduce.by, reduce.target, reduce.value["code"]) == ("risk", "paper", "LOSS_ABOVE_LIMIT")
+    assert (reduce.value["limit"], reduce.value["observed"], reduce.timestamp) == (
+        100, 110, START + timedelta(seconds=10),
+    )  # fmt: skip
+    assert (halt.value["observed"], halt.timestamp) == (160, START + timedelta(seconds=20))
+    lines = done.stdout.splitlines()
+    assert b'"reduce"' in lines[lines.index(encode(day[3])) + 1]  # right after the tick that shows it
+
+
+def test_reducing_lets_positions_be_closed_and_nothing_else(gate: Callable[..., Gate]) -> None:
+    """Not from flat, not larger, not through a flip; and a modification is held to the same."""
+    risk = gate(LOSS)
+    risk.order(tick(0, 100), signal(1, quantity=10))
+    assert codes(risk(tick(10, 89))) == ["reduce"]
+    assert codes(risk(signal(2), signal(3, instrument_token=BANK))) == ["TRADING_REDUCING"] * 2
+    assert codes(risk(signal(4, side="SELL", quantity=11))) == ["TRADING_REDUCING"]
+    order = risk.order(signal(5, side="SELL", quantity=6, **LIMIT, price=Decimal(90)))
+    assert codes(risk(signal(6, side="SELL", quantity=5))) == ["TRADING_REDUCING"]
+    assert codes(risk(Modify(order_id=order.order_id, quantity=11))) == ["TRADING_REDUCING"]
+    modify = Modify(order_id=order.order_id, quantity=10)
+    assert risk(modify) == [modify]
+    assert risk(Cancel(order_id=order.order_id)) == []
+
+
+def test_a_loss_is_seen_after_a_restart_too(gate: Callable[..., Gate]) -> None:
+    """A position that an earlier run opened is marked, though this run was never asked for anything."""
+    risk = gate(LOSS)
+    risk.order(tick(0, 100), signal(1, quantity=10))
+    risk.restart()
+    assert codes(risk(tick(20, 89), tick(40, 89))) == ["reduce"]
+
+
+def test_a_stop_by_losses_outlives_days_and_processes(gate: Callable[..., Gate]) -> None:
+    """Only a person ends it: not a new day, not a restart, not better prices."""
+    risk = gate(LOSS)
+    risk.order(tick(0, 100), signal(1, quantity=10))
+    assert codes(risk(tick(10, 84))) == ["halt"]
+    risk.restart()
+    assert codes(risk(tick(DAY, 200), signal(2, at=DAY))) == ["TRADING_HALTED"]
+    verdict = risk.engine.verdict()
+    assert verdict is not None
+    assert verdict.exit_code == 80
+
+
+def test_resume_lifts_it_and_losses_count_from_there(tmp_path: Path) -> None:
+    """`alpha resume --reason` while risk runs: the same prices stop nothing again, as much again does."""
+    state = str(tmp_path / "state")
+    with Pipeline(alpha("risk", "--state", state, "--config", a_file(tmp_path, LOSS))) as risk:
+        risk.write(stream([tick(0, 100), signal(1, quantity=10), tick(10, 84)], eof=None))
+        risk.wait_for(b'"action":"halt"')
+        done = run_alpha(["resume", "--state", state, "--reason", "looked at it"])
+        assert done.returncode == 0
+        assert done.stdout.startswith(b"paper may go on; it was HALTED: too much was lost today")
+        risk.write(stream([tick(20, 84), signal(2, at=20), tick(30, 83), tick(40, 75)], hello=False, eof=None))
+        risk.wait_for(lambda out: out.count(b'"by":"risk"') == 2)
+        risk.write(stream([tick(50, 73.5), signal(3, at=50)], hello=False))
+        assert risk.finish() == [80]
+        made = events(risk.output, Order, Denial, Control)
+    assert codes(made) == ["ORDER", "halt", "resume", "ORDER", "reduce", "TRADING_REDUCING"]
+    assert "looked at it" in made[2].reason
+
+
+def test_drawdown_and_strategies_have_limits_of_their_own(gate: Callable[..., Gate]) -> None:
+    """A fall from the peak counts though the day is won; of one strategy it stops that strategy alone."""
+    risk = gate(ASSUMED, strategies={"test": {"max_drawdown": 100}})
+    risk.order(tick(0, 100), signal(1, quantity=10))
+    assert risk(tick(20, 150)) == []
+    (stopped,) = risk(tick(40, 139))
+    assert (stopped.action, stopped.target, stopped.value["code"]) == ("reduce", "test", "LOSS_DRAWDOWN_ABOVE_LIMIT")
+    assert codes(risk(signal(2), signal(3, strategy_id="other"))) == ["TRADING_REDUCING", "ORDER"]
+
+
+# --- the file HALT ---------------------------------------------------------------------------
+
+
+def test_the_file_is_looked_at_before_every_order(gate: Callable[..., Gate]) -> None:
+    """Made and removed between two signals; each change is told once, before what it brings about."""
+    asked: list[None] = []
+    why: list[str | None] = [None]
+    risk = gate(halt=lambda: asked.append(None) or why[0])
+    resting = risk.order(tick(0), signal(1, **LIMIT, price=Decimal(90)))
+    before = len(asked)
+    why[0] = "prices look wrong"
+    assert codes(risk(signal(2), signal(3))) == ["halt", "TRADING_HALTED", "TRADING_HALTED"]
+    assert codes(risk(Modify(order_id=resting.order_id, price=Decimal(91)))) == ["TRADING_HALTED"]
+    assert len(asked) - before >= 3
+    assert risk(Cancel(order_id=resting.order_id)) == []
+    why[0] = None
+    made = risk(signal(4))
+    assert codes(made) == ["resume", "ORDER"]
+    assert (made[0].by, made[0].value) == ("risk", {"cause": "file"})
+
+
+def test_the_stream_cannot_lift_the_file(gate: Callable[..., Gate]) -> None:
+    """A `resume` of a recording, or of whoever writes to the pipe, is no leave to trade."""
+    risk = gate(halt=lambda: "prices look wrong")
+    risk(tick(0), signal(1))
+    resume = Control(action="resume", by="kim")
+    fake = Control(action="resume", by="risk", value={"cause": "file"})
+    assert codes(risk(resume, signal(2)))[-1] == "TRADING_HALTED"
+    assert codes(risk(fake, signal(3)))[-1] == "TRADING_HALTED"
+
+
+def test_a_locked_database_does_not_keep_a_halt_from_holding(tmp_path: Path) -> None:
+    """While another program holds it nothing is said at all; then the denials come, and no order did."""
+    state = tmp_path / "state"
+    with Pipeline(alpha("risk", "--state", str(state))) as risk:
+        risk.write(stream([tick(0), signal(1)], eof=None))
+        risk.wait_for(b'"type":"order"')
+        with closing(sqlite3.connect(state / "risk.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            done = run_alpha(["halt", "--state", str(state), "--reason", "prices look wrong"])
+            assert done.returncode == 0
+            risk.write(stream([signal(2)], hello=False, eof=None))
+            other.execute("ROLLBACK")
+        risk.wait_for(b"TRADING_HALTED")
+        risk.write(stream(hello=False))
+        assert risk.finish() == [80]
+        assert codes(events(risk.output, Order, Denial, Control)) == ["ORDER", "halt", "TRADING_HALTED"]
+
+
+def test_a_halt_is_decided_on_while_the_database_is_locked(gate: Callable[..., Gate]) -> None:
+    """The denial needs no write; only keeping it does."""
+    risk = gate(halt=lambda: "prices look wrong")
+    with closing(sqlite3.connect(risk.store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert codes(risk.engine.on_signal(signal(1))) == ["halt", "TRADING_HALTED"]
+        other.execute("ROLLBACK")
+
+
+def test_halt_and_resume_are_told_in_the_stream_without_any_signal(tmp_path: Path) -> None:
+    """By risk, with the file as their cause, at the next lines that are read."""
+    state = str(tmp_path / "state")
+    with Pipeline(alpha("risk", "--state", state)) as risk:
+        risk.write(stream([tick(0), signal(1)], eof=None))
+        risk.wait_for(b'"type":"order"')
+        run_alpha(["halt", "--state", state, "--reason", "lunch"])
+        risk.write(stream([tick(1)], hello=False, eof=None))
+        risk.wait_for(b'"action":"halt"')
+        run_alpha(["resume", "--state", state, "--reason", "back"])
+        risk.write(stream([tick(2), signal(2)], hello=False))
+        assert risk.finish() == [0]
+        made = events(risk.output, Order, Control)
+    assert [one.action for one in made if isinstance(one, Control)][:2] == ["halt", "resume"]
+    assert all(one.by == "risk" for one in made if isinstance(one, Control))
+    assert "lunch" in made[1].reason
+    assert codes(made)[-1] == "ORDER"
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_a_recording_of_halts_gives_the_same_denials_again(tmp_path: Path, state: bool) -> None:
+    """The lines risk wrote are in the recording: without the file, with or without a folder, they hold once more."""
+    folder = str(tmp_path / "first")
+    config = a_file(tmp_path, {**LOSS, "repeated_execution": {"orders": 3, "seconds": 60, "round_trips": 5}})
+    with Pipeline(alpha("risk", "--state", folder, "--config", config)) as risk:
+        risk.write(stream([tick(0), signal(1)], eof=None))
+        risk.wait_for(b'"type":"order"')
+        run_alpha(["halt", "--state", folder, "--reason", "lunch"])
+        risk.write(stream([tick(1), signal(2), signal(3)], hello=False, eof=None))
+        risk.wait_for(lambda out: out.count(b"TRADING_HALTED") == 2)
+        run_alpha(["resume", "--state", folder, "--reason", "back"])
+        risk.write(stream([tick(2), *(signal(n, quantity=3) for n in range(4, 9))], hello=False, eof=None))
+        risk.wait_for(b"STRATEGY_HALTED")
+        run_alpha(["rearm", "test", "--state", folder, "--reason", "on"])
+        risk.write(stream([tick(3), signal(9), tick(30, 87), signal(10, at=30)], hello=False))
+        assert risk.finish() == [80]
+        recorded = risk.output
+    made = events(recorded, Order, Denial, Control)
+    assert len({one.code for one in made if isinstance(one, Denial)}) == 4
+    (tmp_path / "day.ndjson").write_bytes(recorded)
+    more = ["--state", str(tmp_path / "second")] if state else []
+    feed = alpha("feed", str(tmp_path / "day.ndjson"), "--types", "tick,signal,control")
+    with Pipeline(feed, alpha("risk", *more, "--config", config)) as again:
+        ended = again.finish()
+        replayed = events(again.output, Order, Denial, Control)
+    decided = [one for one in made if not isinstance(one, Control)]
+    assert [one for one in replayed if not isinstance(one, Control)] == decided
+    assert codes(replayed) == codes(made)
+    assert ended == [0, 80]
+
+
+# --- who may change limits -------------------------------------------------------------------
+
+
+def test_looser_limits_need_to_be_acknowledged_by_their_hash(tmp_path: Path) -> None:
+    """78 names the setting and the hash and nothing is decided; with it the limits hold, and need it no more."""
+    state = str(tmp_path / "state")
+
+    def run(limits: dict[str, Any], *more: str, number: int) -> Any:
+        args = ["risk", "--state", state, "--config", a_file(tmp_path, limits), *more]
+        return run_alpha(args, stream([tick(0), signal(number, quantity=6)]))
+
+    assert codes(events(run({"max_order_quantity": 5}, number=1).stdout, Denial)) == ["QUANTITY_ABOVE_LIMIT"]
+    refused = run({"max_order_quantity": 7}, number=2)
+    assert (refused.returncode, refused.stdout) == (78, b"")
+    said = refused.stderr.decode()
+    assert "brokers.paper.max_order_quantity: 5 to 7" in said
+    name = RiskFile.model_validate({"brokers": {"paper": {"max_order_quantity": 7}}}).hash()
+    assert f"--ack-limits {name}" in said
+    assert run({"max_order_quantity": 7}, "--ack-limits", "0" * 16, number=3).returncode == 78
+    acknowledged = run({"max_order_quantity": 7}, "--ack-limits", name, number=4)
+    (order,) = events(acknowledged.stdout, Order)
+    assert (acknowledged.returncode, order.limits_hash) == (0, name)
+    assert run({"max_order_quantity": 7}, number=5).returncode == 0
+    tighter = run({"max_order_quantity": 6, "max_order_value": 1000}, number=6)
+    assert (tighter.returncode, codes(events(tighter.stdout, Order))) == (0, ["ORDER"])
+    assert b"limits changed" in tighter.stderr
+    unset = run({"max_order_quantity": 6}, number=7)
+    assert (unset.returncode, b"max_order_value: 1000 to unset" in unset.stderr) == (78, True)
+    with closing(sqlite3.connect(tmp_path / "state" / "risk.db")) as db:
+        kept = db.execute("SELECT hash, at, by, changes FROM limits ORDER BY id").fetchall()
+    assert [row[3] for row in kept] == [
+        "the first limits here",
+        "looser: brokers.paper.max_order_quantity: 5 to 7",
+        "brokers.paper.max_order_quantity: 7 to 6\nbrokers.paper.max_order_value: unset to 1000",
+    ]
+    assert kept[1][0] == name
+    assert all(datetime.fromisoformat(at).tzinfo and by for _, at, by, _ in kept)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "looser"),
+    [
+        ({"max_position": 10}, {"max_position": 10}, False),
+        ({"max_position": 10}, {"max_position": 9}, False),
+        ({"max_position": 10}, {"max_position": 11}, True),
+        ({}, {"max_position": 10}, False),
+        ({"max_position": 10}, {}, True),
+        ({"session_hours": True}, {"session_hours": False}, True),
+        ({"duplicate_window": 2}, {"duplicate_window": 1}, True),
+        ({"duplicate_window": 2}, {"duplicate_window": 3}, False),
+        ({"market_protection": False}, {"market_protection": 0.01}, True),
+        ({"market_protection": 0.01}, {"market_protection": False}, False),
+        ({"participation": {"day": 0.01}}, {"participation": False}, True),
+        ({"participation": False}, {"participation": {"day": 0.01}}, False),
+        ({"price_tolerance": 0.02}, {"price_tolerance": {"equity": 0.02}}, True),
+        ({"products": ["MIS"]}, {"products": ["MIS", "CNC"]}, True),
+        ({"products": ["MIS", "CNC"]}, {"products": ["CNC"]}, False),
+        ({"allowed_instruments": ["1", "2"]}, {"allowed_instruments": ["1"]}, False),
+        ({"allowed_instruments": ["1"]}, {"allowed_instruments": ["1", "2"]}, True),
+        ({"restricted_instruments": ["1", "2"]}, {"restricted_instruments": ["1"]}, True),
+        ({"assume_market_fills": True}, {"assume_market_fills": False}, False),
+        ({"repeated_execution": {"orders": 5, "seconds": 60, "round_trips": 9}},
+         {"repeated_execution": {"orders": 5, "seconds": 30, "round_trips": 9}}, True),
+        ({"message_rate": {"second": 5, "minute": 100, "day": 1000}},
+         {"message_rate": {"second": 4, "minute": 101, "day": 1000}}, True),
+        ({"sizing": {"rule": "fixed", "quantity": 2}}, {"sizing": {"rule": "fixed", "quantity": 1}}, True),
+        ({"entry_window": {"after_open": 5, "before_close": 15}},
+         {"entry_window": {"after_open": 5, "before_close": 10}}, True),
+    ],
+)  # fmt: skip
+def test_what_is_looser(old: dict[str, Any], new: dict[str, Any], looser: bool) -> None:
+    """What lets any order pass that was refused before."""
+    from alpha_cli.risk.governance import differences
+
+    before, after = (RiskFile.model_validate({"brokers": {"paper": one}}) for one in (old, new))
+    found, changed = differences(before, after)
+    assert bool(found) == looser
+    assert bool(changed) == (old != new and not looser)
+
+
+def test_fewer_slices_or_strategies_are_looked_at_like_the_rest() -> None:
+    """Each level by its name; one that is gone let nothing but its limits go."""
+    from alpha_cli.risk.governance import differences
+
+    before = RiskFile.model_validate(
+        {"strategies": {"a": {"max_slices": 2}}, "instruments": {"1": {"max_position": 1}}}
+    )
+    after = RiskFile.model_validate({"strategies": {"a": {"max_slices": 3}}})
+    looser, changed = differences(before, after)
+    assert looser == ["instruments.1.max_position: 1 to unset", "strategies.a.max_slices: 2 to 3"]
+    assert not changed
+
+
+def test_options_that_need_a_folder_say_so(tmp_path: Path) -> None:
+    """2, before anything is read."""
+    for option in (["--as", "x"], ["--ack-limits", "0" * 16]):
+        done = run_alpha(["risk", *option], stream([tick(0)]))
+        assert (done.returncode, b"--state" in done.stderr) == (2, True)
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+    """Each run decides by itself, and writes no file."""
+    for _ in range(2):
+        done = run_alpha(["risk"], stream([tick(0), signal(1)]), cwd=tmp_path)
+        assert codes(events(done.stdout, Order)) == ["ORDER"]
+    assert not list(tmp_path.iterdir())
