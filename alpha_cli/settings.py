@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -140,9 +141,25 @@ def _as_written(found: re.Match[str]) -> str:
 
 def _keys_at(model: Any, path: tuple[Any, ...]) -> list[str]:
     """The keys that the model knows at `path`; for the suggestion in an error."""
+    choices = [model]
     for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        annotation = field.annotation if field else None
-        inner = [arg for arg in getattr(annotation, "__args__", ()) if hasattr(arg, "model_fields")]
-        model = annotation if hasattr(annotation, "model_fields") else inner[0] if inner else model
-    return list(getattr(model, "model_fields", {}))
+        field = getattr(choices[0], "model_fields", {}).get(part)
+        if field is not None:
+            choices = list(_models(field.annotation)) or choices
+        elif len(choices) > 1:  # of several that are possible, pydantic names the one it tried
+            choices = [one for one in choices if _is_called(one, part)] or choices
+    return list(getattr(choices[0], "model_fields", {}))
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    """The models that a value of this type may be, however deep they stand in unions."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for arg in getattr(annotation, "__args__", ()):
+        yield from _models(arg)
+
+
+def _is_called(model: Any, name: Any) -> bool:
+    """Whether pydantic means `model` by `name`: its class, or what a field of it says that tells it from others."""
+    literals = (getattr(field.annotation, "__args__", ()) for field in model.model_fields.values())
+    return bool(model.__name__ == name) or any(name in words for words in literals)

@@ -114,10 +114,11 @@ def test_every_line_of_the_stage_contract_names_its_tests() -> None:
 
 def test_the_readme_lists_every_command_event_code_and_denial() -> None:
     """What a user may meet is in the README."""
+    from alpha_cli.risk.checks import CONTROLS
+
     from alpha_cli.cli import COMMANDS
     from alpha_cli.errors import EXIT_CODES
     from alpha_cli.events import TYPES
-    from alpha_cli.risk.checks import CONTROLS
 
     for name in COMMANDS:
         assert f"alpha {name}" in README

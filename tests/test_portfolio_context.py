@@ -30,9 +30,9 @@ from alpha_cli.events import (
     Tick,
     encode,
 )  # fmt: skip
+from alpha_cli.fills import Follower
 from alpha_cli.money import UNITS
 from alpha_cli.strategy.context import Context
-from alpha_cli.fills import Follower
 from alpha_cli.strategy.host import Host, HostOptions
 from alpha_cli.strategy.portfolio import Portfolio as Books
 

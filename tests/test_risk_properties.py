@@ -646,12 +646,17 @@ class Risk(RuleBasedStateMachine):
             self.halts.add(whom)
         elif action == "reduce":
             self.stops.setdefault(key, "REDUCING")
+            if whom != "paper":
+                self.stops.setdefault(("zerodha", key[1]), "REDUCING")
         elif action == "resume":
             self.halts = {one for one in self.halts if whom not in {"", one}}
             if account:
                 self.stops.pop(key, None)
+            if not whom:
+                self.stops.pop(("zerodha", ""), None)
         elif whom in {"a", "b"}:
             self.stops.pop(key, None)
+            self.stops.pop(("zerodha", whom), None)
 
     @precondition(lambda self: self.halted_by_file or self.halts or self.stops)
     @rule()

@@ -475,14 +475,6 @@ def test_the_loss_of_a_day_counts_from_the_closing_prices_of_the_last(gate: Call
     assert codes(risk(tick(DAY + 30, 90.5))) == ["reduce"]  # 55
 
 
-def test_closing_prices_are_those_of_the_last_ticks(gate: Callable[..., Gate]) -> None:
-    """Ticks that came after positions were last marked belong to the day, too."""
-    risk = gate({"max_daily_loss": 50, "assume_market_fills": True})
-    risk.order(tick(0, 100), signal(1, quantity=10))
-    risk(tick(20_000, 100), tick(20_001, 96))  # 40 lost in the last second
-    assert risk(tick(DAY, 94.5)) == []  # 15 since the close, 55 since the last marking
-
-
 def test_closing_prices_outlive_the_process(gate: Callable[..., Gate]) -> None:
     """Losses of yesterday are not counted once more by a process that begins today."""
     risk = gate({"max_daily_loss": 50, "assume_market_fills": True})
@@ -820,11 +812,14 @@ def test_what_is_open_of_a_modified_order_is_the_larger_of_both(gate: Callable[.
 
 
 def test_two_modifications_do_not_reach_together_what_neither_may(gate: Callable[..., Gate]) -> None:
-    """Fewer units at a higher price, then as many as before: at the higher price that is too much."""
+    """Fewer units at a higher price: should that be refused, the units stay; so the larger of both counts of each."""
     risk = gate({"max_open_order_value": 1200})
     order = risk.order(tick(0), signal(1, quantity=10, **LIMIT, price=Decimal(100)))
-    risk(Modify(order_id=order.order_id, quantity=5, price=Decimal(150)))
-    assert codes(risk(Modify(order_id=order.order_id, quantity=10))) == ["EXPOSURE_OPEN_ABOVE_LIMIT"]
+    dearer = Modify(order_id=order.order_id, quantity=5, price=Decimal(150))
+    assert codes(risk(dearer)) == ["EXPOSURE_OPEN_ABOVE_LIMIT"]
+    risk(Modify(order_id=order.order_id, quantity=5))
+    risk(OrderUpdate(order_id=order.order_id, broker="paper", status="OPEN", pending_quantity=5))
+    assert codes(risk(dearer)) == []
 
 
 def test_a_sale_is_modified_at_the_highest_price_it_may_have(gate: Callable[..., Gate]) -> None:

@@ -370,7 +370,10 @@ def test_each_control_and_code_has_one_row_whatever_else_holds_for_an_instrument
 
 def test_one_code_of_two_controls_is_counted_for_each_of_them(tmp_path: Path) -> None:
     """LIMIT_UNSET and VALUE_NO_REFERENCE are said by several; of two brokers, each row names the right one."""
-    limits = {"account": {"max_order_value": 50, "max_turnover": 50}, "brokers": {"paper": {"max_position": 50}}}
+    limits = {
+        "account": {"max_order_value": 50, "max_turnover": 50},
+        "brokers": {"paper": {"max_position": 50}, "zerodha": {}},
+    }
     made = [signal(1), signal(2, broker="zerodha")]
     _, lines = tallies("-", "--config", written(tmp_path, limits), input=stream(made))
     found = {(line["control"], line["code"]): (line["decided"], line["refused"]) for line in lines}

@@ -141,10 +141,10 @@ class Scope(Struct):
         return len(self.sent) - bisect_right(self.sent, moment)
 
     def new_day(self) -> None:
-        """Begin the daily counts anew; the window of a minute needs no day."""
+        """Begin the daily counts anew; the window of a minute needs no day, and the peak of equity outlives it."""
         self.turnover = self.orders = self.messages = self.trades = 0
         self.round_trips.clear()
-        self.rearm()
+        self.baseline = self.equity()
 
     def rearm(self) -> None:
         """From here on losses count anew."""
@@ -158,11 +158,12 @@ class Entry(Struct):
     price        what a unit is counted at: its limit, or the last price, at worst
     limit        the worst price it takes; None: any
     total        units that may be filled, the filled ones included
-    asked        what the newest modification made of the quantity
+    asked        what the newest modification made of the quantity; None: there was none
     assumed      units counted as filled at `price` although nobody said so
     traded       whether any of it was filled, as far as is known
     ended        whether the broker has said its last word on it, though perhaps not its last fill
     reported     whether the broker has been heard of it
+    yesterday    whether it is kept from the day before only to know its fill, should that come late
     """
 
     order_id: str
@@ -178,11 +179,12 @@ class Entry(Struct):
     entered: int
     filled: int = 0
     assumed: int = 0
-    asked: int = 0
+    asked: int | None = None
     traded: bool = False
     ended: bool = False
     reported: bool = False
     modifications: int = 0
+    yesterday: bool = False
 
     @property
     def left(self) -> int:
@@ -317,7 +319,7 @@ class Books:
             self._take_back(entry, entry.assumed + entry.filled - filled)
         if is_terminal(update.status):
             entry.total, entry.ended = filled, True
-        elif update.filled_quantity + update.pending_quantity == entry.asked:
+        elif entry.asked is not None and update.filled_quantity + update.pending_quantity == entry.asked:
             entry.total = max(entry.asked, filled)  # a modification that made it smaller has arrived
         self._open(entry, entry.left - before)
         if update.status == "REJECTED" and not filled:
@@ -336,15 +338,22 @@ class Books:
         """The broker's own word on an account: its cash, and what it holds where nothing was known here."""
         said = 0 if portfolio.timestamp is None else microseconds(portfolio.timestamp)
         broker = portfolio.broker
-        if not portfolio.cash.is_finite() or self.stated.get(broker, -1) > said:
-            return
+        if not portfolio.cash.is_finite() or self.stated.get(broker, -1) >= said:
+            return  # it was read before, or is older than what was
         self.stated[broker] = said
-        self.funds[broker] = units(portfolio.cash)
         known = self.scope(broker)
-        if known.orders or known.holdings or known.cash:
-            return
+        if not (known.orders or known.holdings or known.cash):
+            self._adopt(portfolio)
+        self.funds[broker] = _rounded(portfolio.cash)
+
+    def _adopt(self, portfolio: Portfolio) -> None:
+        """Begin with what an account holds: positions of nobody here."""
+        broker = portfolio.broker
         for position in portfolio.positions:
-            price = units(position.last_price or position.average_price)
+            known = position.last_price or position.average_price
+            if not position.quantity or not known.is_finite():
+                continue
+            price = _rounded(known)
             trio = self.trio(broker, NOBODY, position.instrument_token)
             self._book(trio, position.instrument_token, position.quantity, price)
         for key, scope in self.scopes.items():
@@ -352,18 +361,23 @@ class Books:
                 scope.turnover = 0
                 scope.rearm()
 
-    def new_day(self) -> None:
+    def new_day(self, closing: Callable[[int], int | None] = lambda _: None) -> None:
         """A trading day began: daily counts begin anew, and orders of validity DAY are gone.
 
         Not those of which a real broker was never heard: they may have been filled, and hold their instrument.
+        `closing` tells the last price of the day before, where it is known.
         """
         for entry in list(self.entries.values()):
-            if entry.reported or entry.assumed or entry.broker == "paper":
+            if entry.assumed and not entry.yesterday and not entry.left:
+                entry.yesterday = True
+                self.changed_entries.add(entry.order_id)
+            elif entry.reported or entry.assumed or entry.broker == "paper":
                 before = entry.left
                 entry.total = entry.filled + entry.assumed
                 self._open(entry, -before)
                 self._forget(entry)
         for key, scope in self.scopes.items():
+            scope.worth(closing)
             scope.new_day()
             self.changed_scopes.add(key)
 
@@ -460,7 +474,11 @@ class Books:
         self.changed_scopes.add((entry.broker, entry.strategy_id))
 
     def _never_was(self, entry: Entry) -> None:
-        """An order that ended unfilled is no repetition of anything."""
+        """An order that ended unfilled is no repetition of anything, and no trade."""
+        if entry.traded:
+            entry.traded = False
+            for scope in self._trio(entry).scopes[:2]:
+                scope.trades = max(scope.trades - 1, 0)  # it may have been of another day
         key = (entry.broker, entry.strategy_id)
         self.changed_scopes.add(key)
         repeats = self.scope(*key).repeats
@@ -493,6 +511,11 @@ class Books:
 
 
 _NONE: dict[str, Entry] = {}
+
+
+def _rounded(amount: Decimal) -> int:
+    """Rupees as ledger units; what a broker says to more than four decimals is rounded."""
+    return units(round(amount, 4))
 
 
 def repeat_key(token: int, buy: bool) -> int:  # noqa: FBT001  (half of a key)

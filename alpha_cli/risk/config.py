@@ -34,9 +34,9 @@ _NUMBER = {"strict": True}  # `yes` is no number
 
 
 def _switch(value: Any) -> Any:
-    """YAML reads `off` as false; that is the only truth value which is also a limit."""
-    if value is True:
-        raise ValueError("write a number, or off")
+    """YAML reads `off` as false; that is the only truth value which is also a limit. Nothing is not off."""
+    if value is True or (value is not False and value == 0):
+        raise ValueError("write a value above 0, or off")
     return value
 
 
@@ -246,8 +246,19 @@ class RiskFile(Strict):
         import json
         from hashlib import sha256
 
-        written = json.dumps(self.model_dump(mode="json"), sort_keys=True)  # the order of names means nothing
+        from alpha_cli.risk.limits import canonical
+
+        written = json.dumps(canonical(self), sort_keys=True)  # neither the order nor the layout means anything
         return sha256(written.encode()).hexdigest()[:16]
+
+    def levels(self) -> dict[str, InstrumentLevel]:
+        """Every level, by how the file calls it."""
+        return {
+            "account": self.account,
+            **{f"brokers.{name}": level for name, level in self.brokers.items()},
+            **{f"strategies.{name}": level for name, level in self.strategies.items()},
+            **{f"instruments.{name}": level for name, level in self.instruments.items()},
+        }
 
     @property
     def live(self) -> list[str]:
@@ -265,24 +276,26 @@ def load_limits(path: Path | None) -> RiskFile:
 
 def check(limits: RiskFile, where: str) -> None:
     """Refuse what no single value shows to be wrong. Raises `ConfigurationError`."""
-    for name, level in [
-        ("account", limits.account),
-        *((f"brokers.{name}", one) for name, one in limits.brokers.items()),
-    ]:
-        broker = name.partition(".")[2]
-        if broker and broker not in BROKERS:  # a slip here would leave the broker that was meant without limits
-            raise ConfigurationError(f"{where}: {name}: no such broker{did_you_mean(broker, BROKERS)}")
-        if level.assume_market_fills and broker != PAPER:
-            raise ConfigurationError(f"{where}: {name}.assume_market_fills: only for brokers.paper; take it out")
-        rate = level.message_rate
-        if broker != PAPER and limits.live and rate is not None:
-            for field, most in zip(("second", "minute", "day"), KITE_RATE, strict=True):
-                if getattr(rate, field) > most:
-                    raise ConfigurationError(
-                        f"{where}: {name}.message_rate.{field}: {getattr(rate, field)} is above the broker's own "
-                        f"limit of {most}; write at most that"
-                    )
-    for name, strategy in [*limits.brokers.items(), *limits.strategies.items(), ("account", limits.account)]:
+    for broker in limits.brokers:
+        if broker not in BROKERS:  # a slip here would leave the broker that was meant without limits
+            raise ConfigurationError(f"{where}: brokers.{broker}: no such broker{did_you_mean(broker, BROKERS)}")
+    for name, level in limits.levels().items():
         for listed, known in (("products", get_args(Product)), ("order_types", get_args(OrderType))):
-            if getattr(strategy, listed) == ():
+            if getattr(level, listed) == ():
                 raise ConfigurationError(f"{where}: {name}.{listed}: an empty list; name some of {', '.join(known)}")
+        if name != f"brokers.{PAPER}":
+            if getattr(level, "assume_market_fills", None):
+                raise ConfigurationError(f"{where}: {name}.assume_market_fills: only for brokers.{PAPER}; take it out")
+            if limits.live:
+                _check_rate(level, f"{where}: {name}")
+
+
+def _check_rate(level: InstrumentLevel, where: str) -> None:
+    """No level that a real broker's orders may come under allows more messages than the broker does."""
+    rate: MessageRate | None = getattr(level, "message_rate", None)
+    for field, most in zip(("second", "minute", "day"), KITE_RATE, strict=True):
+        if rate is not None and getattr(rate, field) > most:
+            raise ConfigurationError(
+                f"{where}.message_rate.{field}: {getattr(rate, field)} is above the broker's own limit of {most}; "
+                f"write at most that (brokers.{PAPER} may have more)"
+            )

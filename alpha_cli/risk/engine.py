@@ -43,6 +43,7 @@ from alpha_cli.risk.limits import MILLION, Levels
 from alpha_cli.risk.plans import Plan, Plans, bars_needed, day_number
 from alpha_cli.risk.slicing import sliced
 from alpha_cli.risk.standing import Standing, Standings
+from alpha_cli.settings import BROKERS
 from alpha_cli.venue import Contract, Venue, in_india, later
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
 #: How often positions are marked while nothing else happens, in stream time.
 MARK_EVERY = timedelta(seconds=10)
 
-#: Where a halt came from: the file HALT, which only who removes it lifts, or the stream; and whom it is for.
+#: Where a halt came from: the file HALT, which only who removes it lifts, a recording of that, or the stream; and
+#: whom it is for.
 Halt = tuple[str, str]
-FILE, STREAM = "file", "stream"
+FILE, STREAM, RECORDING = "file", "stream", "recording"
 
 _LOSSES = (conduct.daily_loss, conduct.drawdown)
 
@@ -193,6 +195,8 @@ class RiskEngine:
     def on_modify(self, modify: Modify) -> Iterable[Event]:
         """`modify` itself if it passes, else the denial that stands in its place."""
         entry = self.books.entries.get(modify.order_id)
+        if entry is not None and entry.ended:
+            entry = None
         said = self._look()
         moment = self._market.now or modify.timestamp or EPOCH
         if entry is None:
@@ -251,7 +255,8 @@ class RiskEngine:
         """Enter a trade, once, and look whether it was one too many."""
         if self.journal.booked(fill.fill_id):
             return ()
-        self._turn(self._contract(fill.instrument_token, fill.timestamp))
+        if self._market.now is None:  # else the time of the stream tells the day
+            self._contract(fill.instrument_token, fill.timestamp)
         self.books.fill(fill)
         return self._heard(fill.broker, fill.strategy_id, fill.timestamp)
 
@@ -330,15 +335,15 @@ class RiskEngine:
         cause = _cause(control)
         if control.by == RISK and cause is None:
             return ()  # a recording: what brought it about will do so again
-        origin = FILE if cause == FILE else STREAM
+        origin = RECORDING if cause == FILE else STREAM
         target = control.target or ""
         why = control.reason or f"by {control.by or 'a control event'}"
         if control.action == "halt":
             self.halts[origin, target] = why
         elif control.action == "reduce":
             self._reduce(target, why)
-        elif control.action == "resume" and origin == FILE:
-            self.halts.pop((FILE, ""), None)
+        elif control.action == "resume" and origin == RECORDING:
+            self.halts.pop((RECORDING, ""), None)
         elif control.action == "resume":
             self._resume(target)
         elif control.action == "rearm" and target:
@@ -349,7 +354,7 @@ class RiskEngine:
         """Why all trading (or that of `broker`) is halted, and why the strategy is."""
         if not self.halts:
             return None, None
-        trading = (self.halts.get((origin, target)) for origin in (FILE, STREAM) for target in ("", broker))
+        trading = (self.halts.get((origin, target)) for origin in (FILE, RECORDING, STREAM) for target in ("", broker))
         return next((why for why in trading if why is not None), None), self.halts.get((STREAM, strategy_id))
 
     def verdict(self) -> Halted | None:
@@ -381,7 +386,10 @@ class RiskEngine:
             value={"cause": FILE},
             timestamp=self._market.now,
         )
-        self.on_control(control)
+        if why is None:
+            del self.halts[FILE, ""]
+        else:
+            self.halts[FILE, ""] = why
         return [control]
 
     def _stops(self, facts: Facts, broker: str, strategy_id: str) -> None:
@@ -399,10 +407,9 @@ class RiskEngine:
             found = worth[level.key] = scope.worth(self._gather.price_of)
             if not level.watched:
                 continue
+            self.books.changed_scopes.add(level.key)
             equity = found.equity
-            if equity > scope.peak:
-                scope.peak = equity
-                self.books.changed_scopes.add(level.key)
+            scope.peak = max(scope.peak, equity)
             for control in _LOSSES:
                 refused = control(level.limits, scope, equity)
                 if refused is not None:
@@ -419,7 +426,7 @@ class RiskEngine:
 
     def _reduce(self, target: str, why: str) -> None:
         """A person wants an account, or a strategy on every account, to reduce only."""
-        brokers = {key[0] for key in self.books.scopes} | {"paper", *self.limits.brokers}
+        brokers = {key[0] for key in self.books.scopes} | {*BROKERS, *self.limits.brokers}
         refused = Refusal(Code.TRADING_REDUCING, why)
         for broker in sorted(brokers):
             if target in {"", broker}:
@@ -475,15 +482,16 @@ class RiskEngine:
             return
         self.journal.day = contract.on
         if day is not None:
-            self.books.new_day()
+            self.books.new_day(lambda token: self._gather.price_before(token, contract.on))
 
     def _expect_marks(self) -> None:
-        """Ask for a tick in a while, if there is something to mark."""
-        now = self._market.now
-        watched = now is not None and any(level.scope.holdings for level in self.plans.watched())
-        alarm = None
-        if watched and now is not None:
-            alarm = self._alarm if self._alarm is not None and self._alarm > now else later(now, MARK_EVERY)
+        """Ask for a tick in a while, if there is something to mark; at the start, for the first one."""
+        now, alarm = self._market.now, None
+        if any(level.scope.holdings for level in self.plans.watched()):
+            if now is None:
+                alarm = EPOCH
+            else:
+                alarm = self._alarm if self._alarm is not None and self._alarm > now else later(now, MARK_EVERY)
         if alarm != self._alarm:
             self._alarm = alarm
             self._market.wake_at(alarm, self)
@@ -518,9 +526,8 @@ class RiskEngine:
         )
         made = [order] if facts.messages == 1 else list(sliced(order, plan.contract.freeze, plan.contract.lot_size))
         price = facts.worst or 0
-        for one in made:
-            entry = self.books.enter(one, plan.trio, price, facts.price, facts.now)
-            self._remember(entry, facts, plan)
+        entries = [self.books.enter(one, plan.trio, price, facts.price, facts.now) for one in made]
+        self._remember(entries[0], facts, plan)
         self._counts["orders"] += len(made)
         if self._alarm is None:
             self._expect_marks()
@@ -535,7 +542,7 @@ class RiskEngine:
             if recent and recent[0][0] <= facts.now - window:
                 recent[:] = [one for one in recent if one[0] > facts.now - window]
             recent.append((facts.now, facts.quantity, facts.price))
-        if repeated is not None:
+        if repeated is not None:  # of slices the first stands for all
             made = strategy.scope.repeats.setdefault(repeat_key(entry.token, entry.buy), [])
             if made and made[0][0] <= facts.now - repeated[1]:
                 made[:] = [one for one in made if one[0] > facts.now - repeated[1]]

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.risk.config import PAPER, RiskFile
-from alpha_cli.risk.controls import CONTROLS, Control
+from alpha_cli.risk.controls import CONTROLS, Control, is_set
+from alpha_cli.risk.facts import seconds, share
 from alpha_cli.risk.limits import Levels
 
 if TYPE_CHECKING:
@@ -36,17 +37,58 @@ def rows(file: RiskFile, broker: str, strategy_id: str, contract: Contract) -> l
             continue
         value = getattr(effective, control.setting)
         setters = [name for name, level in sources.items() if getattr(level, control.setting) is not None]
-        # The level that holds is one whose own value is the effective one; where values are put together, all do.
-        holding = [name for name in setters if getattr(sources[name], control.setting) == value] or setters
-        written = [_written(file, name, control.setting) for name in holding[:1]]
-        if value is None:
+        # The level that holds comes first: one whose own value is what all come to together.
+        holding = [name for name in setters if getattr(sources[name], control.setting) == value]
+        others = [name for name in setters if name not in holding]
+        if not is_set(control, effective, contract):
             effect = "off" if broker == PAPER else "unset: refuses everything"
         else:
-            effect = "off" if value is False or (control.setting == "market_protection" and value == 0) else "on"
-            effect = "no MARKET orders" if control.setting == "market_protection" and value == 0 else effect
-        others = [name for name in setters if name not in holding]
-        found.append(Row(control, written[0] if written else None, (*holding, *others), effect))
+            effect = _EFFECTS.get((control.setting, value), "on")
+        limit = None
+        if holding:
+            limit = as_written(_of(file, holding[0], control.setting))
+        elif setters:
+            limit = _in_words(control.setting, value)
+        found.append(Row(control, limit, (*holding, *others), effect))
     return found
+
+
+#: What a value does that is no limit.
+_EFFECTS: dict[tuple[str, Any], str] = {
+    ("market_protection", 0): "no MARKET orders",
+    **dict.fromkeys(
+        [
+            (name, False)
+            for name in ("session_hours", "self_match_prevention", "participation", "circuit_limits", "reconcile",
+                         "algo_id", "registered_ip")
+        ],
+        "off",
+    ),
+}  # fmt: skip
+
+#: The names of the numbers of a limit that several levels make together.
+_PARTS = {
+    "price_tolerance": ("equity", "index_future", "stock_future", "option"),
+    "entry_window": ("after_open", "before_close"),
+    "message_rate": ("second", "minute", "day"),
+    "orders_to_trades": ("ratio", "after"),
+    "participation": ("day", "minute"),
+    "repeated_execution": ("orders", "seconds", "round_trips"),
+}
+
+
+def _in_words(setting: str, value: Any) -> str:
+    """A limit that no level has by itself: what several come to together."""
+    if setting == "allowed_instruments":
+        return " and ".join(f"({', '.join(sorted(names))})" for names in value)
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(value)) or "none"
+    if setting in {"price_tolerance", "participation"}:
+        value = tuple(None if one is None else share(one) for one in value)
+    if setting == "repeated_execution":
+        value = (value[0], seconds(value[1]), value[2])
+    parts = zip(_PARTS[setting], value, strict=True)
+    return ", ".join(f"{name} {one}" for name, one in parts if one is not None)
 
 
 def for_programs(found: Iterable[Row]) -> Iterator[str]:
@@ -81,6 +123,10 @@ def for_people(
     yield f"broker {broker}{strategy}; limits {file.hash()}"
     freeze = NOTHING if contract.freeze is None else f"{contract.freeze} units"
     tick = instrument.tick_size
+    if not contract.listed:
+        yield "not in the instrument master: every order is refused with INSTRUMENT_UNKNOWN"
+    elif contract.kind == "index":
+        yield "an index: every order is refused with INSTRUMENT_NOT_TRADABLE"
     yield f"lot {contract.lot_size}, tick ₹{tick}, freeze quantity {freeze}"
     yield ""
     yield from table(
@@ -99,12 +145,9 @@ def for_people(
     )
 
 
-def _written(file: RiskFile, level: str, setting: str) -> str:
+def _of(file: RiskFile, level: str, setting: str) -> Any:
     """A value as it stands in the file."""
-    place, _, name = level.partition(".")
-    part: Any = getattr(file, place)
-    value = getattr(part[name] if name else part, setting)
-    return as_written(value)
+    return getattr(file.levels()[level], setting)
 
 
 def as_written(value: Any) -> str:

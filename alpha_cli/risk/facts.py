@@ -105,7 +105,8 @@ class Facts(Struct):
     asked            what the strategy had in mind: its limit, or the price it saw
     reference        the last price; None without one
     worst            what a unit may cost: its limit; of a MARKET order the last price and its protection
-    value            what it is worth, at worst; None without a price
+    counted          units that it is counted as: of a modification the larger of both quantities, for it may be refused
+    value            what those are worth, at worst; None without a price
     now              microseconds since 1970, the newest tick's time
     strategy         the level of its strategy
     halted           why trading is halted, by a person
@@ -120,8 +121,8 @@ class Facts(Struct):
     outside          a time of the signal that no continuous session contains
     into_session, to_close   since the opening, and until the close of the session; None: not in one
     squared_off      whether the broker closes MIS positions by now
-    entry            whether it can make the strategy's own position, at worst, larger
-    enlarges         whether it can make that of the account larger
+    entry            whether it can open or enlarge a position of its strategy
+    enlarges         whether it can make the worst case of the account, and of the strategy, worse than it is
     replaces         the order that it modifies, if it is one that does
     left             units of that order that may still be filled
     duplicate_age    since the same order was entered; None: not lately
@@ -132,6 +133,7 @@ class Facts(Struct):
     minute_volume    units of the newest minute
     exposures        level -> what it would come to, where that is limited
     funds            what is available
+    committed        what the open orders of the account are worth
     messages         that it makes: one for each slice
     broker           what only the broker can tell; None in a stream
     """
@@ -150,6 +152,7 @@ class Facts(Struct):
     asked: int | None
     reference: int | None
     worst: int | None
+    counted: int
     value: int | None
     now: int
     halted: str | None = None
@@ -166,7 +169,7 @@ class Facts(Struct):
     to_close: int | None = None
     squared_off: bool = False
     entry: bool = True
-    enlarges: bool = True
+    enlarges: tuple[bool, bool] = (True, True)
     replaces: Entry | None = None
     left: int = 0
     duplicate_age: int | None = None
@@ -177,6 +180,7 @@ class Facts(Struct):
     minute_volume: int | None = None
     exposures: dict[ScopeKey, Exposure] | None = None
     funds: int | None = None
+    committed: int = 0
     messages: int = 1
     broker: BrokerFacts | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from alpha_cli.events import IST, Bar, Gap, Modify, Signal
@@ -18,7 +18,7 @@ from alpha_cli.risk.limits import MILLION
 from alpha_cli.risk.plans import MINUTE_BAR, Plan
 from alpha_cli.risk.sizing import size
 from alpha_cli.risk.slicing import slice_sizes
-from alpha_cli.venue import Contract
+from alpha_cli.venue import Contract, in_india
 
 _NOTHING: Mapping[ScopeKey, Worth] = {}
 _NOTHING_HELD = Holding()
@@ -57,6 +57,11 @@ class Gatherer:
         if known is None or known[0] is not tick:
             known = self._prices[token] = (tick, price_units(tick.last_price) or None)
         return known[1]
+
+    def price_before(self, token: int, day: date) -> int | None:
+        """The last price of an instrument, if it is of before `day`."""
+        tick = self._market.last(token)
+        return None if tick is None or in_india(tick.timestamp).date() >= day else self.price_of(token)
 
     def on_bar(self, bar: Bar) -> None:
         """Keep what the rules look back on."""
@@ -116,6 +121,10 @@ class Gatherer:
             product=entry.product,
         )
         facts.replaces, facts.left = entry, entry.left
+        # It may be refused: counted is what `Books.modified` will make of it.
+        facts.counted = max(left, entry.left)
+        facts.worst = entry.price if facts.worst is None else max(entry.price, facts.worst)
+        facts.value = facts.counted * facts.worst
         self._time(facts, plan, modify.timestamp or moment, moment)
         self._weigh(facts, plan, worth)
         if plan.limits.self_match_prevention:
@@ -147,9 +156,9 @@ class Gatherer:
         facts = Facts(
             limits, plan.bounds, contract, strategy, buy, quantity, kind, product,
             account.scope.holdings.get(token, _NOTHING_HELD), strategy.scope.holdings.get(token, _NOTHING_HELD),
-            limit, asked, reference, worst, None if worst is None else worst * (quantity or 0), now,
+            limit, asked, reference, worst, quantity or 0, None if worst is None else worst * (quantity or 0), now,
         )  # fmt: skip
-        facts.funds = self._books.funds.get(broker)
+        facts.funds, facts.committed = self._books.funds.get(broker), account.scope.open_value
         if limits.confirm_within is not None and self._books.any_open:
             facts.unconfirmed = self._unconfirmed(broker, token, facts.now)
         if limits.duplicate_window is not None:
@@ -187,22 +196,22 @@ class Gatherer:
 
     def _weigh(self, facts: Facts, plan: Plan, worth: Mapping[ScopeKey, Worth]) -> None:
         """What it adds to what is held, and whether that is more than there is."""
-        quantity = facts.quantity or 0
-        more = quantity - facts.left
-        if more > 0:
-            held, own = facts.held, facts.own
-            if facts.buy:
-                facts.enlarges = held.quantity + held.buying + more > 0
-                facts.entry = own.quantity + own.buying + more > 0
-            else:
-                facts.enlarges = held.quantity - held.selling - more < 0
-                facts.entry = own.quantity - own.selling - more < 0
-            if worth and facts.worst is not None:
-                facts.exposures = {
-                    level.key: _weighed(facts, level, more, worth[level.key]) for level in plan.valued if level.weighed
-                }
+        quantity, more = facts.quantity or 0, facts.counted - facts.left
+        held, own = facts.held, facts.own
+        if facts.buy:
+            facts.entry = quantity > 0 and own.quantity + own.buying - facts.left + quantity > 0
         else:
-            facts.enlarges = facts.entry = False
+            facts.entry = quantity > 0 and own.quantity - own.selling + facts.left - quantity < 0
+        if more <= 0:
+            facts.enlarges = (False, False)
+        elif facts.buy:
+            facts.enlarges = (held.quantity + held.buying + more > 0, own.quantity + own.buying + more > 0)
+        else:
+            facts.enlarges = (held.quantity - held.selling - more < 0, own.quantity - own.selling - more < 0)
+        if more > 0 and worth and facts.worst is not None:
+            facts.exposures = {
+                level.key: _weighed(facts, level, more, worth[level.key]) for level in plan.valued if level.weighed
+            }
         contract = facts.contract
         if contract.freeze is not None and quantity > contract.freeze >= contract.lot_size:
             facts.messages = len(slice_sizes(quantity, contract.freeze, contract.lot_size))
@@ -220,7 +229,7 @@ class Gatherer:
         if isinstance(given, Refusal):
             facts.unsized = given
         else:
-            facts.quantity = given
+            facts.quantity = facts.counted = given
             facts.value = None if facts.worst is None else facts.worst * given
             _look_for_same(facts, plan.levels[0], token)
 
@@ -228,8 +237,6 @@ class Gatherer:
         """Whether an open order of one's own stands where this one would trade with it."""
         token = facts.contract.instrument.instrument_token
         for entry in self._books.open_orders(broker, token, buy=not facts.buy).values():
-            if not entry.left or entry is facts.replaces:
-                continue
             meets = (
                 entry.limit is None
                 or facts.price is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import asdict
 
 from alpha_cli.errors import ConfigurationError
-from alpha_cli.risk.config import InstrumentLevel, RiskFile
+from alpha_cli.risk.config import PAPER, InstrumentLevel, RiskFile
 from alpha_cli.risk.explained import as_written
 from alpha_cli.risk.limits import TIGHTER, of_level
 
@@ -52,17 +52,18 @@ def differences(old: RiskFile, new: RiskFile) -> tuple[list[str], list[str]]:
     """What is looser in `new`, and what is otherwise changed. What cannot be compared counts as looser."""
     looser: list[str] = []
     changed: list[str] = []
-    before, after = _levels(old), _levels(new)
+    before, after = old.levels(), new.levels()
+    live = bool(new.live)  # then every level but that of paper holds for real orders
     for name in sorted(before.keys() | after.keys()):
-        live = bool(new.live) and (name == "account" or name.partition(".")[2] in new.live)
         was, now = before.get(name), after.get(name)
         old_values, new_values = _set(was), _set(now)
+        real = live and name != f"brokers.{PAPER}"
         for setting in sorted(old_values.keys() | new_values.keys()):
             one, other = old_values.get(setting), new_values.get(setting)
             if one == other:
                 continue
             said = f"{name}.{setting}: {_said(was, setting)} to {_said(now, setting)}"
-            (looser if _is_looser(setting, one, other, live=live) else changed).append(said)
+            (looser if _is_looser(setting, one, other, live=real) else changed).append(said)
     return looser, changed
 
 
@@ -71,17 +72,15 @@ def _is_looser(setting: str, old: Any, new: Any, *, live: bool) -> bool:
         return True
     if new is None or old is None:
         return new is None or live  # for a real broker, what is not set refuses everything
+    if setting == "allowed_instruments":
+        return not new[0] <= old[0]
+    if (
+        setting == "price_tolerance"
+        and live
+        and any(a is None and b is not None for a, b in zip(old, new, strict=True))
+    ):
+        return True
     return bool(TIGHTER[setting](old, new) != new)
-
-
-def _levels(file: RiskFile) -> dict[str, InstrumentLevel]:
-    """Every level, by how the file calls it."""
-    return {
-        "account": file.account,
-        **{f"brokers.{name}": level for name, level in file.brokers.items()},
-        **{f"strategies.{name}": level for name, level in file.strategies.items()},
-        **{f"instruments.{name}": level for name, level in file.instruments.items()},
-    }
 
 
 def _set(level: InstrumentLevel | None) -> dict[str, Any]:

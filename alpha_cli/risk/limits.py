@@ -208,6 +208,28 @@ _WRITTEN: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+def canonical(file: RiskFile) -> dict[str, Any]:
+    """A file as plain JSON in which equal limits are written equally."""
+    return {name: _canonical(level) for name, level in file.levels().items()}
+
+
+def _canonical(level: InstrumentLevel) -> dict[str, Any]:
+    values = {name: _sorted(value) for name, value in asdict(of_level(level)).items() if value is not None}
+    rule = getattr(level, "sizing", None)
+    if rule is not None:
+        values["sizing"] = {
+            name: f"{value.normalize():f}" if isinstance(value, Decimal) else value
+            for name, value in rule.model_dump().items()
+        }
+    return values
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return [_sorted(one) for one in value] if isinstance(value, tuple) else value
+
+
 class Levels:
     """The levels of a file, ready to be put together for a broker, a strategy and an instrument."""
 
@@ -218,7 +240,9 @@ class Levels:
         self._instruments = {name: of_level(level) for name, level in file.instruments.items()}
 
     def broker(self, broker: str) -> Limits:
-        """What holds for the account of `broker` as a whole."""
+        """What holds for the account of `broker` as a whole. A real one has to be named: else nothing is set for it."""
+        if broker != PAPER and broker not in self._brokers:
+            return _UNSET
         return tightest([self._account, self._brokers.get(broker, _UNSET)])
 
     def strategy(self, strategy_id: str) -> Limits:
@@ -235,6 +259,8 @@ class Levels:
 
     def sources(self, broker: str, strategy_id: str, token: int, key: str) -> Mapping[str, Limits]:
         """Each level that has a say, by how the file calls it."""
+        if broker != PAPER and broker not in self._brokers:
+            return {}
         found = {"account": self._account}
         if broker in self._brokers:
             found[f"brokers.{broker}"] = self._brokers[broker]
@@ -246,6 +272,7 @@ class Levels:
 
 
 _UNSET = Limits()
+PAPER = "paper"
 
 
 def fits(pattern: str, token: int, key: str) -> bool:

@@ -114,7 +114,8 @@ class Plans:
         )
         limits = self._levels.together(broker, strategy_id, token, named)
         controls = asked(broker, limits, contract)
-        new = tuple(one for one in controls if one.control.new)
+        # One that is not set refuses new orders too, whatever it is asked about.
+        new = tuple(one for one in controls if one.control.new or one.check is not one.control.check)
         hours = () if contract.day is None else contract.day.continuous
         return Plan(
             day, contract, tuple((microseconds(one.open), microseconds(one.close)) for one in hours),

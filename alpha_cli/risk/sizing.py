@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: The usual continuous session, 09:15 to 15:30: what a volatility of bars is scaled to.
 SESSION = timedelta(hours=6, minutes=15)
 
+#: Units that an order can have on the wire.
+MOST_UNITS = 10**12
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -54,6 +57,8 @@ def size(
         asked = _by_volatility(rule, price, equity, closes(rule.interval))
     if isinstance(asked, Refusal):
         return asked
+    if asked > MOST_UNITS:
+        return Refusal(Code.SIZE_UNKNOWN, "the sizing rule gives more units than an order can say", MOST_UNITS, asked)
     whole = asked // lot * lot
     if not whole:
         return Refusal(Code.SIZE_BELOW_LOT, "the sizing rule allows less than one lot", lot, asked)
@@ -72,11 +77,13 @@ def _by_volatility(rule: VolatilityTarget, price: int, equity: int, closes: Sequ
             Code.SIZE_UNKNOWN, f"fewer than {rule.bars} returns of {rule.interval} bars; put alpha bars before it",
             rule.bars, max(len(found) - 1, 0),
         )  # fmt: skip
+    if min(found) <= 0:
+        return Refusal(Code.SIZE_UNKNOWN, "a closing price of nothing has no volatility", 0, min(found))
     deviation = stdev(log(after / before) for before, after in pairwise(found))
     daily = deviation * sqrt(max(SESSION.total_seconds() / interval_seconds(rule.interval), 1))
     if daily <= 0:
         return Refusal(Code.SIZE_UNKNOWN, "prices do not move, so a volatility target has no size", rule.rule, 0)
-    return int(float(equity) * float(rule.percent) / 100 / daily / price)
+    return int(min(float(equity) * float(rule.percent) / 100 / daily / price, 2.0 * MOST_UNITS))
 
 
 def interval_seconds(interval: str) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alpha_cli.errors import NoInput, UsageError
+from alpha_cli.cli import did_you_mean
+from alpha_cli.errors import NoInput, UsageError, printable
 from alpha_cli.risk.command import check_names, config_option, instruments_option
 
 if TYPE_CHECKING:
@@ -48,12 +49,17 @@ def explain(
     from alpha_cli.instruments import open_master, resolve
     from alpha_cli.risk import explained
     from alpha_cli.risk.config import load_limits
+    from alpha_cli.settings import BROKERS
     from alpha_cli.venue import Venue
 
     limits = load_limits(file)
     found = open_master(master)
     check_names(limits, found)
     on = _day(day) if day is not None else datetime.now(IST).date()
+    if broker not in BROKERS:
+        raise UsageError(f"--broker {printable(broker)}: no such broker{did_you_mean(broker, BROKERS)}")
+    if instrument.isdecimal() and not 0 < int(instrument[:20]) < 1 << 32:
+        raise UsageError(f"{printable(instrument)} is no instrument token; write one, or EXCHANGE:SYMBOL")
     token = int(instrument) if instrument.isdecimal() else resolve(instrument, found)
     contract = Venue(lambda: found).contract(token, on)
     rows = explained.rows(limits, broker, strategy, contract)
@@ -93,7 +99,7 @@ def test(ctx: click.Context, source: str, *, file: Path | None, master: Path | N
     found = open_master(master)
     check_names(limits, found)
     trial: Trial = Trial(limits, ctx.obj.market, found, load_settings().opening_cash, as_json=as_json)
-    with feed.make_context("feed", [source, "--types", TYPES, "-q"], parent=ctx) as inner:
+    with feed.make_context("feed", [source, "--types", TYPES, "--bad", "fail", "-q"], parent=ctx) as inner:
         made = feed.invoke(inner)
     assert isinstance(made, Source)
     return Program(made, [trial.stage()])

@@ -6,12 +6,14 @@ of orders counts too, but for those that are refused now: their fills would neve
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from click import unstyle
 
 from alpha_cli.events import IST, Event, Fill, OrderUpdate, Signal, Unknown
 from alpha_cli.risk.codes import MEANINGS, Code
@@ -63,6 +65,8 @@ class Trial:
         self.tallies: dict[tuple[int, str], Tally] = {}
         self.signals = 0
         self.passed = 0
+        self._denied: set[str] = set()
+        self._asked: set[str] = set()
         self._as_json = as_json
         self._market = market
 
@@ -75,27 +79,29 @@ class Trial:
         return Stage("risk", silent, Options(quiet=True), market=self._market, forward=False, close=self._report)
 
     def _entered_only(self, step: Any) -> Any:
-        """Reports on orders that passed here; others were never entered."""
+        """Reports on all but orders that are refused here: those would never have been."""
 
         def heard(event: Any) -> Iterable[Event]:
-            return step(event) if event.order_id in self.engine.books.entries else ()
+            return () if event.signal_id in self._denied else step(event)
 
         return heard
 
     def _audit(self, signal: Signal, facts: Facts, asked: Sequence[Asked], decided: Refusal | None) -> None:
         self.signals += 1
+        self._asked.update(one.control.name for one in asked)
         if decided is None:
             self.passed += 1
             return
         first = True
-        for place, one in enumerate(asked):
+        self._denied.add(signal.signal_id)
+        for one in asked:
             try:
                 refused = one.check(facts)
             except (TypeError, ZeroDivisionError, ValueError):
                 continue  # it relies on what an earlier control has refused already
             if refused is None:
                 continue
-            key = (place, refused.code.value)
+            key = (CONTROLS.index(one.control), refused.code.value)
             tally = self.tallies.get(key)
             if tally is None:
                 tally = self.tallies[key] = Tally(one.control.number, one.control.name, refused.code.value)
@@ -113,6 +119,8 @@ class Trial:
 
     def _report(self) -> Iterator[Any]:
         lines = self._for_programs() if self._as_json else self._for_people()
+        if not sys.stdout.isatty():
+            lines = map(unstyle, lines)
         yield from (Unknown("text", line.encode()) for line in lines)
 
     def _for_programs(self) -> Iterator[str]:
@@ -141,7 +149,7 @@ class Trial:
                     for row in self.rows()
                 ],
             )  # fmt: skip
-        quiet = sorted({one.name for one in CONTROLS if one.at == "order"} - {row.control for row in self.rows()})
+        quiet = sorted(self._asked - {row.control for row in self.rows()})
         if quiet and refused:
             yield ""
             yield f"refused nothing: {', '.join(quiet)}"

@@ -195,7 +195,7 @@ def _asked(broker: str, limits: Limits, contract: Contract, at: At) -> Iterator[
     for control in CONTROLS:
         if control.at != at and not (control.at == "report" and at == "order"):
             continue
-        if not _is_set(control, limits, contract):
+        if not is_set(control, limits, contract):
             # What watches an account cannot refuse an order, but that it does not watch can.
             if broker != PAPER:
                 yield Asked(control, unset(control, broker))
@@ -203,7 +203,8 @@ def _asked(broker: str, limits: Limits, contract: Contract, at: At) -> Iterator[
             yield Asked(control, control.check)
 
 
-def _is_set(control: Control, limits: Limits, contract: Contract) -> bool:
+def is_set(control: Control, limits: Limits, contract: Contract) -> bool:
+    """Whether a control has its limit, for that kind of instrument."""
     if control.setting is None:
         return True
     value: Any = getattr(limits, control.setting)

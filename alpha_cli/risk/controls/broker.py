@@ -29,13 +29,14 @@ def circuit(facts: Facts) -> Refusal | None:
 
 def children(facts: Facts) -> Refusal | None:
     """The slices of an order are together no more than the order that was approved. Counted at the last step."""
-    approved = _of(facts).approved
-    if approved is None or (facts.quantity or 0) + approved[1] <= approved[0]:
+    approved, quantity = _of(facts).approved, facts.quantity or 0
+    if approved is None:
+        return Refusal(Code.ORDER_CHILDREN_ABOVE_PARENT, "how much was approved is not known", None, quantity)
+    if quantity + approved[1] <= approved[0]:
         return None
     return Refusal(
-        Code.ORDER_CHILDREN_ABOVE_PARENT, "the slices would be more than the order", approved[0],
-        approved[1] + (facts.quantity or 0),
-    )  # fmt: skip
+        Code.ORDER_CHILDREN_ABOVE_PARENT, "the slices would be more than the order", approved[0], approved[1] + quantity
+    )
 
 
 def funds_age(facts: Facts) -> Refusal | None:

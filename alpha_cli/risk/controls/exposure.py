@@ -15,7 +15,7 @@ def reducing(facts: Facts) -> Refusal | None:
     """In REDUCING nothing passes that can make the worst case worse: from flat, by growing, or through a flip."""
     if facts.standings is None:
         return None
-    for standing, larger in zip(facts.standings, (facts.enlarges, facts.entry), strict=True):
+    for standing, larger in zip(facts.standings, facts.enlarges, strict=True):
         if standing is not None and standing.state == "REDUCING" and larger:
             return Refusal(
                 Code.TRADING_REDUCING,
@@ -28,7 +28,7 @@ def reducing(facts: Facts) -> Refusal | None:
 
 def position(facts: Facts) -> Refusal | None:
     """The position as it would be if every order on this side were filled, and none on the other."""
-    more = (facts.quantity or 0) - facts.left
+    more = facts.counted - facts.left
     if more <= 0:
         return None
     for level, limit in facts.bounds["max_position"]:
@@ -114,16 +114,17 @@ def funds(facts: Facts) -> Refusal | None:
     value = facts.value
     if value is None:
         return Refusal(Code.VALUE_NO_REFERENCE, "no price to value the order at", share(limit))
-    most = facts.funds * limit // MILLION
-    if value <= most:
+    most, spent = facts.funds * limit // MILLION, facts.committed - _replaced(facts) + value
+    if spent <= most:
         return None
-    return Refusal(Code.FUNDS_INSUFFICIENT, "worth more than what may be spent", rupees(most), rupees(value))
+    message = "with the open orders worth more than what may be spent"
+    return Refusal(Code.FUNDS_INSUFFICIENT, message, rupees(most), rupees(spent))
 
 
 def participation(facts: Facts) -> Refusal | None:
-    """No more than a share of what others trade, in a day and in the last minute."""
+    """An entry is no more than a share of what others trade, in a day and in the last minute."""
     shares = facts.limits.participation
-    if not isinstance(shares, tuple):
+    if not isinstance(shares, tuple) or not facts.entry:
         return None
     day, minute = shares
     return (None if day is None else _share(facts, day, facts.limits.average_daily_volume, "average daily volume")) or (

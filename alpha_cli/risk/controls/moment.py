@@ -26,20 +26,16 @@ def entry_window(facts: Facts) -> Refusal | None:
         return None
     after, before = window
     early, late = facts.into_session, facts.to_close
-    if early is not None and late is not None and early >= after * _MINUTE and late >= before * _MINUTE:
+    if early is None or late is None:
+        message, observed = "not in a session of the instrument", None
+    elif early < after * _MINUTE:
+        message, observed = "too early in the session to open a position", f"{seconds(early)} s after the opening"
+    elif late < before * _MINUTE:
+        message, observed = "too late in the session to open a position", f"{seconds(late)} s before the close"
+    else:
         return None
     said = f"{after} min after the opening to {before} min before the close"
-    if facts.into_session is None or facts.to_close is None:
-        return Refusal(Code.SESSION_NO_ENTRY, "not in a session of the instrument", said)
-    if facts.into_session < after * _MINUTE:
-        return Refusal(
-            Code.SESSION_NO_ENTRY, "too early in the session to open a position", said,
-            f"{seconds(facts.into_session)} s after the opening",
-        )  # fmt: skip
-    return Refusal(
-        Code.SESSION_NO_ENTRY, "too late in the session to open a position", said,
-        f"{seconds(facts.to_close)} s before the close",
-    )  # fmt: skip
+    return Refusal(Code.SESSION_NO_ENTRY, message, said, observed)
 
 
 def square_off(facts: Facts) -> Refusal | None:

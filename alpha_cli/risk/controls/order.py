@@ -209,9 +209,12 @@ def price_tolerance(facts: Facts) -> Refusal | None:
 
 
 def _furthest(facts: Facts, reference: int) -> int:
-    """The worst of the prices that the order names or may come to pay."""
+    """The worst of the prices that the order names or may be filled at."""
     named = reference if facts.asked is None else facts.asked
-    return facts.worst if facts.buy and facts.worst is not None and facts.worst > named else named
+    if facts.price is not None or not facts.limits.market_protection:
+        return named
+    band = -(-reference * facts.limits.market_protection // MILLION)
+    return max(named, reference + band) if facts.buy else min(named, reference - band)
 
 
 _OPTION = 3
