@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "instruments --help": WIRE,
     "halt --help": WIRE,
     "resume --state configs --reason none": WIRE,
+    "rearm momentum --state configs --reason none": WIRE,
     "pipe 'feed --ticks 3 | run-strategy momentum | risk | paper | show'": CONFIGURED,
 }
 

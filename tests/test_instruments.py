@@ -830,7 +830,7 @@ def test_risk_denies_a_contract_that_has_expired(tmp_path: Path) -> None:
     path = tmp_path / "i.db"
     load(path, instruments(row), date(2024, 5, 1))
     days = [run_alpha(["risk", "--instruments", str(path)], stream([tick(at), signal(1, at=at)])) for at in (0, 86_400)]
-    assert [made.stdout.count(b"INSTRUMENT_UNKNOWN") for made in days] == [0, 1]
+    assert [made.stdout.count(b"INSTRUMENT_EXPIRED") for made in days] == [0, 1]
 
 
 def test_a_test_never_sees_the_master_of_whoever_runs_it() -> None:

@@ -816,7 +816,7 @@ def test_a_strategy_that_runs_again_lifts_no_halt_of_risk(tmp_path: Path) -> Non
         out = pipeline.output
     assert [one.reason for one in answers(out)][1] == "circuit closed: it did not fail this time"
     assert [seconds(one) for one in events_of(out, Order)] == [0]
-    assert [one.code for one in events_of(out, Denial)] == ["TRADING_HALTED"] * 2
+    assert [one.code for one in events_of(out, Denial)] == ["STRATEGY_HALTED"] * 2
     lifted = run_alpha(["risk"], stream([halt, control("resume", "mine"), tick(0), *events_of(out)[:1]]))
     assert (lifted.returncode, len(events_of(lifted.stdout, Order))) == (0, 1)
 

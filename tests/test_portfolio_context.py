@@ -657,7 +657,7 @@ def test_with_feedback_positions_are_those_of_paper_at_the_end(tmp_path: Path) -
     """What the strategy says it holds at its last tick is what paper's portfolio says, and so is the cash."""
     body = FLIPS.replace("if len(history) % self.every:", "if False:")
     file = strategy_file(tmp_path, body, instruments="[256265, 260105]")
-    day = "--ticks 999 --instruments 256265,260105 --date 2026-01-05"
+    day = "--ticks 999 --instruments 256265,260105 --date 2026-01-05 --to 15:01:10"
     done = fed_back(file, day, paper="paper --forward --all-hours")
     *_, books = events_of(done.stdout, Portfolio)
     host = looking(tmp_path, LOOKS, instruments="[256265, 260105]")

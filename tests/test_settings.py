@@ -13,7 +13,7 @@ from hypothesis import example, given, settings, strategies as st
 from alpha_cli.cli import execute
 from alpha_cli.errors import ConfigurationError, UsageError
 from alpha_cli.paper.config import STARTING_CASH
-from alpha_cli.risk.config import Limits, load_limits
+from alpha_cli.risk.config import RiskFile, load_limits
 from alpha_cli.settings import Settings, config_names, find_config, load_settings, packaged, read_config, read_yaml
 from alpha_cli.stage import Options
 from alpha_cli.strategy.command import build
@@ -76,8 +76,8 @@ def test_a_file_given_by_name_is_the_one_that_is_read(tmp_path: Path, monkeypatc
     monkeypatch.setenv("ALPHA_CONFIG_DIR", str(tmp_path / "own"))
     write(tmp_path / "own" / "risk.yaml", "brokers: {paper: {max_position: 1}}")
     given_file = write(tmp_path / "given.yaml", "brokers: {paper: {max_position: 2}}")
-    assert load_limits(None).of("paper").max_position == 1
-    assert load_limits(given_file).of("paper").max_position == 2
+    assert load_limits(None).brokers["paper"].max_position == 1
+    assert load_limits(given_file).brokers["paper"].max_position == 2
 
 
 def test_names_are_gathered_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,9 @@ def test_the_packaged_files_are_valid() -> None:
     assert load_settings() == Settings(active_brokers=("paper",), opening_cash={"paper": STARTING_CASH})
     for name in ("momentum", "mean_reversion", "rules_rsi", "ml_momentum", "hybrid_ml_rsi"):
         assert load_by_name(name).id == name
-    paper = load_limits(None).of("paper")
-    assert None not in paper.model_dump().values()
+    paper = load_limits(None).brokers["paper"]
+    assert paper.max_position is not None
+    assert paper.session_hours
     assert build(Selection(("momentum", "mean_reversion")), Options())
 
 
@@ -268,7 +269,7 @@ def test_any_bytes_are_a_document_or_a_configuration_error(
     """Whatever a file holds, reading it ends in one of two ways."""
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_bytes(text)
-    for model in (StrategyConfig, Limits, Settings):
+    for model in (StrategyConfig, RiskFile, Settings):
         with suppress(ConfigurationError):
             assert isinstance(read_config(file, model), model)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: "alPA", so that `file` and other stages can tell whose database this is.
 APPLICATION_ID = 0x616C5041
-VERSION = 2
+VERSION = 3
 
 _ACCOUNTS: dict[str, Any] = {
     "broker": str,
@@ -56,6 +56,7 @@ _ORDERS: dict[str, Any] = {
     "reference_price": str,
     "parent_order_id": str,
     "limits_hash": str,
+    "market_protection": float,
     "confidence": float,
     "metadata": str,
     "limit_price": str,  # the worst it takes; of a MARKET order the protection price
@@ -146,6 +147,7 @@ _MAY_BE_NULL = frozenset(
         "reference_price",
         "parent_order_id",
         "limits_hash",
+        "market_protection",
         "confidence",
         "limit_price",
         "waits_for",
@@ -315,5 +317,10 @@ def _to_2(db: Database) -> None:
         db.create_view(name, query, replace=True)
 
 
+def _to_3(db: Database) -> None:
+    """Orders that name the band of their MARKET order."""
+    db.conn.execute("ALTER TABLE orders ADD COLUMN market_protection REAL")
+
+
 #: version -> how to come to the next.
-MIGRATIONS: Mapping[int, Callable[[Database], None]] = {1: _to_2}
+MIGRATIONS: Mapping[int, Callable[[Database], None]] = {1: _to_2, 2: _to_3}

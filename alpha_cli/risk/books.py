@@ -398,6 +398,12 @@ class Books:
         self._changed_trios.add(trio)
         return trio
 
+    def settle(self) -> None:
+        """Nobody wants to know what has changed."""
+        self.changed_scopes.clear()
+        self.changed_entries.clear()
+        self._changed_trios.clear()
+
     def changes(self) -> tuple[list[ScopeKey], set[str]]:
         """The scopes, and the orders, that have changed since this was asked last."""
         scopes, entries = self.changed_scopes.union(*(trio.keys for trio in self._changed_trios)), self.changed_entries

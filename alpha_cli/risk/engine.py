@@ -102,7 +102,7 @@ class RiskEngine:
         self.halts: dict[Halt, str] = halts or {}
         self.plans = Plans(limits, self.books)
         bars = bars_needed(limits)
-        self._gather = Gatherer(market, self.books, bars)
+        self._gather = Gatherer(market, self.books, bars, self._venue.hours_at)
         self._needs_bars = bool(bars)
         self._alarm: datetime | None = None
         self._news: list[Event] = []  # done already, but not said yet
@@ -404,7 +404,7 @@ class RiskEngine:
         worth: dict[ScopeKey, Worth] = {}
         for level in levels:
             scope = level.scope
-            found = worth[level.key] = scope.worth(self._gather.price_of)
+            found = worth[level.key] = scope.worth(self._gather.mark_of if level.in_session else self._gather.price_of)
             if not level.watched:
                 continue
             self.books.changed_scopes.add(level.key)

@@ -45,6 +45,7 @@ class Level(Struct, frozen=True, eq=False):
     """What limits are held against: an account, a strategy on it, or an instrument on it.
 
     weighed, watched   whether exposure, or losses, are limited there
+    in_session         whether only prices of the continuous session count
     """
 
     key: ScopeKey
@@ -53,6 +54,7 @@ class Level(Struct, frozen=True, eq=False):
     scope: Scope
     weighed: bool
     watched: bool
+    in_session: bool
 
 
 class Exposure(NamedTuple):

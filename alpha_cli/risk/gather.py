@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alpha_cli.events import IST, Bar, Gap, Modify, Signal
 from alpha_cli.ids import microseconds
@@ -19,6 +19,9 @@ from alpha_cli.risk.plans import MINUTE_BAR, Plan
 from alpha_cli.risk.sizing import size
 from alpha_cli.risk.slicing import slice_sizes
 from alpha_cli.venue import Contract, in_india
+
+if TYPE_CHECKING:
+    from alpha_cli.calendar import SessionHours
 
 _NOTHING: Mapping[ScopeKey, Worth] = {}
 _NOTHING_HELD = Holding()
@@ -34,10 +37,13 @@ _LATEST_MINUTE = timedelta(minutes=2)
 class Gatherer:
     """Knows prices, bars, gaps and the books, and puts together what the controls look at.
 
-    bars  interval -> how many closing prices are looked back on
+    bars      interval -> how many closing prices are looked back on
+    hours_at  token and moment -> the continuous sessions of the instrument
     """
 
-    def __init__(self, market: Market, books: Books, bars: Mapping[str, int]) -> None:
+    def __init__(
+        self, market: Market, books: Books, bars: Mapping[str, int], hours_at: Callable[[int, datetime], SessionHours]
+    ) -> None:
         self._market = market
         self._books = books
         self._kept = bars
@@ -45,6 +51,8 @@ class Gatherer:
         self._closes: dict[tuple[int, str], deque[float]] = {}
         self._minutes: dict[int, Bar] = {}
         self._gap: datetime | None = None
+        self._hours_at = hours_at
+        self._marks: dict[int, tuple[Any, int | None]] = {}
 
     # --- prices ------------------------------------------------------------------------------
 
@@ -56,6 +64,15 @@ class Gatherer:
         known = self._prices.get(token)
         if known is None or known[0] is not tick:
             known = self._prices[token] = (tick, price_units(tick.last_price) or None)
+        return known[1]
+
+    def mark_of(self, token: int) -> int | None:
+        """The last price, if it is one of the continuous session: others are no prices to mark positions by."""
+        tick = self._market.last(token)
+        known = self._marks.get(token)
+        if known is None or known[0] is not tick:
+            inside = tick is not None and self._hours_at(token, tick.timestamp).contains(tick.timestamp)
+            known = self._marks[token] = (tick, self.price_of(token) if inside else None)
         return known[1]
 
     def price_before(self, token: int, day: date) -> int | None:

@@ -51,7 +51,7 @@ class Memory:
     def commit(self, books: Books, standings: Standings, halts: dict[tuple[str, str], str]) -> None:
         """Nothing outlives the run."""
         del standings, halts
-        books.changes()
+        books.settle()
 
     def release(self) -> None:
         """Nothing is held."""

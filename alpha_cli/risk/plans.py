@@ -95,7 +95,8 @@ class Plans:
                 name, limits = f"account {broker}", self._levels.broker(broker)
             else:
                 name, limits = f"strategy {strategy_id}", self._levels.strategy(strategy_id)
-            known = self._by_scope[key] = _level(key, name, limits, self._books)
+            in_session = bool(self._levels.broker(broker).session_hours)
+            known = self._by_scope[key] = _level(key, name, limits, self._books, in_session=in_session)
             if known.watched:
                 self._watched.append(known)
         return known
@@ -110,7 +111,7 @@ class Plans:
         levels = (
             self.level(broker),
             self.level(broker, strategy_id),
-            _level((broker, "", str(token)), f"instrument {named}", own, self._books),
+            _level((broker, "", str(token)), f"instrument {named}", own, self._books, in_session=False),
         )
         limits = self._levels.together(broker, strategy_id, token, named)
         controls = asked(broker, limits, contract)
@@ -142,10 +143,10 @@ def _bounds(levels: Iterable[Level], name: str) -> Iterator[tuple[Level, Any]]:
             yield level, limit
 
 
-def _level(key: ScopeKey, name: str, limits: Limits, books: Books) -> Level:
+def _level(key: ScopeKey, name: str, limits: Limits, books: Books, *, in_session: bool) -> Level:
     return Level(
         key, name, limits, books.scope(*key), any(getattr(limits, one) is not None for one in _WORTH),
-        any(getattr(limits, one) is not None for one in _LOSS),
+        any(getattr(limits, one) is not None for one in _LOSS), in_session,
     )  # fmt: skip
 
 
