@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import signal
-from hypothesis import given, settings, strategies as st
+from hypothesis import Phase, given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
@@ -734,7 +734,8 @@ class Risk(RuleBasedStateMachine):
 
 
 TestRisk = Risk.TestCase
-TestRisk.settings = settings(max_examples=200, stateful_step_count=60)
+# Without shrinking: a long story that fails is told as it is, and at once.
+TestRisk.settings = settings(max_examples=200, stateful_step_count=60, phases=[Phase.reuse, Phase.generate])
 
 
 # --- slices ----------------------------------------------------------------------------------

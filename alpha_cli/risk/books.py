@@ -159,7 +159,7 @@ class Entry(Struct):
     limit        the worst price it takes; None: any
     total        units that may be filled, the filled ones included
     asked        what the newest modification made of the quantity; None: there was none
-    assumed      units counted as filled at `price` although nobody said so
+    assumed      units counted as filled, at `assumed_at`, although nobody said so
     traded       whether any of it was filled, as far as is known
     ended        whether the broker has said its last word on it, though perhaps not its last fill
     reported     whether the broker has been heard of it
@@ -179,6 +179,7 @@ class Entry(Struct):
     entered: int
     filled: int = 0
     assumed: int = 0
+    assumed_at: int = 0
     asked: int | None = None
     traded: bool = False
     ended: bool = False
@@ -260,7 +261,7 @@ class Books:
             scope.said(now)
         if assumed:
             self.changed_entries.add(order.order_id)
-            entry.assumed, entry.traded = quantity, True
+            entry.assumed, entry.assumed_at, entry.traded = quantity, price, True
             self._book(trio, token, quantity if buy else -quantity, price)
         else:
             self._open(entry, quantity)
@@ -433,13 +434,13 @@ class Books:
         """So many units were counted as filled, and are not."""
         entry.assumed -= quantity
         signed = -quantity if entry.buy else quantity
-        self._book(self._trio(entry), entry.token, signed, entry.price, undone=True)
+        self._book(self._trio(entry), entry.token, signed, entry.assumed_at, undone=True)
 
     def _reprice(self, entry: Entry, signed: int, price: int) -> None:
         """What was counted as filled at one price was filled at another."""
-        worse = signed * (price - entry.price)
+        worse = signed * (price - entry.assumed_at)
         for scope in self._trio(entry).scopes:
-            scope.turnover += abs(signed) * (price - entry.price)
+            scope.turnover += abs(signed) * (price - entry.assumed_at)
             scope.cash -= worse
         if entry.broker in self.funds:
             self.funds[entry.broker] -= worse
