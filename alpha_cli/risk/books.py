@@ -28,7 +28,7 @@ _ZERO = Decimal(0)
 NOBODY = ""
 
 
-class Holding(Struct):
+class Holding(Struct, gc=False):
     """Units of one instrument: held, and in open orders to buy and to sell. `mark` is the last price known."""
 
     quantity: int = 0
@@ -152,7 +152,7 @@ class Scope(Struct):
         self.peak = self.baseline
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """An order that was entered and may still change something.
 
     price        what a unit is counted at: its limit, or the last price, at worst

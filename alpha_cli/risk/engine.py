@@ -524,10 +524,11 @@ class RiskEngine:
             confidence=signal.confidence,
             metadata=signal.metadata,
         )
-        made = [order] if facts.messages == 1 else list(sliced(order, plan.contract.freeze, plan.contract.lot_size))
         price = facts.worst or 0
-        entries = [self.books.enter(one, plan.trio, price, facts.price, facts.now) for one in made]
-        self._remember(entries[0], facts, plan)
+        made = [order] if facts.messages == 1 else list(sliced(order, plan.contract.freeze, plan.contract.lot_size))
+        self._remember(self.books.enter(made[0], plan.trio, price, facts.price, facts.now), facts, plan)
+        for one in made[1:]:
+            self.books.enter(one, plan.trio, price, facts.price, facts.now)
         self._counts["orders"] += len(made)
         if self._alarm is None:
             self._expect_marks()

@@ -95,7 +95,7 @@ class BrokerFacts(Struct, frozen=True):
     address: str | None = None
 
 
-class Facts(Struct):
+class Facts(Struct, gc=False):
     """An order that is to be decided on.
 
     limits           what holds for it, of all levels the tightest

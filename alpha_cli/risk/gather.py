@@ -52,6 +52,7 @@ class Gatherer:
         self._minutes: dict[int, Bar] = {}
         self._gap: datetime | None = None
         self._hours_at = hours_at
+        self._hours: dict[int, SessionHours] = {}
         self._marks: dict[int, tuple[Any, int | None]] = {}
 
     # --- prices ------------------------------------------------------------------------------
@@ -71,9 +72,16 @@ class Gatherer:
         tick = self._market.last(token)
         known = self._marks.get(token)
         if known is None or known[0] is not tick:
-            inside = tick is not None and self._hours_at(token, tick.timestamp).contains(tick.timestamp)
+            inside = tick is not None and self._in_session(token, tick.timestamp)
             known = self._marks[token] = (tick, self.price_of(token) if inside else None)
         return known[1]
+
+    def _in_session(self, token: int, moment: datetime) -> bool:
+        hours = self._hours.get(token)
+        if hours is not None and hours.open <= moment < hours.close:
+            return True
+        hours = self._hours[token] = self._hours_at(token, moment)
+        return hours.contains(moment)
 
     def price_before(self, token: int, day: date) -> int | None:
         """The last price of an instrument, if it is of before `day`."""
