@@ -47,6 +47,7 @@ from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.controls import CONTROLS, asked, broker, conduct, exposure, moment, order as order_controls
 from alpha_cli.risk.controls.conduct import usable
+from alpha_cli.risk.controls.order import MOST_METADATA
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import BrokerFacts, Facts, Refusal
 from alpha_cli.risk.limits import Levels, Limits
@@ -256,6 +257,10 @@ CASES: list[Case] = [
     case("repeated", Code.SIGNAL_DUPLICATE, {}, (signal(1), signal(2)), (signal(1), signal(1))),
     case("repeated", Code.SIGNAL_CONFLICT, {}, (signal(1), signal(2)), (signal(1), signal(1, quantity=2))),
     case("repeated", Code.SIGNAL_CONFLICT, {}, (signal(1), signal(2)), (signal(1), signal(1, side="SELL"))),
+    case("metadata", Code.SIGNAL_TOO_LARGE, {}, signal(1, metadata={"k": "x" * (MOST_METADATA - 8)}),
+         signal(1, metadata={"k": "x" * (MOST_METADATA - 7)}), MOST_METADATA, MOST_METADATA + 1),
+    case("past", Code.SESSION_PAST, {}, (tick(DAY + 5), signal(1), tick(DAY), signal(2, side="SELL")),
+         (tick(DAY), signal(1), tick(0), signal(2, side="SELL")), None, "2024-06-03"),
     case("hold", Code.SIGNAL_HOLD, {}, signal(1), signal(1, side="HOLD")),
     case("signal_ttl", Code.SIGNAL_EXPIRED, {"signal_ttl": 5},
          (tick(5), signal(1)), (tick(5), signal(1, at=-JUST)), 5, 5.000001),
@@ -843,14 +848,12 @@ def test_a_person_reduces_a_broker_whether_it_was_heard_of_before_or_not(target:
 
 
 def test_a_resume_lifts_what_a_person_halted_and_not_what_a_strategy_was_stopped_for() -> None:
-    """For that there is rearm; and rearm does not lift what a person halted."""
+    """For that there is rearm, which lifts both."""
     desk = Desk(TWICE)
     assert desk.give(*many(3)).code == "EXECUTION_REPEATED"
     desk.give(Control(action="halt", target="test"), Control(action="resume"))
     assert desk.give(signal(10)).code == "STRATEGY_HALTED"
     desk.give(Control(action="halt", target="test"), Control(action="rearm", target="test"))
-    assert desk.give(signal(11)).code == "STRATEGY_HALTED"
-    desk.give(Control(action="resume", target="test"))
     assert desk.give(signal(12)) == PASSED
 
 
@@ -1297,8 +1300,9 @@ def test_a_modification_of_an_order_that_ended_before_its_last_trade_was_told_is
         ({}, {"quantity": 1}, {"quantity": 0}, ("QUANTITY_NOT_POSITIVE", 1, 0)),
         ({}, {"price": Decimal("0.05")}, {"price": Decimal(0)}, ("PRICE_MISSING", 0, 0)),
         ({}, {"price": Decimal("100.05")}, {"price": Decimal("100.06")}, ("PRICE_NOT_TICK_MULTIPLE", 0.05, 100.06)),
-        ({"market_protection": False}, {}, {"order_type": "MARKET"}, ("ORDER_MARKET_NOT_ALLOWED", "off", "MARKET")),
-        ({"order_types": ["LIMIT"]}, {}, {"order_type": "SL"}, ("ORDER_TYPE_NOT_ALLOWED", "LIMIT", "SL")),
+        ({}, {"order_type": "LIMIT"}, {"order_type": "MARKET"}, ("ORDER_TYPE_UNSUPPORTED", "LIMIT", "MARKET")),
+        ({}, {}, {"order_type": "SL"}, ("ORDER_TYPE_UNSUPPORTED", "LIMIT", "SL")),
+        ({}, {}, {"trigger_price": Decimal(90)}, ("ORDER_TYPE_UNSUPPORTED", "LIMIT", "SL")),
         ({"signal_ttl": 5}, {"timestamp": at(-5)}, {"timestamp": at(-5 - JUST)}, ("SIGNAL_EXPIRED", 5, 5.000001)),
         ({"session_hours": True}, {"timestamp": at(0)}, {"timestamp": at(-JUST)},
          ("SESSION_CLOSED", "09:15-15:30 IST", "2024-06-03T09:14:59.999999+05:30")),
@@ -1379,15 +1383,6 @@ def test_a_modification_is_about_what_is_left_of_the_order() -> None:
     assert desk.give(tick(0), limit(1, 100, quantity=6), fill(1, 4), modify(1, quantity=10)) == PASSED
     assert desk.give(modify(1, quantity=11)) == ("VALUE_ABOVE_LIMIT", 600, 700)
     assert desk.give(modify(1, quantity=4)) == ("QUANTITY_NOT_POSITIVE", 1, 0)
-
-
-def test_an_order_that_was_made_a_market_order_meets_any_other() -> None:
-    """It has no limit any more."""
-    desk = Desk({"self_match_prevention": True})
-    assert desk.give(tick(0), limit(1, 100), limit(2, 200, side="SELL")) == PASSED
-    assert desk.give(modify(1, order_type="MARKET")) == ("ORDER_SELF_MATCH", 200, None)
-    assert desk.give(Cancel(oid(2)), heard(2, "CANCELLED", 0, 0), modify(1, order_type="MARKET")) == PASSED
-    assert desk.give(limit(3, 200, side="SELL")) == ("ORDER_SELF_MATCH", None, 200)
 
 
 def test_a_modification_that_was_refused_changes_nothing() -> None:

@@ -97,6 +97,7 @@ class Known:
     filled: int = 0
     assumed: int = 0
     asked: int | None = None
+    asks: list[int] = field(default_factory=list)
     ends_at: int | None = None
     gone: bool = False
 
@@ -213,7 +214,7 @@ def count(log: list[Any], *, assumes: bool) -> Count:
             found.orders[event.order_id] = Known(
                 event.strategy_id, event.instrument_token, 1 if event.side == "BUY" else -1, at, found.day,
                 [event.quantity], [price], {(event.quantity, price)}, market,
-                assumed=event.quantity if market and assumes else 0,
+                assumed=event.quantity if market and assumes else 0, asked=event.quantity, asks=[event.quantity],
             )  # fmt: skip
             found.messages[None] += 1
             found.messages[event.strategy_id] += 1
@@ -248,11 +249,14 @@ def _updated(found: Count, entry: Known, update: OrderUpdate) -> None:
     entry.assumed = min(entry.assumed, claimed - entry.filled)
     if update.status == "REJECTED" and not claimed:
         found.rejects[entry.strategy] += 1
-    else:
+    elif claimed or update.status in {"OPEN", "TRIGGER PENDING", "COMPLETE"}:
         found.rejects[entry.strategy] = 0
     if update.status in {"COMPLETE", "CANCELLED", "REJECTED"}:
         entry.ends_at = claimed
-    elif entry.asked is not None and update.filled_quantity + update.pending_quantity == entry.asked:
+    elif entry.asks.count(update.filled_quantity + update.pending_quantity) == 1 and (
+        entry.asks[-1] == update.filled_quantity + update.pending_quantity
+    ):
+        assert entry.asked is not None
         total = max(entry.asked, claimed)
         entry.quantities = [total]
         entry.could_be = {(total, price) for _, price in entry.could_be}
@@ -266,6 +270,7 @@ def _modified(found: Count, entry: Known, modify: Modify) -> None:
         for units, before in entry.could_be
     }
     entry.quantities.append(entry.asked)
+    entry.asks.append(entry.asked)
     if price is not None:
         entry.prices.append(price)
 
@@ -657,6 +662,7 @@ class Risk(RuleBasedStateMachine):
         elif whom in {"a", "b"}:
             self.stops.pop(key, None)
             self.stops.pop(("zerodha", whom), None)
+            self.halts.discard(whom)
 
     @precondition(lambda self: self.halted_by_file or self.halts or self.stops)
     @rule()

@@ -429,7 +429,7 @@ TURNOVER = {"max_turnover": 1000, "assume_market_fills": True}
         (on("2024-06-08"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # a Saturday
         (on("2024-06-17"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # a holiday
         (on("2031-01-01"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # beyond the calendar
-        (on("2024-05-31"), ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]),  # a trading day, but an earlier one
+        (on("2024-05-31"), ["SESSION_PAST"]),  # a trading day, but an earlier one
     ],
 )
 @pytest.mark.parametrize("restart", [False, True])

@@ -19,10 +19,15 @@ from msgspec import Struct, field
 from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio
 from alpha_cli.ids import microseconds
 from alpha_cli.money import units
-from alpha_cli.order_states import is_terminal
+from alpha_cli.order_states import COMPLETE, OPEN, REJECTED, TRIGGER_PENDING, is_terminal
+from alpha_cli.wire import MAX_DIGITS
 
 MINUTE = 60_000_000
+DAY = 24 * 60 * MINUTE
 _ZERO = Decimal(0)
+
+#: The exchange has the order, or had it: no streak of rejections goes on.
+_TAKEN = frozenset({OPEN, TRIGGER_PENDING, COMPLETE})
 
 #: Whose positions are that no strategy here has opened: what a broker's account begins with.
 NOBODY = ""
@@ -101,6 +106,9 @@ class Scope(Struct):
             if mark is None:
                 mark = holding.mark
             else:
+                if not holding.mark and quantity:  # at first nobody said what it was worth
+                    self.cash -= quantity * mark
+                    equity -= quantity * mark
                 holding.mark = mark
             most, least = quantity + holding.buying, quantity - holding.selling
             gross += (most if most > -least else -least) * mark
@@ -152,13 +160,14 @@ class Scope(Struct):
         self.peak = self.baseline
 
 
-class Entry(Struct, gc=False):
+class Entry(Struct):
     """An order that was entered and may still change something.
 
     price        what a unit is counted at: its limit, or the last price, at worst
     limit        the worst price it takes; None: any
     total        units that may be filled, the filled ones included
-    asked        what the newest modification made of the quantity; None: there was none
+    asked        quantities that it was to have: the first, and what modifications made of it
+    told         units that the broker says are filled
     assumed      units counted as filled, at `assumed_at`, although nobody said so
     traded       whether any of it was filled, as far as is known
     ended        whether the broker has said its last word on it, though perhaps not its last fill
@@ -180,7 +189,8 @@ class Entry(Struct, gc=False):
     filled: int = 0
     assumed: int = 0
     assumed_at: int = 0
-    asked: int | None = None
+    asked: list[int] = field(default_factory=list)
+    told: int = 0
     traded: bool = False
     ended: bool = False
     reported: bool = False
@@ -253,6 +263,7 @@ class Books:
             order.order_id, order.signal_id, order.strategy_id, order.broker, token, buy, order.product, quantity,
             price, limit, now,
         )  # fmt: skip
+        entry.asked.append(quantity)
         self.entries[order.order_id] = entry
         assumed = order.order_type == "MARKET" and price > 0 and order.broker in self.assumes
         for scope in trio.scopes[:2]:
@@ -277,7 +288,7 @@ class Books:
         """A modification goes out. It may be refused: what is open is counted as the larger of both."""
         before, value = entry.left, entry.price
         entry.modifications += 1
-        entry.asked = total
+        entry.asked.append(total)
         entry.total = max(entry.total, total)
         entry.price = max(entry.price, price)
         if entry.limit is None or limit is None:
@@ -315,46 +326,58 @@ class Books:
         if entry is None:
             return None
         before = entry.left
-        filled = max(update.filled_quantity, entry.filled)
+        filled = max(update.filled_quantity, entry.filled, entry.told)
+        if update.status == COMPLETE and not filled:  # without figures: all of it
+            filled = entry.total
+        entry.told = filled
         if entry.assumed > filled - entry.filled:
             self._take_back(entry, entry.assumed + entry.filled - filled)
         if is_terminal(update.status):
             entry.total, entry.ended = filled, True
-        elif entry.asked is not None and update.filled_quantity + update.pending_quantity == entry.asked:
-            entry.total = max(entry.asked, filled)  # a modification that made it smaller has arrived
+        elif update.filled_quantity + update.pending_quantity == entry.asked[-1] not in entry.asked[:-1]:
+            entry.total = max(entry.asked[-1], filled)  # a modification that made it smaller has arrived
         self._open(entry, entry.left - before)
-        if update.status == "REJECTED" and not filled:
-            entry.reported = True
+        entry.reported = True
+        self._trio(entry)
+        if update.status == REJECTED and not filled:
             self.scope(entry.broker, entry.strategy_id).rejects += 1
-        else:
+        elif filled or update.status in _TAKEN:
             self._taken(entry)
         if entry.ended:
             if not filled:
                 self._never_was(entry)
             if entry.filled >= entry.total:
                 self._forget(entry)
-        return entry if update.status == "REJECTED" else None
+        return entry if update.status == REJECTED else None
 
-    def statement(self, portfolio: Portfolio) -> None:
-        """The broker's own word on an account: its cash, and what it holds where nothing was known here."""
-        said = 0 if portfolio.timestamp is None else microseconds(portfolio.timestamp)
+    def statement(self, portfolio: Portfolio, now: int) -> None:
+        """The broker's own word on an account: its cash, and what it holds where nothing was known here.
+
+        now  the time of the stream; 0 before it began
+        """
+        said = now if portfolio.timestamp is None else microseconds(portfolio.timestamp)
+        if now and said > now + DAY:
+            said = now  # nobody speaks from the future
         broker = portfolio.broker
-        if not portfolio.cash.is_finite() or self.stated.get(broker, -1) >= said:
+        if self.stated.get(broker, -1) >= said and (portfolio.timestamp is not None or not now):
             return  # it was read before, or is older than what was
         self.stated[broker] = said
         known = self.scope(broker)
         if not (known.orders or known.holdings or known.cash):
             self._adopt(portfolio)
-        self.funds[broker] = _rounded(portfolio.cash)
+        cash = _rounded(portfolio.cash)
+        if cash is None:
+            self.funds.pop(broker, None)
+        else:
+            self.funds[broker] = cash
 
     def _adopt(self, portfolio: Portfolio) -> None:
         """Begin with what an account holds: positions of nobody here."""
         broker = portfolio.broker
         for position in portfolio.positions:
-            known = position.last_price or position.average_price
-            if not position.quantity or not known.is_finite():
+            if not position.quantity:
                 continue
-            price = _rounded(known)
+            price = _rounded(position.last_price or position.average_price) or 0  # 0: it is marked at its first tick
             trio = self.trio(broker, NOBODY, position.instrument_token)
             self._book(trio, position.instrument_token, position.quantity, price)
         for key, scope in self.scopes.items():
@@ -374,9 +397,11 @@ class Books:
                 self.changed_entries.add(entry.order_id)
             elif entry.reported or entry.assumed or entry.broker == "paper":
                 before = entry.left
-                entry.total = entry.filled + entry.assumed
-                self._open(entry, -before)
-                self._forget(entry)
+                entry.total = max(entry.filled + entry.assumed, entry.told)  # what is said to be filled has yet to come
+                entry.ended = True
+                self._open(entry, entry.left - before)
+                if not entry.left:
+                    self._forget(entry)
         for key, scope in self.scopes.items():
             scope.worth(closing)
             scope.new_day()
@@ -454,7 +479,7 @@ class Books:
 
     def _book(self, trio: Trio, token: int, signed: int, price: int, *, charges: int = 0, undone: bool = False) -> None:
         """So many units changed hands, and the charges were paid."""
-        value = abs(signed) * price
+        value = abs(signed * price)
         paid = signed * price + charges
         self._changed_trios.add(trio)
         strategy = trio.scopes[1]
@@ -464,9 +489,9 @@ class Books:
             held.quantity = after = before + signed
             held.mark = price
             if not after:
-                if scope is strategy and before and not undone:
-                    scope.round_trips[token] = scope.round_trips.get(token, 0) + 1
                 scope.tidy(token)
+            if scope is strategy and before and before * after <= 0 and not undone:
+                scope.round_trips[token] = scope.round_trips.get(token, 0) + 1
         for scope in trio.scopes:
             scope.turnover += -value if undone else value
             scope.cash -= paid
@@ -520,8 +545,10 @@ class Books:
 _NONE: dict[str, Entry] = {}
 
 
-def _rounded(amount: Decimal) -> int:
-    """Rupees as ledger units; what a broker says to more than four decimals is rounded."""
+def _rounded(amount: Decimal) -> int | None:
+    """Rupees as ledger units, rounded to four decimals; None for what is no amount of money."""
+    if not amount.is_finite() or amount.adjusted() >= MAX_DIGITS:
+        return None
     return units(round(amount, 4))
 
 

@@ -21,6 +21,7 @@ class Code(StrEnum):
     SIGNAL_HOLD = "SIGNAL_HOLD"
     SIGNAL_EXPIRED = "SIGNAL_EXPIRED"
     SIGNAL_AHEAD = "SIGNAL_AHEAD"
+    SIGNAL_TOO_LARGE = "SIGNAL_TOO_LARGE"
     LIMIT_UNSET = "LIMIT_UNSET"
     # what it asks for
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
@@ -45,6 +46,7 @@ class Code(StrEnum):
     # when
     SESSION_CLOSED = "SESSION_CLOSED"
     SESSION_UNKNOWN = "SESSION_UNKNOWN"
+    SESSION_PAST = "SESSION_PAST"
     SESSION_NO_ENTRY = "SESSION_NO_ENTRY"
     SESSION_SQUARED_OFF = "SESSION_SQUARED_OFF"
     # at what price
@@ -107,6 +109,7 @@ MEANINGS: dict[Code, str] = {
     Code.SIGNAL_HOLD: "HOLD asks for no order",
     Code.SIGNAL_EXPIRED: "the signal is older than `signal_ttl`",
     Code.SIGNAL_AHEAD: "the signal is later than the newest tick by more than `signal_ttl`",
+    Code.SIGNAL_TOO_LARGE: "its metadata would make the line of an order too long",
     Code.LIMIT_UNSET: "a control is not set for a broker that needs it",
     Code.INSTRUMENT_UNKNOWN: "not in the instrument master of the day",
     Code.INSTRUMENT_NOT_TRADABLE: "an index cannot be bought",
@@ -114,7 +117,7 @@ MEANINGS: dict[Code, str] = {
     Code.INSTRUMENT_NOT_ALLOWED: "not among `allowed_instruments`",
     Code.INSTRUMENT_RESTRICTED: "among `restricted_instruments`",
     Code.INSTRUMENT_EXPIRES_TODAY: "no entries on the day of expiry",
-    Code.ORDER_TYPE_UNSUPPORTED: "a signal carries no trigger price, so it cannot describe a stop",
+    Code.ORDER_TYPE_UNSUPPORTED: "signals carry no trigger, modifications no protection: no stops, none to MARKET",
     Code.ORDER_TYPE_NOT_ALLOWED: "not among `order_types`",
     Code.ORDER_MARKET_NOT_ALLOWED: "`market_protection` is off: no MARKET orders",
     Code.PRODUCT_NOT_ALLOWED: "not among `products`, or not for this kind of instrument",
@@ -129,6 +132,7 @@ MEANINGS: dict[Code, str] = {
     Code.PRICE_NOT_TICK_MULTIPLE: "the price is not a multiple of the tick size",
     Code.SESSION_CLOSED: "signal or newest tick outside the continuous session of the instrument",
     Code.SESSION_UNKNOWN: "a day that the calendar does not cover",
+    Code.SESSION_PAST: "the stream has gone back before the day whose counts are kept",
     Code.SESSION_NO_ENTRY: "outside the part of the session in which positions may be opened",
     Code.SESSION_SQUARED_OFF: "no new MIS positions after the square-off time",
     Code.DATA_MISSING: "no tick of the instrument yet",

@@ -7,11 +7,13 @@ and is corrected by what is heard of it (`books`). What a control needs and does
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.errors import Halted
+import msgspec
+
+from alpha_cli.errors import Halted, printable
 from alpha_cli.events import (
     EPOCH,
     RISK,
@@ -49,6 +51,9 @@ from alpha_cli.venue import Contract, Venue, in_india, later
 if TYPE_CHECKING:
     from alpha_cli.instruments import Master
     from alpha_cli.risk.config import RiskFile
+
+#: Characters of a reason that are repeated.
+MOST_SAID = 500
 
 #: How often positions are marked while nothing else happens, in stream time.
 MARK_EVERY = timedelta(seconds=10)
@@ -163,12 +168,16 @@ class RiskEngine:
         facts = self._gather.of_signal(signal, plan, moment, now, worth)
         body = (
             signal.strategy_id, signal.broker, signal.instrument_token, signal.signal_type, signal.quantity,
-            signal.price, signal.order_type, signal.product,
+            facts.asked, signal.order_type, signal.product,
         )  # fmt: skip
         known = self.journal.decided(signal.signal_id, body)
         if known is not None:
             facts.repeated = "same" if known == body else "other"
         self._stops(facts, signal.broker, signal.strategy_id)
+        day_kept = self.journal.day
+        facts.past = day_kept is not None and plan.contract.on < day_kept
+        if signal.metadata:
+            facts.metadata = len(msgspec.json.encode(signal.metadata))
         refused = _first(plan.orders, facts)
         if self.audit is not None:
             self.audit(signal, facts, plan.asked, refused)
@@ -195,24 +204,13 @@ class RiskEngine:
     def on_modify(self, modify: Modify) -> Iterable[Event]:
         """`modify` itself if it passes, else the denial that stands in its place."""
         entry = self.books.entries.get(modify.order_id)
-        if entry is not None and entry.ended:
-            entry = None
         said = self._look()
         moment = self._market.now or modify.timestamp or EPOCH
-        if entry is None:
-            self._counts["withheld"] += 1
-            why = Refusal(Code.ORDER_UNKNOWN, "no open order of this id was made here; cancel it and send a signal")
-            unknown = self._withheld(
-                why,
-                moment,
-                order_id=modify.order_id,
-                signal_id=modify.order_id,
-                strategy_id="-",
-                broker="-",
-                token=None,
-            )
-            return [*said, unknown]
+        if entry is None or entry.ended:
+            return [*said, self._unknown(modify, moment)]
         plan = self._plan(entry.broker, entry.strategy_id, entry.token, moment)
+        if self.books.entries.get(modify.order_id) is not entry or entry.ended:  # a day began, which ended it
+            return [*said, self._unknown(modify, moment)]
         worth = self._value(plan.valued, moment, said)
         facts = self._gather.of_modification(modify, entry, plan, moment, worth)
         self._stops(facts, entry.broker, entry.strategy_id)
@@ -229,6 +227,13 @@ class RiskEngine:
         total = entry.total if modify.quantity is None else modify.quantity
         self.books.modified(entry, total, entry.price if facts.worst is None else facts.worst, facts.price)
         return [*said, modify]
+
+    def _unknown(self, modify: Modify, moment: datetime) -> Denial:
+        self._counts["withheld"] += 1
+        why = Refusal(Code.ORDER_UNKNOWN, "no open order of this id was made here; cancel it and send a signal")
+        return self._withheld(
+            why, moment, order_id=modify.order_id, signal_id=modify.order_id, strategy_id="-", broker="-", token=None
+        )
 
     def on_cancel(self, cancel: Cancel) -> Iterable[Event]:
         """A cancel always passes; it is a message like another."""
@@ -253,10 +258,10 @@ class RiskEngine:
 
     def on_fill(self, fill: Fill) -> Iterable[Event]:
         """Enter a trade, once, and look whether it was one too many."""
-        if self.journal.booked(fill.fill_id):
+        if self.journal.booked(f"{fill.broker} {fill.order_id} {fill.fill_id}"):
             return ()
-        if self._market.now is None:  # else the time of the stream tells the day
-            self._contract(fill.instrument_token, fill.timestamp)
+        if self._market.now is not None:
+            self._contract(fill.instrument_token, self._market.now)
         self.books.fill(fill)
         return self._heard(fill.broker, fill.strategy_id, fill.timestamp)
 
@@ -285,7 +290,8 @@ class RiskEngine:
 
     def on_portfolio(self, portfolio: Portfolio) -> Iterable[Event]:
         """The broker's own word on an account."""
-        self.books.statement(portfolio)
+        now = self._market.now
+        self.books.statement(portfolio, 0 if now is None else microseconds(now))
         self.plans.level(portfolio.broker)
         self._expect_marks()
         return ()
@@ -337,7 +343,7 @@ class RiskEngine:
             return ()  # a recording: what brought it about will do so again
         origin = RECORDING if cause == FILE else STREAM
         target = control.target or ""
-        why = control.reason or f"by {control.by or 'a control event'}"
+        why = printable(control.reason or f"by {control.by or 'a control event'}", MOST_SAID)
         if control.action == "halt":
             self.halts[origin, target] = why
         elif control.action == "reduce":
@@ -359,7 +365,10 @@ class RiskEngine:
 
     def verdict(self) -> Halted | None:
         """`Halted` while anything is, or may only reduce."""
-        why = self._halt_reason() or next(iter(self.halts.values()), None)
+        why = self._halt_reason()
+        if why is None and self.halts:
+            (_, target), said = next(iter(self.halts.items()))
+            why = f"{target}: {said}" if target else said
         denied = f"{self._counts['denials']} signals were denied"
         if why is not None:
             return Halted(f"halted: {why}; {denied}")
@@ -436,12 +445,13 @@ class RiskEngine:
 
     def _resume(self, target: str) -> None:
         """Lift what was halted in the stream, and what latched of the accounts that are meant."""
-        for halt in [one for one in self.halts if one[0] == STREAM and target in {"", one[1]}]:
+        for halt in [one for one in self.halts if one[0] != FILE and target in {"", one[1]}]:
             del self.halts[halt]
         for key in self.standings.lift(target or None, None):
             self._begin_anew(key[:1])
 
     def _rearm(self, broker: str | None, strategy_id: str) -> None:
+        self.halts.pop((STREAM, strategy_id), None)
         for key in self.standings.lift(broker, strategy_id):
             self._begin_anew(key)
         for key in [one for one in self.books.scopes if len(one) == 2 and one[1] == strategy_id]:
@@ -477,9 +487,11 @@ class RiskEngine:
 
     def _turn(self, contract: Contract) -> None:
         """Begin a new day if this is a later one on which the exchange trades: never at a mere start."""
-        day: date | None = self.journal.day
+        day, now = self.journal.day, self._market.now
         if contract.day is None or (day is not None and contract.on <= day):
             return
+        if now is None or in_india(now).date() != contract.on:
+            return  # only the ticks tell what day it is
         self.journal.day = contract.on
         if day is not None:
             self.books.new_day(lambda token: self._gather.price_before(token, contract.on))
@@ -543,7 +555,7 @@ class RiskEngine:
             if recent and recent[0][0] <= facts.now - window:
                 recent[:] = [one for one in recent if one[0] > facts.now - window]
             recent.append((facts.now, facts.quantity, facts.price))
-        if repeated is not None:  # of slices the first stands for all
+        if repeated is not None and facts.entry:  # of slices the first stands for all
             made = strategy.scope.repeats.setdefault(repeat_key(entry.token, entry.buy), [])
             if made and made[0][0] <= facts.now - repeated[1]:
                 made[:] = [one for one in made if one[0] > facts.now - repeated[1]]

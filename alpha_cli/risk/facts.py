@@ -115,6 +115,7 @@ class Facts(Struct, gc=False):
     strategy_halted  why its strategy is
     standings        of its account and of its strategy, if either is not ACTIVE
     repeated         the signal was decided before: as it is (`same`), or another with its id (`other`)
+    metadata         bytes of the signal's metadata
     hold             whether the signal asks for nothing
     signal_age       since the signal; negative if it is later than the newest tick
     unsized          why a sizing rule gave no quantity
@@ -122,10 +123,12 @@ class Facts(Struct, gc=False):
     gap              whether ticks are missing since then
     outside          a time of the signal that no continuous session contains
     into_session, to_close   since the opening, and until the close of the session; None: not in one
+    past             whether the stream has gone back before the day whose counts are kept
     squared_off      whether the broker closes MIS positions by now
     entry            whether it can open or enlarge a position of its strategy
     enlarges         whether it can make the worst case of the account, and of the strategy, worse than it is
     replaces         the order that it modifies, if it is one that does
+    retyped          whether a modification names an order type, or a trigger
     left             units of that order that may still be filled
     duplicate_age    since the same order was entered; None: not lately
     opposite         the best own price that it would trade with; None: there is none, or none known
@@ -161,6 +164,7 @@ class Facts(Struct, gc=False):
     strategy_halted: str | None = None
     standings: tuple[Standing | None, Standing | None] | None = None
     repeated: str | None = None
+    metadata: int = 0
     hold: bool = False
     signal_age: int = 0
     unsized: Refusal | None = None
@@ -169,10 +173,12 @@ class Facts(Struct, gc=False):
     outside: Outside | None = None
     into_session: int | None = None
     to_close: int | None = None
+    past: bool = False
     squared_off: bool = False
     entry: bool = True
     enlarges: tuple[bool, bool] = (True, True)
     replaces: Entry | None = None
+    retyped: bool = False
     left: int = 0
     duplicate_age: int | None = None
     opposite: int | None = None

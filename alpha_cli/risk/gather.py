@@ -134,6 +134,8 @@ class Gatherer:
         total = entry.total if modify.quantity is None else modify.quantity
         price = entry.limit if modify.price is None else units(modify.price)
         kind = modify.order_type or ("MARKET" if price is None else "LIMIT")
+        if modify.trigger_price is not None:
+            kind = "SL" if kind == "LIMIT" else "SL-M" if kind == "MARKET" else kind
         left = total - entry.filled - entry.assumed
         facts = self._facts(
             plan,
@@ -146,6 +148,7 @@ class Gatherer:
             product=entry.product,
         )
         facts.replaces, facts.left = entry, entry.left
+        facts.retyped = modify.order_type is not None or modify.trigger_price is not None
         # It may be refused: counted is what `Books.modified` will make of it.
         facts.counted = max(left, entry.left)
         facts.worst = entry.price if facts.worst is None else max(entry.price, facts.worst)

@@ -86,8 +86,9 @@ class Requests:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 return b""
-            if found.st_size < self.heard:  # begun anew
-                self.heard = 0
+            if found.st_size < self.heard:
+                self._report(f"{self._path} was cut: what is in it now is not acted on, only what comes from here on")
+                self.heard = found.st_size
             return os.pread(fd, _READ, self.heard)
         finally:
             os.close(fd)

@@ -28,6 +28,9 @@ SESSION = timedelta(hours=6, minutes=15)
 #: Units that an order can have on the wire.
 MOST_UNITS = 10**12
 
+#: Rupees between which a closing price is one.
+_LEAST, _MOST = 1e-4, 1e12
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -77,8 +80,8 @@ def _by_volatility(rule: VolatilityTarget, price: int, equity: int, closes: Sequ
             Code.SIZE_UNKNOWN, f"fewer than {rule.bars} returns of {rule.interval} bars; put alpha bars before it",
             rule.bars, max(len(found) - 1, 0),
         )  # fmt: skip
-    if min(found) <= 0:
-        return Refusal(Code.SIZE_UNKNOWN, "a closing price of nothing has no volatility", 0, min(found))
+    if not all(_LEAST < close < _MOST for close in found):
+        return Refusal(Code.SIZE_UNKNOWN, "a closing price that is none has no volatility", rule.rule, min(found))
     deviation = stdev(log(after / before) for before, after in pairwise(found))
     daily = deviation * sqrt(max(SESSION.total_seconds() / interval_seconds(rule.interval), 1))
     if daily <= 0:

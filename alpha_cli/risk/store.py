@@ -16,8 +16,10 @@ import msgspec
 
 from alpha_cli.errors import InvariantBroken
 from alpha_cli.risk.books import Books, Entry, Scope, ScopeKey
+from alpha_cli.risk.codes import Code
 from alpha_cli.risk.journal import Body
 from alpha_cli.risk.standing import Key, Standing, Standings
+from alpha_cli.settings import BROKERS
 from alpha_cli.state import State, sqlite_errors, transaction
 
 if TYPE_CHECKING:
@@ -217,9 +219,10 @@ def _scope_key(broker: str, strategy: str, instrument: str, kind: int) -> ScopeK
 
 
 def standings_in(path: Path) -> list[Standing]:
-    """What is stopped, by the risk database at `path`, which another process may be writing; read only.
+    """What is stopped, by itself or by a `control` event, says the risk database at `path`; it is only read.
 
-    Nothing if it is a database of another stage. Raises `AlphaError` if it cannot be read.
+    Another process may be writing it. Nothing if it is a database of another stage. Raises `AlphaError` if it cannot
+    be read.
     """
     import sqlite3
 
@@ -230,6 +233,14 @@ def standings_in(path: Path) -> list[Standing]:
             if found != APPLICATION_ID:
                 return []
             rows = connection.execute("SELECT standing FROM standings ORDER BY broker, strategy").fetchall()
+            halts = connection.execute(
+                "SELECT target, reason FROM halts WHERE origin <> 'file' ORDER BY target"
+            ).fetchall()
         finally:
             connection.close()
-    return [msgspec.json.decode(text, type=Standing) for (text,) in rows]
+    return [msgspec.json.decode(text, type=Standing) for (text,) in rows] + [
+        Standing(target or "all", "", "HALTED", Code.TRADING_HALTED, why)
+        if target in {"", *BROKERS}
+        else Standing("all", target, "HALTED", Code.STRATEGY_HALTED, why)
+        for target, why in halts
+    ]

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from click import unstyle
 
-from alpha_cli.events import IST, Event, Fill, OrderUpdate, Signal, Unknown
+from alpha_cli.events import Event, Fill, OrderUpdate, Signal, Unknown
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import CONTROLS, Asked
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import Facts, Refusal
 from alpha_cli.stage import Options, Stage
+from alpha_cli.venue import in_india
 
 if TYPE_CHECKING:
     from alpha_cli.instruments import Master
@@ -174,4 +175,4 @@ def _further(refused: Refusal, tally: Tally) -> bool:
 
 
 def _time(moment: datetime | None) -> str:
-    return "" if moment is None else moment.astimezone(IST).strftime("%Y-%m-%d %H:%M:%S")
+    return "" if moment is None else in_india(moment).isoformat(" ", "seconds")[:19]

@@ -68,6 +68,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(conduct.halted, 23, (Code.TRADING_HALTED, Code.STRATEGY_HALTED)),
     Control(order.repeated, 13, (Code.SIGNAL_DUPLICATE, Code.SIGNAL_CONFLICT), changes=NEW_ONLY),
     Control(order.hold, 3, (Code.SIGNAL_HOLD,), changes=NEW_ONLY),
+    Control(order.metadata, 3, (Code.SIGNAL_TOO_LARGE,), changes=NEW_ONLY),
     Control(order.signal_ttl, 17, (Code.SIGNAL_EXPIRED, Code.SIGNAL_AHEAD), "signal_ttl"),
     Control(
         order.instrument, 3, (Code.INSTRUMENT_UNKNOWN, Code.INSTRUMENT_NOT_TRADABLE, Code.INSTRUMENT_EXPIRED),
@@ -111,6 +112,7 @@ CONTROLS: tuple[Control, ...] = (
     ),
     Control(order.price_tick, 3, (Code.PRICE_NOT_TICK_MULTIPLE,)),
     Control(moment.session, 18, (Code.SESSION_CLOSED, Code.SESSION_UNKNOWN), "session_hours"),
+    Control(moment.past, 18, (Code.SESSION_PAST,), changes=NEW_ONLY),
     Control(moment.entry_window, 18, (Code.SESSION_NO_ENTRY,), "entry_window"),
     Control(moment.square_off, 18, (Code.SESSION_SQUARED_OFF,), "session_hours"),
     Control(

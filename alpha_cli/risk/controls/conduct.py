@@ -59,10 +59,10 @@ def confirm_within(facts: Facts) -> Refusal | None:
 
 
 def repeated_execution(facts: Facts) -> Refusal | None:
-    """A strategy that enters order after order on one side is out of control. It is stopped."""
+    """A strategy that opens again and again on one side is out of control. It is stopped."""
     limit = facts.limits.repeated_execution
     assert limit is not None
-    if facts.repeats < limit[0] or facts.replaces is not None:
+    if facts.repeats < limit[0] or facts.replaces is not None or not facts.entry:
         return None
     message = f"too many orders on one side of one instrument within {seconds(limit[1])} s"
     return Refusal(Code.EXECUTION_REPEATED, message, limit[0], facts.repeats + 1)

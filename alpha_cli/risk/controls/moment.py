@@ -18,6 +18,14 @@ def session(facts: Facts) -> Refusal | None:
     return Refusal(Code.SESSION_CLOSED, "outside the continuous session of the instrument", hours, moment.isoformat())
 
 
+def past(facts: Facts) -> Refusal | None:
+    """Once a later day began, the counts of an earlier one are gone: nothing can be held against them."""
+    if not facts.past:
+        return None
+    message = "the stream has gone back to a day whose counts are gone; use another --state folder to replay it"
+    return Refusal(Code.SESSION_PAST, message, None, str(facts.contract.on))
+
+
 def entry_window(facts: Facts) -> Refusal | None:
     """Positions are not opened in the first and last minutes of a session. What only closes one may pass."""
     window = facts.limits.entry_window

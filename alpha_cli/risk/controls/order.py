@@ -8,6 +8,7 @@ from alpha_cli.money import UNITS
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.facts import Facts, Refusal, rupees, seconds, share
 from alpha_cli.risk.limits import MILLION, Limits, listed
+from alpha_cli.wire import MAX_LINE
 
 if TYPE_CHECKING:
     from alpha_cli.venue import Contract
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 CHEAP_PREMIUM = 50 * UNITS
 
 
+#: Bytes of metadata: a line has a mebibyte, of which orders, fills and charges take a few KiB at most.
+MOST_METADATA = MAX_LINE - (16 << 10)
+
+
 def repeated(facts: Facts) -> Refusal | None:
     """One cause, one decision: a signal seen before is never decided again, whatever it says now."""
     if facts.repeated is None:
@@ -24,6 +29,13 @@ def repeated(facts: Facts) -> Refusal | None:
     if facts.repeated == "same":
         return Refusal(Code.SIGNAL_DUPLICATE, "this signal was decided before")
     return Refusal(Code.SIGNAL_CONFLICT, "another signal with this id was decided before; ids must be unique")
+
+
+def metadata(facts: Facts) -> Refusal | None:
+    """What a strategy adds must leave room for the order and the fill that carry it."""
+    if facts.metadata <= MOST_METADATA:
+        return None
+    return Refusal(Code.SIGNAL_TOO_LARGE, "too much metadata for the line of an order", MOST_METADATA, facts.metadata)
 
 
 def hold(facts: Facts) -> Refusal | None:
@@ -92,6 +104,9 @@ def order_type(facts: Facts) -> Refusal | None:
         return Refusal(
             Code.ORDER_TYPE_UNSUPPORTED, "a signal carries no trigger price", "MARKET, LIMIT", facts.order_type
         )
+    if facts.retyped and facts.order_type != "LIMIT":
+        message = "a modification carries no protection; cancel the order and send a signal"
+        return Refusal(Code.ORDER_TYPE_UNSUPPORTED, message, "LIMIT", facts.order_type)
     if facts.order_type == "LIMIT" and (facts.price is None or facts.price <= 0):
         return Refusal(Code.PRICE_MISSING, "a LIMIT order needs a positive price", 0, rupees(facts.price))
     return None
