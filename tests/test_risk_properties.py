@@ -98,6 +98,8 @@ class Known:
     assumed: int = 0
     asked: int | None = None
     asks: list[int] = field(default_factory=list)
+    signal: str = ""
+    opens: bool = True
     ends_at: int | None = None
     gone: bool = False
 
@@ -182,12 +184,15 @@ class Count:
         return sum(one.day == self.day for one in self.of(strategy))
 
     def repetitions(self, strategy: str, token: int, sign: int, now: datetime) -> int:
-        """Orders on one side within the window, filled or still to be, since the strategy was re-armed."""
+        """Orders that opened on one side within the window, filled or still to be, since the strategy was re-armed."""
         made = list(self.orders.values())[self.rearmed.get(strategy, 0) :]
-        return sum(
-            one.strategy == strategy and one.token == token and one.sign == sign and one.ends_at != 0
-            and now - one.at < timedelta(seconds=WINDOW)
-            for one in made
+        return len(
+            {
+                one.signal
+                for one in made
+                if one.strategy == strategy and one.token == token and one.sign == sign and one.ends_at != 0
+                and one.opens and now - one.at < timedelta(seconds=WINDOW)
+            }
         )  # fmt: skip
 
 
@@ -215,6 +220,7 @@ def count(log: list[Any], *, assumes: bool) -> Count:
                 event.strategy_id, event.instrument_token, 1 if event.side == "BUY" else -1, at, found.day,
                 [event.quantity], [price], {(event.quantity, price)}, market,
                 assumed=event.quantity if market and assumes else 0, asked=event.quantity, asks=[event.quantity],
+                signal=event.signal_id, opens=_opens(found, event),
             )  # fmt: skip
             found.messages[None] += 1
             found.messages[event.strategy_id] += 1
@@ -242,6 +248,12 @@ def count(log: list[Any], *, assumes: bool) -> Count:
             if isinstance(event, Modify):
                 _modified(found, entry, event)
     return found
+
+
+def _opens(found: Count, order: Order) -> bool:
+    """Whether an order, or the one that it is a slice of, can take the strategy's position beyond flat."""
+    most, least = found.extremes(order.strategy_id, order.instrument_token)
+    return most + order.quantity > 0 if order.side == "BUY" else least - order.quantity < 0
 
 
 def _updated(found: Count, entry: Known, update: OrderUpdate) -> None:
@@ -448,7 +460,8 @@ class Risk(RuleBasedStateMachine):
             self.at_broker.append(AtBroker(order, order.quantity))
         sign = 1 if asked.signal_type == "BUY" else -1
         self._holds_for(asked.strategy_id, asked.instrument_token, sign, before)
-        assert before.repetitions(asked.strategy_id, asked.instrument_token, sign, self.now) < LOOP
+        if any(self.count.orders[order.order_id].opens for order in made):
+            assert before.repetitions(asked.strategy_id, asked.instrument_token, sign, self.now) < LOOP
 
     def _holds_for(self, strategy: str, token: int, sign: int, before: Count) -> None:
         """What has just left keeps every limit that it comes nearer to, and reduces where it may only reduce."""

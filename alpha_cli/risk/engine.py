@@ -451,7 +451,8 @@ class RiskEngine:
             self._begin_anew(key[:1])
 
     def _rearm(self, broker: str | None, strategy_id: str) -> None:
-        self.halts.pop((STREAM, strategy_id), None)
+        if strategy_id not in BROKERS:
+            self.halts.pop((STREAM, strategy_id), None)
         for key in self.standings.lift(broker, strategy_id):
             self._begin_anew(key)
         for key in [one for one in self.books.scopes if len(one) == 2 and one[1] == strategy_id]:
