@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, stream, tick
+from msgspec.structs import replace
 
 from alpha_cli.errors import TryAgain
 from alpha_cli.events import (
@@ -1158,3 +1159,119 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
         done = run_alpha(["risk"], stream([tick(0), signal(1)]), cwd=tmp_path)
         assert codes(events(done.stdout, Order)) == ["ORDER"]
     assert not list(tmp_path.iterdir())
+
+
+# --- what a review found ----------------------------------------------------------------------
+
+
+def test_what_is_said_to_be_filled_counts_over_night(gate: Callable[..., Gate]) -> None:
+    """The fill is late, the day is over: the position at worst is still there, and is the fill's once that comes."""
+    risk = gate({"max_position": 10})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    done = OrderUpdate(order_id=order.order_id, broker="paper", status="COMPLETE", filled_quantity=10)
+    risk(done, tick(DAY))
+    assert codes(risk(signal(2, at=DAY))) == ["POSITION_ABOVE_LIMIT"]
+
+
+def test_a_complete_order_without_figures_is_filled(gate: Callable[..., Gate]) -> None:
+    """Whoever leaves them out does not say that nothing was."""
+    risk = gate({"max_position": 10})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    risk(OrderUpdate(order_id=order.order_id, broker="paper", status="COMPLETE"))
+    assert codes(risk(signal(2))) == ["POSITION_ABOVE_LIMIT"]
+
+
+def test_a_signal_from_tomorrow_begins_no_day(gate: Callable[..., Gate]) -> None:
+    """Before any tick of a run nobody knows what day it is; the counts stay."""
+    risk = gate({"max_turnover": 1500})
+    risk.order(tick(0), signal(1, quantity=10))
+    risk.restart()
+    risk(signal(2, at=DAY, quantity=10))
+    assert codes(risk(tick(20), signal(3, at=20, quantity=10))) == ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]
+
+
+def test_interim_states_do_not_end_a_streak_of_rejections(gate: Callable[..., Gate]) -> None:
+    """The broker looked at the order, and refused it."""
+    risk = gate({"max_consecutive_rejects": 2})
+    for number in (1, 2):
+        order = risk.order(tick(0), signal(number))
+        for status in ("PUT ORDER REQ RECEIVED", "REJECTED"):
+            risk(OrderUpdate(order_id=order.order_id, broker="paper", status=status))
+    assert codes(risk(signal(3))) == ["STRATEGY_HALTED"]
+
+
+def test_fills_of_two_brokers_with_one_number_are_two(gate: Callable[..., Gate]) -> None:
+    """A trade id is unique at its broker, for its order."""
+    risk = gate({"max_position": 10})
+    fill = Fill(
+        fill_id="T1", order_id="x", signal_id="x", strategy_id="test", broker="zerodha", instrument_token=NIFTY,
+        side="BUY", quantity=10, price=Decimal(100), charges={}, timestamp=START,
+    )  # fmt: skip
+    risk(tick(0), fill, replace(fill, broker="paper"))
+    assert codes(risk(signal(1))) == ["POSITION_ABOVE_LIMIT"]
+
+
+def test_an_order_of_yesterday_is_not_modified(gate: Callable[..., Gate]) -> None:
+    """The day began with that very line: the order is gone, and comes to nothing."""
+    risk = gate({"max_position": 10})
+    order = risk.order(tick(0), signal(1, quantity=10, **LIMIT, price=Decimal(100)))
+    assert codes(risk(tick(DAY), Modify(order_id=order.order_id, quantity=10))) == ["ORDER_UNKNOWN"]
+    assert codes(risk(signal(2, at=DAY, quantity=10))) == ["ORDER"]
+
+
+def test_a_halt_of_a_control_event_is_lifted_by_the_commands(tmp_path: Path) -> None:
+    """Kept over the runs, it is told by status, and resume and rearm know of it."""
+    folder = tmp_path / "state"
+    run_alpha(
+        ["risk", "--state", str(folder)], stream([tick(), Control(action="halt"), Control("halt", "test", "kim")])
+    )
+    assert b"by a control event" in run_alpha(["status", "--state", str(folder)]).stdout
+    for words in (["resume"], ["rearm", "test"]):
+        done = run_alpha([*words, "--state", str(folder), "--reason", "looked"])
+        assert b"may go on" in done.stdout
+    done = run_alpha(["risk", "--state", str(folder)], stream([tick(), signal(1)]))
+    assert (done.returncode, done.stdout.count(b'"type":"order"')) == (0, 1)
+
+
+def test_a_list_of_requests_that_was_cut_asks_for_nothing_again(tmp_path: Path) -> None:
+    """What is left in it was acted on, or is not what it was; what comes from then on counts."""
+    from alpha_cli.risk.requests import Requests
+
+    told: list[str] = []
+    path = tmp_path / "halts.ndjson"
+    line = b'{"action":"resume","at":"now","by":"kim","reason":"looked"}\n'
+    path.write_bytes(line * 3)
+    requests = Requests(tmp_path, 0, told.append)
+    assert len(list(requests)) == 3
+    path.write_bytes(line * 2)
+    assert list(requests) == []
+    assert "was cut" in told[0]
+    path.write_bytes(line * 3)
+    assert [one.action for one in requests] == ["resume"]
+
+
+@pytest.mark.parametrize("cash", ["NaN", "1e30", "1e400"])
+def test_cash_that_is_none_makes_funds_unknown(gate: Callable[..., Gate], cash: str) -> None:
+    """And ends nothing."""
+    risk = gate({"max_funds_share": 1})
+    books = Portfolio(
+        broker="paper", cash=Decimal(cash), equity=Decimal(0), realised_pnl=Decimal(0), unrealised_pnl=Decimal(0),
+        charges=Decimal(0), timestamp=START,
+    )  # fmt: skip
+    risk(tick(0), books)
+    assert codes(risk(signal(1))) == ["FUNDS_UNKNOWN"]
+
+
+def test_a_position_of_unknown_worth_is_marked_at_its_first_tick(gate: Callable[..., Gate]) -> None:
+    """It counts in units at once, and makes no profit by being found out."""
+    risk = gate({"max_position": 100, "max_daily_loss": 100})
+    held = Position(
+        instrument_token=NIFTY, quantity=100, average_price=Decimal(0), realised_pnl=Decimal(0),
+        unrealised_pnl=Decimal(0), last_price=Decimal("NaN"),
+    )  # fmt: skip
+    books = Portfolio(
+        broker="paper", cash=Decimal(1000), equity=Decimal(0), realised_pnl=Decimal(0), unrealised_pnl=Decimal(0),
+        charges=Decimal(0), timestamp=START, positions=[held],
+    )  # fmt: skip
+    assert codes(risk(books, tick(0, 100), signal(1))) == ["POSITION_ABOVE_LIMIT"]
+    assert codes(risk(tick(20, 98.9))) == ["reduce"]
