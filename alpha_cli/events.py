@@ -30,6 +30,9 @@ from alpha_cli.wire import (
 )
 
 WIRE = 1
+
+#: The brokers there are, here or in a later version.
+BROKERS = ("paper", "zerodha")
 IST = timezone(timedelta(hours=5, minutes=30))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -67,7 +67,8 @@ def halt(state: Path | None, reason: str) -> None:
 def resume(state: Path | None, reason: str) -> None:
     """Let trading go on after alpha halt, or after a loss that stopped an account. It asks for a reason, and keeps it.
 
-    Losses count from then on. A strategy that was stopped goes on with alpha rearm.
+    Losses count from then on. Risk acts on it with the next batch that it reads, or when it starts. A strategy that was
+    stopped goes on with alpha rearm.
 
     \b
     Example:
@@ -81,7 +82,9 @@ def resume(state: Path | None, reason: str) -> None:
     stopped = _stopped(folder)
     accounts = None if stopped is None else [one for one in stopped if not one.strategy_id]
     if why is None and accounts == []:
-        click.echo(f"not halted: there is no {path}, and no account was stopped")
+        names = ", ".join(sorted({one.strategy_id for one in stopped or ()}))
+        hint = f"; of {names}, that is stopped: alpha rearm" if names else ""
+        click.echo(f"not halted: there is no {path}, and no account was stopped{hint}")
         return
     try:
         _remember(folder, _record("resume", reason))
@@ -117,7 +120,8 @@ def rearm(strategy: str, state: Path | None, reason: str) -> None:
     if stopped is not None and not found:
         names = sorted({one.strategy_id for one in stopped if one.strategy_id})
         if not names:
-            click.echo(f"nothing to do: no strategy is stopped in {folder}")
+            hint = "; an account is: alpha resume" if stopped else ""
+            click.echo(f"nothing to do: no strategy is stopped in {folder}{hint}")
             return
         from alpha_cli.cli import did_you_mean
 

@@ -15,7 +15,7 @@ STAGES = ("feed", "bars", "run-strategy", "risk", "paper", "show")
 
 @click.command("pipe")
 @click.argument("pipeline")
-@click.option("--feedback", is_flag=True, help="Orders and fills return to strategies before the next tick.")
+@click.option("--feedback", is_flag=True, help="Orders and fills return to strategies and risk before the next tick.")
 @click.option("-q", "--quiet", is_flag=True, help="No lines of counters at the end.")
 @click.pass_context
 def command(ctx: click.Context, pipeline: str, *, feedback: bool, quiet: bool) -> Program:
@@ -77,6 +77,9 @@ def _made(words: list[str], shared: Build) -> Source | Stage:
         raise UsageError(f"{name!r} is {known}")
     try:
         with stage.make_context(name, arguments, parent=alpha) as ctx:
+            tool = [*getattr(ctx, "_protected_args", ()), *ctx.args] if isinstance(stage, click.Group) else []
+            if tool:
+                raise UsageError(f"{name} {tool[0]} is a tool and no stage; run alpha {name} {tool[0]} by itself")
             made: Source | Stage = stage.invoke(ctx)
             return made
     except click.UsageError as error:

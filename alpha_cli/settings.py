@@ -27,6 +27,7 @@ from alpha_cli.config_files import (
     packaged as packaged,  # noqa: PLC0414  (others import it from here)
 )
 from alpha_cli.errors import ConfigurationError, printable, shown
+from alpha_cli.events import BROKERS as BROKERS  # noqa: PLC0414  (others import it from here)
 
 MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
 MAX_DEPTH = 32  # of nesting
@@ -44,8 +45,6 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-#: The brokers there are, here or in a later version.
-BROKERS = ("paper", "zerodha")
 BrokerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 

@@ -148,7 +148,10 @@ def for_people(folder: Folder, now: datetime) -> Iterator[str]:
     """Whether trading is halted, a table of stages and one of strategies, and what cannot be read."""
     from alpha_cli.tables import NOTHING, table
 
-    yield "not halted" if folder.halted is None else f"HALTED: {folder.halted}"
+    if folder.halted is None:
+        yield f"no HALT; stopped by risk: {len(folder.standings)}" if folder.standings else "not halted"
+    else:
+        yield f"HALTED: {folder.halted}"
     if folder.standings:
         yield ""
         columns = ("stopped", "broker", "state", "since", "limit", "observed", "why", "goes on with")

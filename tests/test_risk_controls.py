@@ -42,12 +42,12 @@ from alpha_cli.ids import derive_id
 from alpha_cli.instruments import Instrument, Master
 from alpha_cli.market import Market
 from alpha_cli.risk import sizing
-from alpha_cli.risk.books import Scope
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.controls import CONTROLS, asked, broker, conduct, exposure, moment, order as order_controls
 from alpha_cli.risk.controls.conduct import usable
 from alpha_cli.risk.controls.order import MOST_METADATA
+from alpha_cli.risk.counts import Scope
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import BrokerFacts, Facts, Refusal
 from alpha_cli.risk.limits import Levels, Limits

@@ -34,8 +34,8 @@ from alpha_cli.events import (
 )
 from alpha_cli.market import Market
 from alpha_cli.money import UNITS
-from alpha_cli.risk.books import Scope
 from alpha_cli.risk.config import RiskFile
+from alpha_cli.risk.counts import Scope
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.store import Store
 

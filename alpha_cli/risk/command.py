@@ -101,7 +101,7 @@ def build(
         raise click.UsageError(f"{'--as' if name is not None else '--ack-limits'} needs --state DIR")
     limits = load_limits(file)
     instruments = open_master(master)
-    check_names(limits, instruments)
+    check_names(limits, instruments, file)
     release: list[Callable[[], object]] = []
     kept: dict[str, Any] = {}
     requests: Requests | None = None
@@ -160,8 +160,9 @@ def build(
     )
 
 
-def check_names(limits: RiskFile, instruments: Master | None) -> None:
+def check_names(limits: RiskFile, instruments: Master | None, where: Path | None) -> None:
     """Refuse limits for instruments that nobody can find: they would hold for nothing. Raises `ConfigurationError`."""
+    file = where or "risk.yaml"
     named = set(limits.instruments)
     for level in (limits.account, *limits.brokers.values(), *limits.strategies.values()):
         named.update(level.allowed_instruments or (), level.restricted_instruments or ())
@@ -170,13 +171,13 @@ def check_names(limits: RiskFile, instruments: Master | None) -> None:
             continue
         if instruments is None:
             raise ConfigurationError(
-                f"risk.yaml: {name}: there is no instrument master to find it in; alpha instruments fetch makes one, "
+                f"{file}: {name}: there is no instrument master to find it in; alpha instruments fetch makes one, "
                 "or write its token"
             )
         if instruments.by_key(name) is None:
             near = instruments.near(name.partition(":")[2], name.partition(":")[0])
             raise ConfigurationError(
-                f"risk.yaml: {name}: not in the instrument master" + (f", did you mean {near[0]!r}?" if near else "")
+                f"{file}: {name}: not in the instrument master" + (f", did you mean {near[0]!r}?" if near else "")
             )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from alpha_cli.errors import Halted, printable
 from alpha_cli.events import (
+    BROKERS,
     EPOCH,
     RISK,
     RUNNER,
@@ -35,9 +36,10 @@ from alpha_cli.events import (
 from alpha_cli.ids import derive_id, microseconds
 from alpha_cli.market import Market
 from alpha_cli.money import in_rupees, units
-from alpha_cli.risk.books import Books, Entry, ScopeKey, Worth, repeat_key
+from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.controls import CONTROLS, Asked, Check, conduct
+from alpha_cli.risk.counts import Entry, ScopeKey, Worth, repeat_key
 from alpha_cli.risk.facts import Facts, Level, Refusal
 from alpha_cli.risk.gather import Gatherer
 from alpha_cli.risk.journal import Journal, Memory
@@ -45,7 +47,6 @@ from alpha_cli.risk.limits import MILLION, Levels
 from alpha_cli.risk.plans import Plan, Plans, bars_needed, day_number
 from alpha_cli.risk.slicing import sliced
 from alpha_cli.risk.standing import Standing, Standings
-from alpha_cli.settings import BROKERS
 from alpha_cli.venue import Contract, Venue, in_india, later
 
 if TYPE_CHECKING:
@@ -385,8 +386,7 @@ class RiskEngine:
 
     def _look(self) -> list[Event]:
         why = self._halt_reason()
-        told = (FILE, "") in self.halts
-        if (why is not None) == told:
+        if why == self.halts.get((FILE, "")):
             return []
         control = Control(
             action="resume" if why is None else "halt",
@@ -539,9 +539,11 @@ class RiskEngine:
         )
         price = facts.worst or 0
         made = [order] if facts.messages == 1 else list(sliced(order, plan.contract.freeze, plan.contract.lot_size))
-        self._remember(self.books.enter(made[0], plan.trio, price, facts.price, facts.now), facts, plan)
+        limit, last = facts.price, facts.reference
+        first = self.books.enter(made[0], plan.trio, facts.now, price=price, limit=limit, last=last)
+        self._remember(first, facts, plan)
         for one in made[1:]:
-            self.books.enter(one, plan.trio, price, facts.price, facts.now)
+            self.books.enter(one, plan.trio, facts.now, price=price, limit=limit, last=last)
         self._counts["orders"] += len(made)
         if self._alarm is None:
             self._expect_marks()

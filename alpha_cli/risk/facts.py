@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from alpha_cli.events import OrderType, Product
 from alpha_cli.money import UNITS
-from alpha_cli.risk.books import Entry, Holding, Scope, ScopeKey
 from alpha_cli.risk.codes import Code
+from alpha_cli.risk.counts import Entry, Holding, Scope, ScopeKey
 from alpha_cli.risk.limits import Limits
 
 if TYPE_CHECKING:

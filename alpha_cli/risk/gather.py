@@ -12,7 +12,8 @@ from alpha_cli.events import IST, Bar, Gap, Modify, Signal
 from alpha_cli.ids import microseconds
 from alpha_cli.market import Market
 from alpha_cli.money import price_units, units
-from alpha_cli.risk.books import Books, Entry, Holding, ScopeKey, Worth, repeat_key
+from alpha_cli.risk.books import Books
+from alpha_cli.risk.counts import Entry, Holding, ScopeKey, Worth, repeat_key
 from alpha_cli.risk.facts import Exposure, Facts, Level, Outside, Refusal
 from alpha_cli.risk.limits import MILLION
 from alpha_cli.risk.plans import MINUTE_BAR, Plan

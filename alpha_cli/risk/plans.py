@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from alpha_cli.ids import microseconds
-from alpha_cli.risk.books import Books, ScopeKey, Trio
+from alpha_cli.risk.books import Books
 from alpha_cli.risk.controls import Asked, Check, asked
+from alpha_cli.risk.counts import ScopeKey, Trio
 from alpha_cli.risk.facts import Level
 from alpha_cli.risk.limits import Levels, Limits
 

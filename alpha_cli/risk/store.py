@@ -15,11 +15,12 @@ from zlib import crc32
 import msgspec
 
 from alpha_cli.errors import InvariantBroken
-from alpha_cli.risk.books import Books, Entry, Scope, ScopeKey
+from alpha_cli.events import BROKERS
+from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
+from alpha_cli.risk.counts import Entry, Scope, ScopeKey
 from alpha_cli.risk.journal import Body
 from alpha_cli.risk.standing import Key, Standing, Standings
-from alpha_cli.settings import BROKERS
 from alpha_cli.state import State, sqlite_errors, transaction
 
 if TYPE_CHECKING:

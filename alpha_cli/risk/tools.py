@@ -54,7 +54,7 @@ def explain(
 
     limits = load_limits(file)
     found = open_master(master)
-    check_names(limits, found)
+    check_names(limits, found, file)
     on = _day(day) if day is not None else datetime.now(IST).date()
     if broker not in BROKERS:
         raise UsageError(f"--broker {printable(broker)}: no such broker{did_you_mean(broker, BROKERS)}")
@@ -97,7 +97,7 @@ def test(ctx: click.Context, source: str, *, file: Path | None, master: Path | N
         raise NoInput(f"{source}: no such file; record one with alpha risk > FILE or alpha paper --forward > FILE")
     limits = load_limits(file)
     found = open_master(master)
-    check_names(limits, found)
+    check_names(limits, found, file)
     trial: Trial = Trial(limits, ctx.obj.market, found, load_settings().opening_cash, as_json=as_json)
     with feed.make_context("feed", [source, "--types", TYPES, "--bad", "fail", "-q"], parent=ctx) as inner:
         made = feed.invoke(inner)

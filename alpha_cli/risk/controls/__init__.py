@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from alpha_cli.events import OrderType, Product
-from alpha_cli.risk.books import Scope
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import broker, conduct, exposure, moment, order
+from alpha_cli.risk.counts import Scope
 from alpha_cli.risk.facts import Facts, Refusal
 from alpha_cli.risk.limits import Limits
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alpha_cli.risk.books import Scope
 from alpha_cli.risk.codes import Code
+from alpha_cli.risk.counts import Scope
 from alpha_cli.risk.facts import Facts, Refusal, rupees, seconds
 from alpha_cli.risk.limits import Limits
 

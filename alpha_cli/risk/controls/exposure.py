@@ -5,8 +5,8 @@ Each is asked of the account, of the strategy and of the instrument, with the li
 
 from __future__ import annotations
 
-from alpha_cli.risk.books import Entry
 from alpha_cli.risk.codes import Code
+from alpha_cli.risk.counts import Entry
 from alpha_cli.risk.facts import Facts, Refusal, rupees, share
 from alpha_cli.risk.limits import MILLION
 
