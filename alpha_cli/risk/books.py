@@ -17,6 +17,7 @@ from alpha_cli.ids import microseconds
 from alpha_cli.money import units
 from alpha_cli.order_states import COMPLETE, OPEN, REJECTED, TRIGGER_PENDING, is_terminal
 from alpha_cli.risk.counts import Entry, Scope, ScopeKey, Trio, repeat_key
+from alpha_cli.risk.limits import PAPER
 from alpha_cli.wire import MAX_DIGITS
 
 _DAY = 86_400_000_000
@@ -214,7 +215,7 @@ class Books:
             if entry.assumed and not entry.yesterday and not entry.left:
                 entry.yesterday = True
                 self.changed_entries.add(entry.order_id)
-            elif entry.reported or entry.assumed or entry.broker == "paper":
+            elif entry.reported or entry.assumed or entry.broker == PAPER:
                 before = entry.left
                 entry.total = max(entry.filled + entry.assumed, entry.told)  # what is said to be filled has yet to come
                 entry.ended = True

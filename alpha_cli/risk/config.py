@@ -16,9 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import ConfigurationError
 from alpha_cli.events import OrderType, Product
+from alpha_cli.risk.limits import PAPER
 from alpha_cli.settings import BROKERS, BrokerName, Strict, find_config, read_config
-
-PAPER = "paper"
 
 #: Rupees that one order may be worth whatever is set: the exchanges' own ceiling.
 #: Source: SEBI CIR/MRD/DP/34/2012, ten crore an order.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alpha_cli.risk.config import PAPER, RiskFile
+from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.controls import CONTROLS, Control, is_set
 from alpha_cli.risk.facts import seconds, share
-from alpha_cli.risk.limits import Levels
+from alpha_cli.risk.limits import PAPER, Levels
 
 if TYPE_CHECKING:
     from alpha_cli.venue import Contract

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import asdict
 
 from alpha_cli.errors import ConfigurationError
-from alpha_cli.risk.config import PAPER, InstrumentLevel, RiskFile
+from alpha_cli.risk.config import InstrumentLevel, RiskFile
 from alpha_cli.risk.explained import as_written
-from alpha_cli.risk.limits import TIGHTER, of_level
+from alpha_cli.risk.limits import PAPER, TIGHTER, of_level
 
 if TYPE_CHECKING:
     from alpha_cli.risk.store import Store

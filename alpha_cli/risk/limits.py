@@ -17,6 +17,9 @@ from alpha_cli.money import units
 if TYPE_CHECKING:
     from alpha_cli.risk.config import InstrumentLevel, RiskFile
 
+#: The simulated broker: a control that is not set is off for it.
+PAPER = "paper"
+
 MILLION = 1_000_000
 
 
@@ -272,7 +275,6 @@ class Levels:
 
 
 _UNSET = Limits()
-PAPER = "paper"
 
 
 def fits(pattern: str, token: int, key: str) -> bool:

@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from alpha_cli.events import OrderType, Product
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import broker, conduct, exposure, moment, order
-from alpha_cli.risk.counts import Scope
 from alpha_cli.risk.facts import Facts, Refusal
-from alpha_cli.risk.limits import Limits
+from alpha_cli.risk.limits import PAPER, Limits
 
 if TYPE_CHECKING:
     from alpha_cli.venue import Contract
 
-PAPER = "paper"
 ORDER_TYPES = get_args(OrderType)
 PRODUCTS = get_args(Product)
 
 Check = Callable[[Facts], Refusal | None]
-Watch = Callable[[Limits, Scope, int], Refusal | None]
 
 #: When a control is asked: for each order; when something is heard of an order, or prices moved; before it is sent.
 At = Literal["order", "report", "send"]
