@@ -1,7 +1,7 @@
 """What risk costs with every control on; a part of scripts/bench.
 
-`pipeline`: 1,000,000 ticks with a signal at each hundredth, fused, against the decoding loop and against the same
-pipeline with hardly a control. `signal`: from the signal to the order, in a process of its own.
+A pipeline, fused, with a signal at each hundredth tick against the decoding loop (`bench.everything`), and the time
+from a signal to its order, in a process of its own (`signals`).
 """
 
 from __future__ import annotations
