@@ -1120,3 +1120,9 @@ def test_a_looser_file_stops_the_stage_until_its_hash_is_repeated(tmp_path: Path
     )
     made = start(lax)
     assert (made.returncode, made.stderr) == (0, b"")
+
+
+def test_order_types_that_no_signal_can_be_are_refused(tmp_path: Path) -> None:
+    """They would refuse everything, and nobody meant that."""
+    line = refused(tmp_path, {"brokers": {"paper": {"order_types": ["SL"]}}})
+    assert line == "brokers.paper.order_types: signals carry no stops; name MARKET, LIMIT or both"

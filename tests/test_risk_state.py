@@ -1275,3 +1275,12 @@ def test_a_position_of_unknown_worth_is_marked_at_its_first_tick(gate: Callable[
     )  # fmt: skip
     assert codes(risk(books, tick(0, 100), signal(1))) == ["POSITION_ABOVE_LIMIT"]
     assert codes(risk(tick(20, 98.9))) == ["reduce"]
+
+
+def test_a_signal_before_the_first_tick_does_not_keep_the_day_from_beginning(gate: Callable[..., Gate]) -> None:
+    """What it was asked about is known by then, and the tick that comes next tells the day all the same."""
+    risk = gate({"max_turnover": 1500})
+    risk.order(tick(0), signal(1, quantity=10))
+    risk.restart()
+    assert codes(risk(signal(2, at=DAY, quantity=10))) != ["ORDER"]  # whatever day it is
+    assert codes(risk(tick(DAY), signal(3, at=DAY, quantity=10))) == ["ORDER"]

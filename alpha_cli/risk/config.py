@@ -282,6 +282,8 @@ def check(limits: RiskFile, where: str) -> None:
         for listed, known in (("products", get_args(Product)), ("order_types", get_args(OrderType))):
             if getattr(level, listed) == ():
                 raise ConfigurationError(f"{where}: {name}.{listed}: an empty list; name some of {', '.join(known)}")
+        if level.order_types and not {"MARKET", "LIMIT"}.intersection(level.order_types):
+            raise ConfigurationError(f"{where}: {name}.order_types: signals carry no stops; name MARKET, LIMIT or both")
         if name != f"brokers.{PAPER}":
             if getattr(level, "assume_market_fills", None):
                 raise ConfigurationError(f"{where}: {name}.assume_market_fills: only for brokers.{PAPER}; take it out")

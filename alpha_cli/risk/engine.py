@@ -161,10 +161,7 @@ class RiskEngine:
             self._news = []
         moment = self._market.now or signal.timestamp
         now = microseconds(moment)
-        day = day_number(now)
-        plan = self.plans.known(signal.broker, signal.strategy_id, signal.instrument_token, day) or self._plan(
-            signal.broker, signal.strategy_id, signal.instrument_token, moment
-        )
+        plan = self._plan(signal.broker, signal.strategy_id, signal.instrument_token, moment, now)
         worth = self._value(plan.valued, moment, said) if plan.valued else {}
         facts = self._gather.of_signal(signal, plan, moment, now, worth)
         body = (
@@ -175,8 +172,8 @@ class RiskEngine:
         if known is not None:
             facts.repeated = "same" if known == body else "other"
         self._stops(facts, signal.broker, signal.strategy_id)
-        day_kept = self.journal.day
-        facts.past = day_kept is not None and plan.contract.on < day_kept
+        day = self.journal.day
+        facts.past = day is not None and plan.contract.on < day
         if signal.metadata:
             facts.metadata = len(msgspec.json.encode(signal.metadata))
         refused = _first(plan.orders, facts)
@@ -209,7 +206,7 @@ class RiskEngine:
         moment = self._market.now or modify.timestamp or EPOCH
         if entry is None or entry.ended:
             return [*said, self._unknown(modify, moment)]
-        plan = self._plan(entry.broker, entry.strategy_id, entry.token, moment)
+        plan = self._plan(entry.broker, entry.strategy_id, entry.token, moment, microseconds(moment))
         if self.books.entries.get(modify.order_id) is not entry or entry.ended:  # a day began, which ended it
             return [*said, self._unknown(modify, moment)]
         worth = self._value(plan.valued, moment, said)
@@ -471,12 +468,14 @@ class RiskEngine:
 
     # --- days, and what is due ---------------------------------------------------------------
 
-    def _plan(self, broker: str, strategy_id: str, token: int, moment: datetime) -> Plan:
-        """What holds for the strategy on the instrument on the day of `moment`."""
-        day = day_number(microseconds(moment))
+    def _plan(self, broker: str, strategy_id: str, token: int, moment: datetime, now: int) -> Plan:
+        """What holds for the strategy on the instrument on the day of `moment`, which is `now` in microseconds."""
+        day = day_number(now)
         known = self.plans.known(broker, strategy_id, token, day)
         if known is None:
-            known = self.plans.plan(broker, strategy_id, token, day, self._contract(token, moment))
+            return self.plans.plan(broker, strategy_id, token, day, self._contract(token, moment))
+        if known.contract.on != self.journal.day:  # it may have been made before any tick told the day
+            self._turn(known.contract)
         return known
 
     def _contract(self, token: int, now: datetime) -> Contract:
