@@ -10,10 +10,9 @@ are units of the instrument. Market data travels as floats, money as `Decimal`, 
 
 from __future__ import annotations
 
-from copy import copy
-from datetime import UTC, date as datetime_date, datetime, timedelta, timezone
+from datetime import UTC, date as datetime_date, datetime, timezone
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeAlias, Union
+from typing import Annotated, Any, Literal, TypeAlias, Union, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -33,7 +32,9 @@ WIRE = 1
 
 #: The brokers there are, here or in a later version.
 BROKERS = ("paper", "zerodha")
-IST = timezone(timedelta(hours=5, minutes=30))
+#: Indian time: the object itself that the decoder gives such times. Two times of one zone object are compared without
+#: asking for their offsets, in a tenth of the time.
+IST = cast(timezone, msgspec.json.decode(b'"1970-01-01T05:30:00+05:30"', type=datetime).tzinfo)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Token: TypeAlias = Annotated[int, Meta(gt=0, lt=1 << 32, description="Kite's 32-bit instrument token")]
@@ -53,7 +54,7 @@ Validity: TypeAlias = Literal["DAY", "IOC"]
 
 def _written(default: Any) -> Any:
     """A default that is written out all the same: an order should say what it is."""
-    return msgspec.field(default_factory=lambda: copy(default))
+    return msgspec.field(default_factory=(lambda: [*default]) if isinstance(default, list) else lambda: default)
 
 
 class Ohlc(Struct, frozen=True, gc=False, forbid_unknown_fields=True):

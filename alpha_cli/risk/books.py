@@ -80,12 +80,12 @@ class Books:
         token, quantity, buy = order.instrument_token, order.quantity, order.side == "BUY"
         entry = Entry(
             order.order_id, order.signal_id, order.strategy_id, order.broker, token, buy, order.product, quantity,
-            price, limit, now,
+            price, limit, now, (quantity,),
         )  # fmt: skip
-        entry.asked.append(quantity)
         self.entries[order.order_id] = entry
         assumed = order.order_type == "MARKET" and last is not None and order.broker in self.assumes
-        for scope in trio.scopes[:2]:
+        account, strategy, _ = trio.scopes
+        for scope in (account, strategy):
             scope.orders += 1
             scope.trades += assumed
             scope.said(now)
@@ -108,7 +108,7 @@ class Books:
         """A modification goes out. It may be refused: what is open is counted as the larger of both."""
         before, value = entry.left, entry.price
         entry.modifications += 1
-        entry.asked.append(total)
+        entry.asked = (*entry.asked, total)
         entry.total = max(entry.total, total)
         entry.price = max(entry.price, price)
         if entry.limit is None or limit is None:
@@ -299,22 +299,25 @@ class Books:
 
     def _book(self, trio: Trio, token: int, signed: int, price: int, *, charges: int = 0, undone: bool = False) -> None:
         """So many units changed hands, and the charges were paid."""
-        value = abs(signed * price)
-        paid = signed * price + charges
+        flowed = signed * price
+        value, paid = abs(flowed), flowed + charges
+        if undone:
+            value = -value
         self._changed_trios.add(trio)
-        strategy = trio.scopes[1]
-        for scope in trio.scopes[:2]:
+        account, strategy, instrument = trio.scopes
+        for scope in (account, strategy):
+            scope.turnover += value
+            scope.cash -= paid
             held = scope.holdings.get(token) or scope.holding(token)
             before = held.quantity
             held.quantity = after = before + signed
             held.mark = price
             if not after:
                 scope.tidy(token)
-            if scope is strategy and before and before * after <= 0 and not undone:
-                scope.round_trips[token] = scope.round_trips.get(token, 0) + 1
-        for scope in trio.scopes:
-            scope.turnover += -value if undone else value
-            scope.cash -= paid
+        if before and before * after <= 0 and not undone:  # of the strategy
+            strategy.round_trips[token] = strategy.round_trips.get(token, 0) + 1
+        instrument.turnover += value
+        instrument.cash -= paid
         broker = trio.keys[0][0]
         if broker in self.funds:
             self.funds[broker] -= paid

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import NamedTuple
 
 from msgspec import Struct, field
 
@@ -38,7 +37,7 @@ class Holding(Struct, gc=False):
         return max(self.quantity + self.buying, self.selling - self.quantity)
 
 
-class Worth(NamedTuple):
+class Worth(Struct, gc=False):
     """What a scope is worth now. gross: Σ worst × price; long, short: Σ of either side; equity: cash and positions."""
 
     gross: int
@@ -141,7 +140,7 @@ class Scope(Struct):
         self.peak = self.baseline
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """An order that was entered and may still change something.
 
     price        what a unit is counted at: its limit, or the last price, at worst
@@ -167,10 +166,10 @@ class Entry(Struct):
     price: int
     limit: int | None
     entered: int
+    asked: tuple[int, ...] = ()
     filled: int = 0
     assumed: int = 0
     assumed_at: int = 0
-    asked: list[int] = field(default_factory=list)
     told: int = 0
     traded: bool = False
     ended: bool = False

@@ -6,6 +6,7 @@ and is corrected by what is heard of it (`books`). What a control needs and does
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -39,12 +40,12 @@ from alpha_cli.money import in_rupees, units
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.controls import CONTROLS, Asked, Check, conduct
-from alpha_cli.risk.counts import Entry, ScopeKey, Worth, repeat_key
+from alpha_cli.risk.counts import Entry, Worth, repeat_key
 from alpha_cli.risk.facts import Facts, Level, Refusal
 from alpha_cli.risk.gather import Gatherer
 from alpha_cli.risk.journal import Journal, Memory
 from alpha_cli.risk.limits import MILLION, Levels
-from alpha_cli.risk.plans import Plan, Plans, bars_needed, day_number
+from alpha_cli.risk.plans import Plan, Plans, bars_needed
 from alpha_cli.risk.slicing import sliced
 from alpha_cli.risk.standing import Standing, Standings
 from alpha_cli.venue import Contract, Venue, in_india, later
@@ -171,7 +172,8 @@ class RiskEngine:
         known = self.journal.decided(signal.signal_id, body)
         if known is not None:
             facts.repeated = "same" if known == body else "other"
-        self._stops(facts, signal.broker, signal.strategy_id)
+        if self.halts or self.standings.kept:
+            self._stops(facts, signal.broker, signal.strategy_id)
         day = self.journal.day
         facts.past = day is not None and plan.contract.on < day
         if signal.metadata:
@@ -180,7 +182,8 @@ class RiskEngine:
         if self.audit is not None:
             self.audit(signal, facts, plan.asked, refused)
         if refused is None:
-            return [*said, *self._entered(signal, facts, plan, moment)]
+            orders = self._entered(signal, facts, plan, moment)
+            return [*said, *orders] if said else orders
         self._counts["denials"] += 1
         said.append(
             Denial(
@@ -383,7 +386,7 @@ class RiskEngine:
 
     def _look(self) -> list[Event]:
         why = self._halt_reason()
-        if why == self.halts.get((FILE, "")):
+        if (why is None and not self.halts) or why == self.halts.get((FILE, "")):
             return []
         control = Control(
             action="resume" if why is None else "halt",
@@ -405,12 +408,12 @@ class RiskEngine:
             standings = self.standings.of(broker, strategy_id)
             facts.standings = None if standings == (None, None) else standings
 
-    def _value(self, levels: Iterable[Level], now: datetime | None, said: list[Event]) -> dict[ScopeKey, Worth]:
+    def _value(self, levels: Iterable[Level], now: datetime | None, said: list[Event]) -> dict[Level, Worth]:
         """Mark the levels at the newest prices, and stop those whose losses are beyond their limits."""
-        worth: dict[ScopeKey, Worth] = {}
+        worth: dict[Level, Worth] = {}
         for level in levels:
             scope = level.scope
-            found = worth[level.key] = scope.worth(self._gather.mark_of if level.in_session else self._gather.price_of)
+            found = worth[level] = scope.worth(self._gather.mark_of if level.in_session else self._gather.price_of)
             if not level.watched:
                 continue
             self.books.changed_scopes.add(level.key)
@@ -470,10 +473,9 @@ class RiskEngine:
 
     def _plan(self, broker: str, strategy_id: str, token: int, moment: datetime, now: int) -> Plan:
         """What holds for the strategy on the instrument on the day of `moment`, which is `now` in microseconds."""
-        day = day_number(now)
-        known = self.plans.known(broker, strategy_id, token, day)
+        known = self.plans.known(broker, strategy_id, token, now)
         if known is None:
-            return self.plans.plan(broker, strategy_id, token, day, self._contract(token, moment))
+            return self.plans.plan(broker, strategy_id, token, now, self._contract(token, moment))
         if known.contract.on != self.journal.day:  # it may have been made before any tick told the day
             self._turn(known.contract)
         return known
@@ -527,8 +529,8 @@ class RiskEngine:
             signal.signal_type,
             facts.quantity,
             now,
-            order_type=signal.order_type,
-            price=signal.price if signal.order_type == "LIMIT" else None,
+            signal.order_type,
+            signal.price if signal.order_type == "LIMIT" else None,
             product=signal.product,
             reference_price=None if facts.reference is None else in_rupees(facts.reference),
             limits_hash=self._limits_hash,
@@ -554,14 +556,11 @@ class RiskEngine:
         window, repeated = plan.limits.duplicate_window, plan.limits.repeated_execution
         if window is not None:
             recent = account.scope.recent.setdefault(repeat_key(entry.token, entry.buy), [])
-            if recent and recent[0][0] <= facts.now - window:
-                recent[:] = [one for one in recent if one[0] > facts.now - window]
-            recent.append((facts.now, facts.quantity, facts.price))
+            now = _later(recent, facts.now, window)
+            recent.append((now, facts.quantity, facts.price))
         if repeated is not None and facts.entry:  # of slices the first stands for all
             made = strategy.scope.repeats.setdefault(repeat_key(entry.token, entry.buy), [])
-            if made and made[0][0] <= facts.now - repeated[1]:
-                made[:] = [one for one in made if one[0] > facts.now - repeated[1]]
-            made.append((facts.now, entry.order_id))
+            made.append((_later(made, facts.now, repeated[1]), entry.order_id))
 
     @staticmethod
     def _withheld(
@@ -581,6 +580,23 @@ def _first(checks: Iterable[Check], facts: Facts) -> Refusal | None:
         if refused is not None:
             return refused
     return None
+
+
+def _later(times: list[Any], now: int, window: int) -> int:
+    """Forget of `times`, oldest first, what is not within `window` of `now`; the time to enter after the others.
+
+    A stream may step back; the window does not.
+    """
+    if not times:
+        return now
+    last = times[-1][0]
+    now = max(now, last)
+    since = now - window
+    if last <= since:
+        times.clear()
+    elif times[0][0] <= since:
+        del times[: bisect_left(times, (since + 1,))]
+    return now
 
 
 def _told(standing: Standing) -> Control:

@@ -57,7 +57,7 @@ class Level(Struct, frozen=True, eq=False):
     in_session: bool
 
 
-class Exposure(NamedTuple):
+class Exposure(Struct, gc=False):
     """Of a level, with the order, at worst; None: the order makes it no larger. In ledger units."""
 
     gross: int | None
@@ -129,7 +129,7 @@ class Facts(Struct, gc=False):
     enlarges         whether it can make the worst case of the account, and of the strategy, worse than it is
     replaces         the order that it modifies, if it is one that does
     retyped          whether a modification names an order type, or a trigger
-    left             units of that order that may still be filled
+    left             units of that order that may still be filled; `replaced` is what they are counted at now
     duplicate_age    since the same order was entered; None: not lately
     opposite         the best own price that it would trade with; None: there is none, or none known
     crosses          whether it would
@@ -180,13 +180,14 @@ class Facts(Struct, gc=False):
     replaces: Entry | None = None
     retyped: bool = False
     left: int = 0
+    replaced: int = 0
     duplicate_age: int | None = None
     opposite: int | None = None
     crosses: bool = False
     unconfirmed: int | None = None
     repeats: int = 0
     minute_volume: int | None = None
-    exposures: dict[ScopeKey, Exposure] | None = None
+    exposures: dict[Level, Exposure] | None = None
     funds: int | None = None
     committed: int = 0
     messages: int = 1

@@ -13,7 +13,7 @@ from alpha_cli.ids import microseconds
 from alpha_cli.market import Market
 from alpha_cli.money import price_units, units
 from alpha_cli.risk.books import Books
-from alpha_cli.risk.counts import Entry, Holding, ScopeKey, Worth, repeat_key
+from alpha_cli.risk.counts import Entry, Holding, Worth, repeat_key
 from alpha_cli.risk.facts import Exposure, Facts, Level, Outside, Refusal
 from alpha_cli.risk.limits import MILLION
 from alpha_cli.risk.plans import MINUTE_BAR, Plan
@@ -24,7 +24,7 @@ from alpha_cli.venue import Contract, in_india
 if TYPE_CHECKING:
     from alpha_cli.calendar import SessionHours
 
-_NOTHING: Mapping[ScopeKey, Worth] = {}
+_NOTHING: Mapping[Level, Worth] = {}
 _NOTHING_HELD = Holding()
 _LIMITED = frozenset({"LIMIT", "SL"})
 
@@ -48,7 +48,6 @@ class Gatherer:
         self._market = market
         self._books = books
         self._kept = bars
-        self._prices: dict[int, tuple[Any, int | None]] = {}
         self._closes: dict[tuple[int, str], deque[float]] = {}
         self._minutes: dict[int, Bar] = {}
         self._gap: datetime | None = None
@@ -61,20 +60,17 @@ class Gatherer:
     def price_of(self, token: int) -> int | None:
         """The last price of an instrument; None without one, or if it is nothing at four decimals."""
         tick = self._market.last(token)
-        if tick is None:
-            return None
-        known = self._prices.get(token)
-        if known is None or known[0] is not tick:
-            known = self._prices[token] = (tick, price_units(tick.last_price) or None)
-        return known[1]
+        return None if tick is None else price_units(tick.last_price) or None
 
     def mark_of(self, token: int) -> int | None:
         """The last price, if it is one of the continuous session: others are no prices to mark positions by."""
         tick = self._market.last(token)
         known = self._marks.get(token)
         if known is None or known[0] is not tick:
-            inside = tick is not None and self._in_session(token, tick.timestamp)
-            known = self._marks[token] = (tick, self.price_of(token) if inside else None)
+            mark = None
+            if tick is not None and self._in_session(token, tick.timestamp):
+                mark = price_units(tick.last_price) or None
+            known = self._marks[token] = (tick, mark)
         return known[1]
 
     def _in_session(self, token: int, moment: datetime) -> bool:
@@ -108,28 +104,30 @@ class Gatherer:
     # --- facts -------------------------------------------------------------------------------
 
     def of_signal(
-        self, signal: Signal, plan: Plan, moment: datetime, now: int, worth: Mapping[ScopeKey, Worth] = _NOTHING
+        self, signal: Signal, plan: Plan, moment: datetime, now: int, worth: Mapping[Level, Worth] = _NOTHING
     ) -> Facts:
         """About the order that `signal` asks for.
 
         moment, now  the time of the newest tick, also in microseconds since 1970
         worth        of the plan's valued levels
         """
+        tick = self._market.last(signal.instrument_token)
+        asked = None if signal.price is None else units(signal.price)
         facts = self._facts(
-            plan, moment, now, buy=signal.signal_type == "BUY", quantity=signal.quantity, kind=signal.order_type,
-            asked=None if signal.price is None else units(signal.price), product=signal.product,
+            plan, tick, moment, now, signal.signal_type == "BUY", signal.quantity, signal.order_type, asked,
+            signal.product,
         )  # fmt: skip
         facts.hold = signal.signal_type == "HOLD"
         if signal.quantity is None and plan.sizing is not None:
             self._size(facts, plan, signal.broker)
-        self._time(facts, plan, signal.timestamp, moment)
+        self._time(facts, plan, tick, signal.timestamp, moment)
         self._weigh(facts, plan, worth)
         if plan.limits.self_match_prevention and self._books.any_open:
             self._opposite(facts, signal.broker)
         return facts
 
     def of_modification(
-        self, modify: Modify, entry: Entry, plan: Plan, moment: datetime, worth: Mapping[ScopeKey, Worth] = _NOTHING
+        self, modify: Modify, entry: Entry, plan: Plan, moment: datetime, worth: Mapping[Level, Worth] = _NOTHING
     ) -> Facts:
         """About the order as `modify` would make it: what is left of it to be filled."""
         total = entry.total if modify.quantity is None else modify.quantity
@@ -138,35 +136,27 @@ class Gatherer:
         if modify.trigger_price is not None:
             kind = "SL" if kind == "LIMIT" else "SL-M" if kind == "MARKET" else kind
         left = total - entry.filled - entry.assumed
-        facts = self._facts(
-            plan,
-            moment,
-            microseconds(moment),
-            buy=entry.buy,
-            quantity=left,
-            kind=kind,
-            asked=price,
-            product=entry.product,
-        )
-        facts.replaces, facts.left = entry, entry.left
+        tick = self._market.last(entry.token)
+        facts = self._facts(plan, tick, moment, microseconds(moment), entry.buy, left, kind, price, entry.product)
+        facts.replaces, facts.left, facts.replaced = entry, entry.left, entry.left * entry.price
         facts.retyped = modify.order_type is not None or modify.trigger_price is not None
         # It may be refused: counted is what `Books.modified` will make of it.
         facts.counted = max(left, entry.left)
         facts.worst = entry.price if facts.worst is None else max(entry.price, facts.worst)
         facts.value = facts.counted * facts.worst
-        self._time(facts, plan, modify.timestamp or moment, moment)
+        self._time(facts, plan, tick, modify.timestamp or moment, moment)
         self._weigh(facts, plan, worth)
         if plan.limits.self_match_prevention:
             self._opposite(facts, entry.broker)
         return facts
 
-    def _facts(
+    def _facts(  # noqa: PLR0917  (by place: names cost a tenth of it)
         self,
         plan: Plan,
+        tick: Any,
         moment: datetime,
         now: int,
-        *,
-        buy: bool,
+        buy: bool,  # noqa: FBT001
         quantity: int | None,
         kind: Any,
         asked: int | None,
@@ -177,7 +167,7 @@ class Gatherer:
         token = contract.instrument.instrument_token
         account, strategy, _ = plan.levels
         broker = account.key[0]
-        reference = self.price_of(token)
+        reference = None if tick is None else price_units(tick.last_price) or None
         limit = asked if kind in _LIMITED else None
         worst = limit
         if limit is None and reference is not None:
@@ -203,7 +193,7 @@ class Gatherer:
                 facts.minute_volume = bar.volume
         return facts
 
-    def _time(self, facts: Facts, plan: Plan, asked: datetime, moment: datetime) -> None:
+    def _time(self, facts: Facts, plan: Plan, tick: Any, asked: datetime, moment: datetime) -> None:
         """Where the signal and the newest tick lie in the session, and how old both are."""
         limits = plan.limits
         now = facts.now
@@ -217,13 +207,11 @@ class Gatherer:
         else:  # by what the session of that day was, should it be another day
             facts.outside = _outside(plan.contract, asked, moment) if limits.session_hours else None
         facts.squared_off = plan.square_off is not None and now >= plan.square_off
-        if limits.max_tick_age is not None:
-            tick = self._market.last(plan.contract.instrument.instrument_token)
-            if tick is not None:
-                facts.tick_age = 0 if tick.timestamp is moment else now - microseconds(tick.timestamp)
-                facts.gap = self._gap is not None and tick.timestamp <= self._gap
+        if limits.max_tick_age is not None and tick is not None:
+            facts.tick_age = 0 if tick.timestamp is moment else now - microseconds(tick.timestamp)
+            facts.gap = self._gap is not None and tick.timestamp <= self._gap
 
-    def _weigh(self, facts: Facts, plan: Plan, worth: Mapping[ScopeKey, Worth]) -> None:
+    def _weigh(self, facts: Facts, plan: Plan, worth: Mapping[Level, Worth]) -> None:
         """What it adds to what is held, and whether that is more than there is."""
         quantity, more = facts.quantity or 0, facts.counted - facts.left
         held, own = facts.held, facts.own
@@ -239,7 +227,7 @@ class Gatherer:
             facts.enlarges = (held.quantity - held.selling - more < 0, own.quantity - own.selling - more < 0)
         if more > 0 and worth and facts.worst is not None:
             facts.exposures = {
-                level.key: _weighed(facts, level, more, worth[level.key]) for level in plan.valued if level.weighed
+                level: _weighed(facts, level, more, worth[level]) for level in plan.valued if level.weighed
             }
         contract = facts.contract
         if contract.freeze is not None and quantity > contract.freeze >= contract.lot_size:
@@ -302,15 +290,14 @@ def _weighed(facts: Facts, level: Level, more: int, worth: Worth) -> Exposure:
     """The exposure of a level with so many units more on the order's side."""
     held, price = facts.held_at(level), facts.reference if facts.reference is not None else facts.worst
     assert price is not None
-    gross, long, short = worth.gross, worth.long, worth.short
+    long, short = held.quantity + held.buying, held.quantity - held.selling
+    most = long if long > -short else -short
     if len(level.key) > 2:
-        gross, long, short = held.worst * price, held.long * price, held.short * price
-    if facts.buy:
-        worst, lean = max(held.long + more, -held.short), long + more * price
+        gross, leaning = most * price, (long if facts.buy else -short) * price
     else:
-        worst, lean = max(held.long, more - held.short), more * price - short
-    grown = (worst - held.worst) * price
-    return Exposure(gross + grown if grown > 0 else None, lean)
+        gross, leaning = worth.gross, worth.long if facts.buy else -worth.short
+    grown = more + (long if facts.buy else -short) - most
+    return Exposure(gross + grown * price if grown > 0 else None, leaning + more * price)
 
 
 def _outside(contract: Contract, asked: datetime, now: datetime) -> Outside | None:

@@ -30,19 +30,14 @@ BY_LEVEL = (
 
 
 #: Microseconds, and those by which an Indian day begins before one in UTC.
-DAY = 86_400_000_000
+_DAY = 86_400_000_000
 _INDIA = 19_800_000_000
-
-
-def day_number(moment: int) -> int:
-    """The Indian day that a moment, in microseconds since 1970, lies in; counted in days."""
-    return (moment + _INDIA) // DAY
 
 
 class Plan(Struct):
     """The limits of all levels together, and the controls to ask.
 
-    day      number of the day
+    begin, end   of the Indian day, in microseconds since 1970
     sessions, square_off   of the day, in microseconds since 1970
     asked    the controls of an order; `orders` and `changes` are what to call for orders and for modifications
     levels   the account, the strategy on it, the instrument on it; `valued` are those whose worth is limited
@@ -51,7 +46,8 @@ class Plan(Struct):
     sizing   the rule for signals without a quantity
     """
 
-    day: int
+    begin: int
+    end: int
     contract: Contract
     sessions: tuple[tuple[int, int], ...]
     square_off: int | None
@@ -77,14 +73,14 @@ class Plans:
         self._by_scope: dict[ScopeKey, Level] = {}
         self._watched: list[Level] = []
 
-    def known(self, broker: str, strategy_id: str, token: int, day: int) -> Plan | None:
-        """The plan of that day, if it was made."""
+    def known(self, broker: str, strategy_id: str, token: int, now: int) -> Plan | None:
+        """The plan of the day of `now`, in microseconds since 1970, if it was made."""
         found = self._plans.get((broker, strategy_id, token))
-        return found if found is not None and found.day == day else None
+        return found if found is not None and found.begin <= now < found.end else None
 
-    def plan(self, broker: str, strategy_id: str, token: int, day: int, contract: Contract) -> Plan:
+    def plan(self, broker: str, strategy_id: str, token: int, now: int, contract: Contract) -> Plan:
         """The plan of that day; `contract` says what the instrument is on it."""
-        made = self._plans[broker, strategy_id, token] = self._made(broker, strategy_id, token, day, contract)
+        made = self._plans[broker, strategy_id, token] = self._made(broker, strategy_id, token, now, contract)
         return made
 
     def level(self, broker: str, strategy_id: str | None = None) -> Level:
@@ -106,7 +102,7 @@ class Plans:
         """Those whose losses are limited."""
         return self._watched
 
-    def _made(self, broker: str, strategy_id: str, token: int, day: int, contract: Contract) -> Plan:
+    def _made(self, broker: str, strategy_id: str, token: int, now: int, contract: Contract) -> Plan:
         named = contract.instrument.key
         own = self._levels.instrument(token, named)
         levels = (
@@ -119,8 +115,9 @@ class Plans:
         # One that is not set refuses new orders too, whatever it is asked about.
         new = tuple(one for one in controls if one.control.new or one.check is not one.control.check)
         hours = () if contract.day is None else contract.day.continuous
+        begin = (now + _INDIA) // _DAY * _DAY - _INDIA
         return Plan(
-            day, contract, tuple((microseconds(one.open), microseconds(one.close)) for one in hours),
+            begin, begin + _DAY, contract, tuple((microseconds(one.open), microseconds(one.close)) for one in hours),
             None if contract.day is None else microseconds(contract.day.square_off), limits, new,
             tuple(one.check for one in new), tuple(one.check for one in controls if one.control.changes), levels,
             tuple(level for level in levels if level.weighed or level.watched),

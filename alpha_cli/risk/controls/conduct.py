@@ -83,7 +83,8 @@ def message_rate(facts: Facts) -> Refusal | None:
     for level, limit in facts.bounds["message_rate"]:
         scope, count = level.scope, facts.messages
         second, minute, day = limit
-        if len(scope.sent) + count <= usable(min(second, minute)) and scope.messages + count <= usable(day):
+        least = second if second < minute else minute
+        if 5 * (len(scope.sent) + count) <= 4 * least and 5 * (scope.messages + count) <= 4 * day:
             continue  # the whole minute would do for a second
         sent = (scope.said_since(facts.now - _SECOND), scope.said_since(facts.now - _MINUTE), scope.messages)
         for most, before, span in zip(limit, sent, ("second", "minute", "day"), strict=True):
@@ -99,14 +100,15 @@ def message_rate(facts: Facts) -> Refusal | None:
 
 def usable(most: int) -> int:
     """Of so many messages, those that are not kept for cancels."""
-    return most - (most + 4) // 5
+    return 4 * most // 5
 
 
 def orders_to_trades(facts: Facts) -> Refusal | None:
     """Messages for each order that traded."""
     for level, (ratio, after) in facts.bounds["orders_to_trades"]:
-        messages = level.scope.messages + facts.messages
-        most = max(after, ratio * level.scope.trades)
+        scope = level.scope
+        messages, most = scope.messages + facts.messages, ratio * scope.trades
+        most = max(most, after)
         if messages > most:
             return Refusal(
                 Code.RATE_ORDERS_TO_TRADES, f"too many messages of {level.name} for each trade", most, messages

@@ -6,7 +6,6 @@ Each is asked of the account, of the strategy and of the instrument, with the li
 from __future__ import annotations
 
 from alpha_cli.risk.codes import Code
-from alpha_cli.risk.counts import Entry
 from alpha_cli.risk.facts import Facts, Refusal, rupees, share
 from alpha_cli.risk.limits import MILLION
 
@@ -33,7 +32,7 @@ def position(facts: Facts) -> Refusal | None:
         return None
     for level, limit in facts.bounds["max_position"]:
         held = facts.held_at(level)
-        after = held.long + more if facts.buy else held.short - more
+        after = held.quantity + held.buying + more if facts.buy else held.quantity - held.selling - more
         if (after if facts.buy else -after) > limit:
             return Refusal(
                 Code.POSITION_ABOVE_LIMIT, f"the position of {level.name} would grow past its limit", limit, after
@@ -43,7 +42,7 @@ def position(facts: Facts) -> Refusal | None:
 
 def open_order_value(facts: Facts) -> Refusal | None:
     """The value of all orders that are not filled, this one included."""
-    value, replaced = facts.value, _replaced(facts)
+    value, replaced = facts.value, facts.replaced
     for level, limit in facts.bounds["max_open_order_value"]:
         if value is None:
             return Refusal(Code.VALUE_NO_REFERENCE, "no price to value the order at", rupees(limit))
@@ -58,7 +57,7 @@ def open_order_value(facts: Facts) -> Refusal | None:
 
 def turnover(facts: Facts) -> Refusal | None:
     """What was traded today, what may still be, and this order: a loop runs into it whatever it does."""
-    value, replaced = facts.value, _replaced(facts)
+    value, replaced = facts.value, facts.replaced
     for level, limit in facts.bounds["max_turnover"]:
         if value is None:
             return Refusal(Code.VALUE_NO_REFERENCE, "no price to value the order at", rupees(limit))
@@ -76,7 +75,7 @@ def gross_exposure(facts: Facts) -> Refusal | None:
     for level, limit in facts.bounds["max_gross_exposure"]:
         if facts.worst is None:
             return Refusal(Code.VALUE_NO_REFERENCE, "no price to value the order at", rupees(limit))
-        gross = facts.exposures[level.key].gross if facts.exposures is not None else None
+        gross = facts.exposures[level].gross if facts.exposures is not None else None
         if gross is not None and gross > limit:
             return Refusal(
                 Code.EXPOSURE_GROSS_ABOVE_LIMIT, f"positions of {level.name} would be worth too much",
@@ -90,7 +89,7 @@ def net_exposure(facts: Facts) -> Refusal | None:
     for level, limit in facts.bounds["max_net_exposure"]:
         if facts.worst is None:
             return Refusal(Code.VALUE_NO_REFERENCE, "no price to value the order at", rupees(limit))
-        net = facts.exposures[level.key].net if facts.exposures is not None else None
+        net = facts.exposures[level].net if facts.exposures is not None else None
         if net is not None and net > limit:
             return Refusal(
                 Code.EXPOSURE_NET_ABOVE_LIMIT, f"{level.name} would lean too far to one side",
@@ -114,7 +113,7 @@ def funds(facts: Facts) -> Refusal | None:
     value = facts.value
     if value is None:
         return Refusal(Code.VALUE_NO_REFERENCE, "no price to value the order at", share(limit))
-    most, spent = facts.funds * limit // MILLION, facts.committed - _replaced(facts) + value
+    most, spent = facts.funds * limit // MILLION, facts.committed - facts.replaced + value
     if spent <= most:
         return None
     message = "with the open orders worth more than what may be spent"
@@ -139,9 +138,3 @@ def _share(facts: Facts, fraction: int, volume: int | None, name: str) -> Refusa
     if quantity * MILLION <= fraction * volume:
         return None
     return Refusal(Code.VOLUME_ABOVE_LIMIT, f"too large a share of the {name}", fraction * volume // MILLION, quantity)
-
-
-def _replaced(facts: Facts) -> int:
-    """What the order that a modification changes is counted at now."""
-    entry: Entry | None = facts.replaces
-    return 0 if entry is None else facts.left * entry.price

@@ -214,7 +214,7 @@ def price_tolerance(facts: Facts) -> Refusal | None:
         return None  # unset for this kind: the plan refuses that where it has to
     if reference is None:
         return Refusal(Code.PRICE_NO_REFERENCE, "no tick of this instrument to compare the price with", share(fraction))
-    base = max(reference, CHEAP_PREMIUM) if kind == _OPTION else reference
+    base = CHEAP_PREMIUM if kind == _OPTION and reference < CHEAP_PREMIUM else reference
     furthest = _furthest(facts, reference)
     beyond = furthest - reference if facts.buy else reference - furthest
     if beyond * MILLION <= fraction * base:
@@ -225,11 +225,14 @@ def price_tolerance(facts: Facts) -> Refusal | None:
 
 def _furthest(facts: Facts, reference: int) -> int:
     """The worst of the prices that the order names or may be filled at."""
-    named = reference if facts.asked is None else facts.asked
-    if facts.price is not None or not facts.limits.market_protection:
+    named, protection = facts.asked, facts.limits.market_protection
+    if named is None:
+        named = reference
+    if facts.price is not None or not protection:
         return named
-    band = -(-reference * facts.limits.market_protection // MILLION)
-    return max(named, reference + band) if facts.buy else min(named, reference - band)
+    band = -(-reference * protection // MILLION)
+    most = reference + band if facts.buy else reference - band
+    return most if (most > named) == facts.buy else named
 
 
 _OPTION = 3
@@ -237,8 +240,10 @@ _OPTION = 3
 
 def kind_of(contract: Contract) -> int:
     """The place of a contract's kind in `price_tolerance`: equity, index future, stock future, option."""
-    kind = contract.traded_as
-    return 0 if kind == "equity" else _OPTION if kind == "option" else 1 if contract.index else 2
+    kind = contract.kind
+    if kind in {"equity", "index"}:  # without a master even an index trades as a share
+        return 0
+    return _OPTION if kind == "option" else 1 if contract.index else 2
 
 
 def order_value(facts: Facts) -> Refusal | None:
