@@ -188,19 +188,15 @@ class Chain:
         """As `_noteworthy` for undecoded lines: all but ticks that nobody wants."""
         assert self._decoder is not None
         lines, market, start = batch.lines, self._market, 0
-        watched = market.watched
         while start < len(lines):
-            if watched or market.bound is not None:  # look at each tick until nobody wants one any more
-                line = lines[start]
-                if line[:_PREFIX_LENGTH] != TICK_PREFIX or market.wants_line(line):
-                    yield start, self._verified(batch, start, self._decoder.event(start, line)), None
-                start += 1
-                continue
-            picks = [i for i in range(start, len(lines)) if lines[i][:_PREFIX_LENGTH] != TICK_PREFIX]
+            wishes, places = market.wishes, market.look_at(lines, start)
             start = len(lines)
-            for index in picks:
-                yield index, self._verified(batch, index, self._decoder.event(index, lines[index])), None
-                if watched or market.bound is not None:  # of this line came that someone wants ticks
+            for index in places:
+                line = lines[index]
+                if line[:_PREFIX_LENGTH] == TICK_PREFIX and not market.wants_line(line):
+                    continue
+                yield index, self._verified(batch, index, self._decoder.event(index, line)), None
+                if market.wishes != wishes:  # of this line came that others are wanted
                     start = index + 1
                     break
 

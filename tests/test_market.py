@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
@@ -237,3 +238,86 @@ def test_the_bound_is_the_earliest_of_what_each_owner_said_last(calls: list[tupl
             market.bound_for([tick(0), tick(1)])
         expected = min((at for at in last.values() if at is not None), default=None)
         assert market.bound == (None if expected is None else tick(expected).timestamp)
+
+
+# --- many lines at once ----------------------------------------------------------------------
+
+MIDNIGHT = 53_100  # seconds after the opening
+SECONDS = some.integers(-40_000, 60_000) | some.sampled_from([9, 10, 11, MIDNIGHT - 1, MIDNIGHT])
+ODDLY = some.tuples(
+    some.sampled_from(TOKENS),
+    SECONDS,
+    some.sampled_from(["", ".0", ".1", ".15", ".150", ".150000", ".149999", ".2", ".1500001"]),
+    some.sampled_from(["+05:30", "+05:30", "+05:30", "Z", "+00:00", "-03:00"]),
+    some.sampled_from("TTTt "),
+    some.sampled_from(ORDERS),
+)
+BOUNDS = some.none() | some.builds(
+    lambda second, micro: tick(second).timestamp + timedelta(microseconds=micro),
+    SECONDS,
+    some.sampled_from([0, 100_000, 150_000, 149_999, 999_999]),
+)
+
+
+def written(token: int, at: int, fraction: str, zone: str, between: str, fields: tuple[str, ...]) -> bytes:
+    """The line of a tick whose time is written in some way."""
+    moment = f"{tick(at).timestamp:%Y-%m-%d{between}%H:%M:%S}{fraction}{zone}"
+    values = {"instrument_token": token, "timestamp": moment, "last_price": 1.0, "symbol": "X"}
+    return json.dumps({"type": "tick"} | {name: values[name] for name in fields}, separators=(",", ":")).encode()
+
+
+@given(ticks=some.lists(ODDLY, max_size=12), bound=BOUNDS, watched=some.sets(some.sampled_from(TOKENS)))
+def test_of_many_lines_those_are_found_that_are_wanted(
+    ticks: list[tuple[int, int, str, str, str, tuple[str, ...]]], bound: datetime | None, watched: set[int]
+) -> None:
+    """However their times are written; of those written as alpha does, no other."""
+    market = Market()
+    market.wake_at(bound)
+    for token in watched:
+        market.watch(token)
+    lines = [*(written(*one) for one in ticks), b'{"type":"gap","reason":"some"}']
+    places = market.look_at(lines)
+    assert places[-1] == len(ticks), "what is no tick is always looked at"
+    found = {place for place in places[:-1] if market.wants_line(lines[place])}
+    wanted = {place for place in range(len(ticks)) if market.wants(decode(lines[place]))}
+    as_usual = {
+        place
+        for place, (_, _, fraction, zone, between, fields) in enumerate(ticks)
+        if (zone, between, fields[1]) == ("+05:30", "T", "timestamp") and len(fraction) < 8
+    }
+    assert wanted <= found
+    assert found & as_usual <= wanted
+
+
+def test_what_is_early_is_not_looked_at() -> None:
+    """A batch of usual lines before the bound takes no question each; from the bound on each is asked about."""
+    market = Market()
+    market.wake_at(tick(10).timestamp)
+    lines = [encode(tick(at)) for at in range(20)]
+    assert market.look_at(lines) == list(range(10, 20))
+    assert market.look_at(lines, 15) == list(range(15, 20))
+    market.wake_at(tick(10).timestamp + timedelta(days=1))
+    assert market.look_at(lines) == []
+    market.wake_at(tick(10).timestamp - timedelta(days=1))
+    assert market.look_at(lines) == list(range(20))
+    market.wake_at(None)
+    market.watch(NIFTY)
+    assert market.look_at([*lines, encode(tick(1, token=BANK))]) == list(range(20))
+
+
+def test_wishes_tell_whether_anything_changed() -> None:
+    """Another number after each change, the same one after none."""
+    market = Market()
+    told = [market.wishes]
+    changes: list[Callable[[], object]] = [
+        lambda: market.watch(7),
+        lambda: market.wake_at(tick(1).timestamp),
+        lambda: market.unwatch(7),
+        lambda: market.wake_at(None),
+    ]
+    for change in changes:
+        change()
+        assert market.wishes not in told
+        told.append(market.wishes)
+    market.wake_at(None)
+    assert market.wishes == told[-1]
