@@ -5,11 +5,13 @@ Not in `events`: only stages that make something need them.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from alpha_cli.events import EPOCH
+from alpha_cli.events import EPOCH, IST
+
+_EPOCH_IN_INDIA = EPOCH.astimezone(IST)
 
 
 def derive_id(kind: str, *parts: object) -> str:
@@ -33,15 +35,9 @@ def _begun(kind: str) -> Any:
 
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970 in UTC: the same instant gives the same number whatever its offset."""
-    zone = moment.tzinfo
-    # Between two times of one zone object Python does not ask for offsets, which costs several times as much; right
-    # only where the offset never changes.
-    return in_microseconds(moment - (_epoch_in(zone) if type(zone) is timezone else EPOCH))
-
-
-@cache
-def _epoch_in(zone: timezone) -> datetime:
-    return EPOCH.astimezone(zone)
+    # Between two times of one zone object Python does not ask for offsets, which costs several times as much.
+    since = moment - (_EPOCH_IN_INDIA if moment.tzinfo is IST else EPOCH)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def in_microseconds(duration: timedelta) -> int:

@@ -1625,6 +1625,30 @@ def test_asking_a_control_changes_nothing(one: Case) -> None:
     assert [refused.code for refused in said if refused is not None][:1] == [one.code]
 
 
+@pytest.mark.parametrize("one", [case for case in CASES if isinstance(case.denied[-1], Signal)], ids=named)
+def test_the_table_says_which_controls_let_exits_pass(one: Case) -> None:
+    """Those marked `entries` refuse nothing that opens no position, so an exit is not asked; the refusing one of the
+    others refuses it all the same."""
+    desk = Desk(one.limits, master=one.master, cash=one.cash)
+    desk.give(*one.start, *one.denied[:-1])
+    seen: list[tuple[Facts, Any]] = []
+    desk.risk.audit = lambda _, facts, controls, refused: seen.append((facts, controls))
+    desk.give(one.denied[-1])
+    ((facts, controls),) = seen
+    facts.entry = False
+    refusing = [asked.control for asked in controls if asked.control.name == one.control and asked.check(facts)]
+    assert bool(refusing) != next(control.entries for control in CONTROLS if control.name == one.control)
+
+
+@pytest.mark.parametrize("one", SENDING, ids=lambda one: f"{one.control} {one.code}")
+def test_so_it_does_before_sending(one: Sending) -> None:
+    """What stops entries lets through what gets out."""
+    facts = to_send(one.limits, BrokerFacts(**one.denied), one.wanted)
+    facts.entry = False
+    row = next(control for control in CONTROLS if control.name == one.control)
+    assert (row.check(facts) is None) == row.entries
+
+
 def kept(desk: Desk, facts: Facts) -> tuple[Any, ...]:
     """All that a control could change."""
     books = desk.risk.books

@@ -118,11 +118,11 @@ class Scope(Struct):
         """A message was sent."""
         self.messages += 1
         sent = self.sent
-        if sent and now < sent[-1]:
-            now = sent[-1]  # a stream may step back; the window does not
+        if sent:
+            now = max(now, sent[-1])  # a stream may step back; the window does not
+            if sent[0] <= now - MINUTE:
+                del sent[: bisect_right(sent, now - MINUTE)]
         sent.append(now)
-        if sent[0] <= now - MINUTE:
-            del sent[: bisect_right(sent, now - MINUTE)]
 
     def said_since(self, moment: int) -> int:
         """Messages later than `moment`, which lies within the last minute."""

@@ -178,7 +178,7 @@ class RiskEngine:
         facts.past = day is not None and plan.contract.on < day
         if signal.metadata:
             facts.metadata = len(msgspec.json.encode(signal.metadata))
-        refused = _first(plan.orders, facts)
+        refused = _first(plan.entries if facts.entry else plan.exits, facts)
         if self.audit is not None:
             self.audit(signal, facts, plan.asked, refused)
         if refused is None:
@@ -555,11 +555,10 @@ class RiskEngine:
         account, strategy, _ = plan.levels
         window, repeated = plan.limits.duplicate_window, plan.limits.repeated_execution
         if window is not None:
-            recent = account.scope.recent.setdefault(repeat_key(entry.token, entry.buy), [])
-            now = _later(recent, facts.now, window)
-            recent.append((now, facts.quantity, facts.price))
+            recent = _kept(account.scope.recent, entry)
+            recent.append((_later(recent, facts.now, window), facts.quantity, facts.price))
         if repeated is not None and facts.entry:  # of slices the first stands for all
-            made = strategy.scope.repeats.setdefault(repeat_key(entry.token, entry.buy), [])
+            made = _kept(strategy.scope.repeats, entry)
             made.append((_later(made, facts.now, repeated[1]), entry.order_id))
 
     @staticmethod
@@ -580,6 +579,15 @@ def _first(checks: Iterable[Check], facts: Facts) -> Refusal | None:
         if refused is not None:
             return refused
     return None
+
+
+def _kept(lists: dict[int, list[Any]], entry: Entry) -> list[Any]:
+    """That of the side of an instrument which an order is on."""
+    key = repeat_key(entry.token, entry.buy)
+    found = lists.get(key)
+    if found is None:
+        found = lists[key] = []
+    return found
 
 
 def _later(times: list[Any], now: int, window: int) -> int:

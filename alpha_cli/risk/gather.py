@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from alpha_cli.events import IST, Bar, Gap, Modify, Signal
 from alpha_cli.ids import microseconds
 from alpha_cli.market import Market
@@ -35,6 +37,15 @@ _LAST = "\U0010ffff"
 _LATEST_MINUTE = timedelta(minutes=2)
 
 
+class _Mark(Struct):
+    """The last price in a continuous session, and that session."""
+
+    open: datetime
+    close: datetime
+    tick: Any = None
+    price: int | None = None
+
+
 class Gatherer:
     """Knows prices, bars, gaps and the books, and puts together what the controls look at.
 
@@ -52,8 +63,7 @@ class Gatherer:
         self._minutes: dict[int, Bar] = {}
         self._gap: datetime | None = None
         self._hours_at = hours_at
-        self._hours: dict[int, SessionHours] = {}
-        self._marks: dict[int, tuple[Any, int | None]] = {}
+        self._marks: dict[int, _Mark] = {}
 
     # --- prices ------------------------------------------------------------------------------
 
@@ -65,20 +75,18 @@ class Gatherer:
     def mark_of(self, token: int) -> int | None:
         """The last price, if it is one of the continuous session: others are no prices to mark positions by."""
         tick = self._market.last(token)
+        if tick is None:
+            return None
         known = self._marks.get(token)
-        if known is None or known[0] is not tick:
-            mark = None
-            if tick is not None and self._in_session(token, tick.timestamp):
-                mark = price_units(tick.last_price) or None
-            known = self._marks[token] = (tick, mark)
-        return known[1]
-
-    def _in_session(self, token: int, moment: datetime) -> bool:
-        hours = self._hours.get(token)
-        if hours is not None and hours.open <= moment < hours.close:
-            return True
-        hours = self._hours[token] = self._hours_at(token, moment)
-        return hours.contains(moment)
+        if known is None or known.tick is not tick:
+            moment = tick.timestamp
+            if known is None or not known.open <= moment < known.close:
+                hours = self._hours_at(token, moment)
+                if not hours.contains(moment):
+                    return None
+                known = self._marks[token] = _Mark(hours.open, hours.close)
+            known.tick, known.price = tick, price_units(tick.last_price) or None
+        return known.price
 
     def price_before(self, token: int, day: date) -> int | None:
         """The last price of an instrument, if it is of before `day`."""
@@ -171,7 +179,9 @@ class Gatherer:
         limit = asked if kind in _LIMITED else None
         worst = limit
         if limit is None and reference is not None:
-            worst = _protected(reference, limits.market_protection) if buy else reference
+            worst = reference
+            if buy and limits.market_protection:
+                worst += -(-reference * limits.market_protection // MILLION)
         facts = Facts(
             limits, plan.bounds, contract, strategy, buy, quantity, kind, product,
             account.scope.holdings.get(token, _NOTHING_HELD), strategy.scope.holdings.get(token, _NOTHING_HELD),
@@ -279,11 +289,6 @@ def _look_for_same(facts: Facts, account: Level, token: int) -> None:
     for then, quantity, price in account.scope.recent.get(repeat_key(token, facts.buy), ()):
         if quantity == facts.quantity and price == facts.price:
             facts.duplicate_age = max(facts.now - then, 0)
-
-
-def _protected(reference: int, protection: int | None) -> int:
-    """What a unit of a MARKET order to buy may cost: the last price and its protection."""
-    return reference if not protection else reference + -(-reference * protection // MILLION)
 
 
 def _weighed(facts: Facts, level: Level, more: int, worth: Worth) -> Exposure:

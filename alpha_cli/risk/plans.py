@@ -39,7 +39,9 @@ class Plan(Struct):
 
     begin, end   of the Indian day, in microseconds since 1970
     sessions, square_off   of the day, in microseconds since 1970
-    asked    the controls of an order; `orders` and `changes` are what to call for orders and for modifications
+    asked    the controls of an order
+    entries, exits, changes   what to call of those for orders that open or enlarge a position, for others, and for
+             modifications
     levels   the account, the strategy on it, the instrument on it; `valued` are those whose worth is limited
     trio     the scopes of the levels
     bounds   setting -> the levels at which it is set, and the limit of each
@@ -53,7 +55,8 @@ class Plan(Struct):
     square_off: int | None
     limits: Limits
     asked: tuple[Asked, ...]
-    orders: tuple[Check, ...]
+    entries: tuple[Check, ...]
+    exits: tuple[Check, ...]
     changes: tuple[Check, ...]
     levels: tuple[Level, Level, Level]
     valued: tuple[Level, ...]
@@ -119,7 +122,9 @@ class Plans:
         return Plan(
             begin, begin + _DAY, contract, tuple((microseconds(one.open), microseconds(one.close)) for one in hours),
             None if contract.day is None else microseconds(contract.day.square_off), limits, new,
-            tuple(one.check for one in new), tuple(one.check for one in controls if one.control.changes), levels,
+            tuple(one.check for one in new),
+            tuple(one.check for one in new if not one.control.entries or one.check is not one.control.check),
+            tuple(one.check for one in controls if one.control.changes), levels,
             tuple(level for level in levels if level.weighed or level.watched),
             {name: tuple(_bounds(levels, name)) for name in BY_LEVEL}, self._sizing(broker, strategy_id),
             self._books.trio(broker, strategy_id, token),

@@ -39,6 +39,7 @@ class Control(NamedTuple):
     changes  whether it is asked for modifications too
     idle     whether it lets everything pass, by what the instrument is on the day and by the limits alone
     new      whether it is asked for new orders
+    entries  whether it lets everything pass that neither opens nor enlarges a position of its strategy
     stops    what it stops until a person lets it go on
     """
 
@@ -49,6 +50,7 @@ class Control(NamedTuple):
     at: At = "order"
     changes: bool = True
     new: bool = True
+    entries: bool = False
     idle: Callable[[Contract, Limits], bool] | None = None
     stops: Literal["strategy", "account or strategy"] | None = None
 
@@ -59,6 +61,7 @@ class Control(NamedTuple):
 
 
 NEW_ONLY = False
+ENTRIES = True
 
 #: In the order they are asked: cheap ones first, and those that only make sense once others have passed later.
 CONTROLS: tuple[Control, ...] = (
@@ -110,20 +113,20 @@ CONTROLS: tuple[Control, ...] = (
     Control(order.price_tick, 3, (Code.PRICE_NOT_TICK_MULTIPLE,)),
     Control(moment.session, 18, (Code.SESSION_CLOSED, Code.SESSION_UNKNOWN), "session_hours"),
     Control(moment.past, 18, (Code.SESSION_PAST,), changes=NEW_ONLY),
-    Control(moment.entry_window, 18, (Code.SESSION_NO_ENTRY,), "entry_window"),
-    Control(moment.square_off, 18, (Code.SESSION_SQUARED_OFF,), "session_hours"),
+    Control(moment.entry_window, 18, (Code.SESSION_NO_ENTRY,), "entry_window", entries=ENTRIES),
+    Control(moment.square_off, 18, (Code.SESSION_SQUARED_OFF,), "session_hours", entries=ENTRIES),
     Control(
-        moment.expiry_day, 19, (Code.INSTRUMENT_EXPIRES_TODAY,), "expiry_day_entries",
+        moment.expiry_day, 19, (Code.INSTRUMENT_EXPIRES_TODAY,), "expiry_day_entries", entries=ENTRIES,
         idle=lambda contract, limits: bool(limits.expiry_day_entries) or contract.instrument.expiry != contract.on,
     ),
-    Control(moment.tick_age, 16, (Code.DATA_MISSING, Code.DATA_GAP, Code.DATA_STALE), "max_tick_age"),
+    Control(moment.tick_age, 16, (Code.DATA_MISSING, Code.DATA_GAP, Code.DATA_STALE), "max_tick_age", entries=ENTRIES),
     Control(
         order.price_tolerance, 2, (Code.PRICE_NO_REFERENCE, Code.PRICE_OUT_OF_TOLERANCE), "price_tolerance"
     ),
     Control(order.order_value, 5, (Code.VALUE_NO_REFERENCE, Code.VALUE_ABOVE_LIMIT), "max_order_value"),
     Control(conduct.duplicate, 13, (Code.ORDER_DUPLICATE,), "duplicate_window", changes=NEW_ONLY),
     Control(conduct.self_match, 21, (Code.ORDER_SELF_MATCH,), "self_match_prevention"),
-    Control(conduct.confirm_within, 22, (Code.ORDER_UNCONFIRMED,), "confirm_within"),
+    Control(conduct.confirm_within, 22, (Code.ORDER_UNCONFIRMED,), "confirm_within", entries=ENTRIES),
     Control(exposure.reducing, 10, (Code.TRADING_REDUCING,)),
     Control(exposure.position, 8, (Code.POSITION_ABOVE_LIMIT,), "max_position"),
     Control(
@@ -134,16 +137,20 @@ CONTROLS: tuple[Control, ...] = (
         exposure.gross_exposure, 9, (Code.VALUE_NO_REFERENCE, Code.EXPOSURE_GROSS_ABOVE_LIMIT), "max_gross_exposure"
     ),
     Control(exposure.net_exposure, 9, (Code.VALUE_NO_REFERENCE, Code.EXPOSURE_NET_ABOVE_LIMIT), "max_net_exposure"),
-    Control(exposure.participation, 26, (Code.VOLUME_UNKNOWN, Code.VOLUME_ABOVE_LIMIT), "participation"),
     Control(
-        exposure.funds, 20, (Code.FUNDS_UNKNOWN, Code.VALUE_NO_REFERENCE, Code.FUNDS_INSUFFICIENT), "max_funds_share"
+        exposure.participation, 26, (Code.VOLUME_UNKNOWN, Code.VOLUME_ABOVE_LIMIT), "participation", entries=ENTRIES
+    ),
+    Control(
+        exposure.funds, 20, (Code.FUNDS_UNKNOWN, Code.VALUE_NO_REFERENCE, Code.FUNDS_INSUFFICIENT), "max_funds_share",
+        entries=ENTRIES,
     ),
     Control(
         conduct.repeated_execution, 14, (Code.EXECUTION_REPEATED,), "repeated_execution", changes=NEW_ONLY,
-        stops="strategy",
+        entries=ENTRIES, stops="strategy",
     ),
     Control(
-        conduct.round_trips, 14, (Code.EXECUTION_ROUND_TRIPS,), "repeated_execution", changes=NEW_ONLY, stops="strategy"
+        conduct.round_trips, 14, (Code.EXECUTION_ROUND_TRIPS,), "repeated_execution", changes=NEW_ONLY,
+        entries=ENTRIES, stops="strategy",
     ),
     Control(conduct.message_rate, 11, (Code.RATE_ABOVE_LIMIT,), "message_rate"),
     Control(conduct.orders_to_trades, 12, (Code.RATE_ORDERS_TO_TRADES,), "orders_to_trades"),
@@ -161,13 +168,18 @@ CONTROLS: tuple[Control, ...] = (
     ),
     Control(broker.circuit, 1, (Code.PRICE_CIRCUIT_UNKNOWN, Code.PRICE_OUTSIDE_CIRCUIT), "circuit_limits", at="send"),
     Control(broker.children, 7, (Code.ORDER_CHILDREN_ABOVE_PARENT,), at="send"),
-    Control(broker.funds_age, 20, (Code.FUNDS_STALE,), "max_funds_age", at="send"),
+    Control(broker.funds_age, 20, (Code.FUNDS_STALE,), "max_funds_age", at="send", entries=ENTRIES),
     Control(
-        broker.reconciled, 22, (Code.RECONCILIATION_UNKNOWN, Code.RECONCILIATION_MISMATCH), "reconcile", at="send"
+        broker.reconciled, 22, (Code.RECONCILIATION_UNKNOWN, Code.RECONCILIATION_MISMATCH), "reconcile", at="send",
+        entries=ENTRIES,
     ),
-    Control(broker.heartbeat, 24, (Code.HEARTBEAT_MISSING,), "max_heartbeat_age", at="send"),
-    Control(broker.clock_skew, 25, (Code.CLOCK_UNKNOWN, Code.CLOCK_SKEWED), "max_clock_skew", at="send"),
-    Control(broker.clock_jump, 25, (Code.CLOCK_UNKNOWN, Code.CLOCK_JUMPED), "max_clock_jump", at="send"),
+    Control(broker.heartbeat, 24, (Code.HEARTBEAT_MISSING,), "max_heartbeat_age", at="send", entries=ENTRIES),
+    Control(
+        broker.clock_skew, 25, (Code.CLOCK_UNKNOWN, Code.CLOCK_SKEWED), "max_clock_skew", at="send", entries=ENTRIES
+    ),
+    Control(
+        broker.clock_jump, 25, (Code.CLOCK_UNKNOWN, Code.CLOCK_JUMPED), "max_clock_jump", at="send", entries=ENTRIES
+    ),
     Control(broker.same_limits, 27, (Code.LIMIT_HASH_MISMATCH,), at="send"),
     Control(broker.same_version, 28, (Code.LIMIT_VERSION_MISMATCH,), at="send"),
     Control(broker.algo_id, 30, (Code.ALGO_ID_MISSING,), "algo_id", at="send"),
@@ -231,6 +243,7 @@ def table() -> str:
         what = f"`{one.name}`: {' '.join(doc.split())}"
         setting = "–" if one.setting is None else f"`{one.setting}`"
         told = when[one.at] + (" and modification" if one.at == "order" and one.changes else "")
+        told += "; entries only" if one.entries else ""
         told += f"; stops the {one.stops}" if one.stops else ""
         lines.append(f"| {one.number} | {what} | {setting} | {', '.join(f'`{code}`' for code in one.codes)} | {told} |")
     return "\n".join(lines) + "\n"
