@@ -87,8 +87,12 @@ def test_the_way_to_open_a_second_account_names_it(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("paper.yaml", "# nothing yet\n", "the file: input should be a valid dictionary, got nothing"),
-        ("paper.yaml", "margins: 5\n", "margins: input should be a valid dictionary, got 5"),
+        (
+            "paper.yaml",
+            "# nothing yet\n",
+            "the file: write settings in it (cash, slippage, latency_ms, charges, margins, bands), got nothing",
+        ),
+        ("paper.yaml", "margins: 5\n", "margins: write settings in it (equity_cnc, equity_mis, index_future, "),
         ("calendar.yaml", "NSE: {square_off: {2026-08-03: 15:10}}\n", "NSE.square_off.2026-08-03: "),
     ],
 )

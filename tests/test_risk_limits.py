@@ -591,7 +591,7 @@ def test_units_and_counts_are_whole_numbers_and_amounts_have_so_many_decimals(se
     """Rupees to a hundredth of a paisa, fractions to a millionth, seconds to a thousandth."""
     place = {"instruments": {NIFTY: {setting: 0.00000001}}}
     said = refused(tmp_path, place if setting == "average_daily_volume" else {"account": {setting: 0.00000001}})
-    assert "decimal places" in said or "valid integer" in said
+    assert "decimal places" in said or "whole number" in said
 
 
 @pytest.mark.parametrize(
@@ -600,17 +600,17 @@ def test_units_and_counts_are_whole_numbers_and_amounts_have_so_many_decimals(se
         ("account: {max_order_value: 100000000.01}", "account.max_order_value", "100000000"),
         ("account: {max_order_value: 1.00001}", "account.max_order_value", "no more than 4 decimal places"),
         ("account: {price_tolerance: 0.0000001}", "account.price_tolerance", "no more than 6 decimal places"),
-        ("account: {price_tolerance: yes}", "account.price_tolerance", "True"),
+        ("account: {price_tolerance: yes}", "account.price_tolerance", "true"),
         ("account: {price_tolerance: 1.5}", "account.price_tolerance", "less than or equal to 1"),
-        ("account: {max_position: 5.0}", "account.max_position", "valid integer"),
-        ("account: {max_position: '5'}", "account.max_position", "valid integer"),
-        ("account: {max_position: off}", "account.max_position", "valid integer"),
-        ("account: {max_order_value: off}", "account.max_order_value", "False"),
+        ("account: {max_position: 5.0}", "account.max_position", "whole number"),
+        ("account: {max_position: '5'}", "account.max_position", "whole number"),
+        ("account: {max_position: off}", "account.max_position", "whole number"),
+        ("account: {max_order_value: off}", "account.max_order_value", "false (or off)"),
         ("account: {market_protection: yes}", "account.market_protection", "write a value above 0, or off"),
         ("account: {market_protection: 1}", "account.market_protection", "less than 1"),
-        ("account: {session_hours: 1}", "account.session_hours", "valid boolean"),
-        ("account: {session_hours: 'yes'}", "account.session_hours", "valid boolean"),
-        ("account: {self_match_prevention: 0}", "account.self_match_prevention", "valid boolean"),
+        ("account: {session_hours: 1}", "account.session_hours", "true or false"),
+        ("account: {session_hours: 'yes'}", "account.session_hours", "true or false"),
+        ("account: {self_match_prevention: 0}", "account.self_match_prevention", "true or false"),
         ("account: {signal_ttl: 0.0001}", "account.signal_ttl", "no more than 3 decimal places"),
         ("account: {max_slices: 101}", "account.max_slices", "less than or equal to 100"),
         ("account: {max_modifications: 26}", "account.max_modifications", "less than or equal to 25"),
@@ -618,8 +618,8 @@ def test_units_and_counts_are_whole_numbers_and_amounts_have_so_many_decimals(se
         ("account: {entry_window: {after_open: -1}}", "account.entry_window.after_open", "equal to 0"),
         ("account: {products: [MIS, XXX]}", "account.products.1", "'MIS', 'CNC' or 'NRML'"),
         ("account: {order_types: [limit]}", "account.order_types.0", "'LIMIT'"),
-        ("account: {repeated_execution: {orders: 5}}", "account.repeated_execution.seconds", "required"),
-        ("account: {message_rate: {second: 5}}", "account.message_rate.minute", "required"),
+        ("account: {repeated_execution: {orders: 5}}", "account.repeated_execution.seconds", "is missing"),
+        ("account: {message_rate: {second: 5}}", "account.message_rate.minute", "is missing"),
         ("account: {message_rate: 5}", "account.message_rate", "got 5"),
         (
             "brokers: {paper: {message_rate: {second: 1, minute: 9, day: 9}}}",
@@ -627,17 +627,30 @@ def test_units_and_counts_are_whole_numbers_and_amounts_have_so_many_decimals(se
         ),
         ("account: {sizing: {rule: notonal, rupees: 4}}", "account.sizing", "'notional'"),
         ("account: {sizing: {rupees: 4}}", "account.sizing", "'rule'"),
-        ("account: {sizing: {rule: fixed, quantity: 0}}", "account.sizing.fixed.quantity", "greater than 0"),
+        ("account: {sizing: {rule: fixed, quantity: 0}}", "account.sizing.quantity", "greater than 0"),
         (
             "account: {sizing: {rule: volatility_target, percent: 1, bars: 2}}",
-            "account.sizing.volatility_target.bars", "equal to 3",
+            "account.sizing.bars", "equal to 3",
         ),
         (
             "account: {sizing: {rule: volatility_target, percent: 1, interval: 5x}}",
-            "account.sizing.volatility_target.interval", "pattern",
+            "account.sizing.interval", "pattern",
         ),
+        ("account: {participation: 0.1}", "account.participation", "write settings in it (day, minute), got 0.1"),
+        ("account: {participation: {day: 2}}", "account.participation.day", "less than or equal to 1"),
+        ("account: {participation: {dya: 1}}", "unknown key account.participation.dya", "did you mean 'day'?"),
+        ("account: {algo_id: a b}", "account.algo_id", "pattern"),
+        ("account: {max_order_value: '20,000'}", "account.max_order_value", "write a plain number, as 20000 or 0.02"),
+        ("account: {products: MIS}", "account.products", "write a list"),
+        (
+            "instruments: {NSE:INFY: {max_daily_loss: 5}}",
+            "unknown key instruments.NSE:INFY.max_daily_loss",
+            "it may stand under account, brokers.NAME, strategies.NAME",
+        ),
+        ("max_slices: 5", "unknown key max_slices", "under account, brokers.NAME, strategies.NAME, instruments.NAME"),
+        ("account: {sizing: {rule: fixed, rupees: 5}}", "account.sizing.quantity: is missing", "key account.sizing.rup"),
         ("account: null", "account", "got nothing"),
-        ("[]", "the file", "dictionary"),
+        ("[]", "the file", "write settings in it (account, "),
         ("brokers: {zerodah: {max_position: 5}}", "brokers.zerodah", "no such broker, did you mean 'zerodha'?"),
         ("brokers: {zerodha: {assume_market_fills: yes}}", "brokers.zerodha.assume_market_fills", "only for brokers.p"),
         ("account: {assume_market_fills: yes}", "account.assume_market_fills", "only for brokers.paper"),

@@ -583,10 +583,10 @@ def together(*calls: Callable[[], None]) -> None:
     [
         ("instruments", "[]", "instruments: "),
         ("instruments", "[0]", "instruments.0: input should be greater than 0, got 0"),
-        ("instruments", '["256265"]', "instruments.0: input should be a valid integer, got '256265'"),
+        ("instruments", '["256265"]', "instruments.0: write a whole number, got '256265'"),
         ("instruments", "{}", "instruments: "),
-        ("parameters", "[1]", "parameters: input should be a valid dictionary, got [1]"),
-        ("parameters", '"text"', "parameters: input should be a valid dictionary, got 'text'"),
+        ("parameters", "[1]", "parameters: write settings in it, as name: value, got [1]"),
+        ("parameters", '"text"', "parameters: write settings in it, as name: value, got 'text'"),
         ("active_brokers", '["a b"]', "active_brokers.0: string should match pattern"),
         ("active_brokers", '"paper"', "active_brokers: "),
         ("strategy_type", "", "strategy_type: "),
@@ -635,7 +635,10 @@ def test_a_flag_that_is_no_flag_is_a_bad_row(sqlite_url: str) -> None:
     """Which broker gets the orders is not guessed."""
     made(sqlite_url, CONFIG)
     sql(sqlite_url, "UPDATE strategy_configurations SET zerodha_trading_enabled = 'perhaps', active_brokers = NULL")
-    with open_table(sqlite_url) as table, pytest.raises(ConfigurationError, match="zerodha_trading_enabled: input"):
+    with (
+        open_table(sqlite_url) as table,
+        pytest.raises(ConfigurationError, match="zerodha_trading_enabled: write true or false"),
+    ):
         table.read_all()
 
 

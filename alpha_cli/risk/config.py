@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import ConfigurationError
@@ -55,7 +55,10 @@ Fraction = Annotated[Decimal, Field(gt=0, le=1, decimal_places=6)]
 Seconds = Annotated[Decimal, Field(gt=0, le=86_400, decimal_places=3)]
 Minutes = Annotated[int, Field(ge=0, le=600, **_NUMBER)]
 Yes = Annotated[bool, Field(strict=True)]
-Off = Literal[False]
+Off = Annotated[Literal[False], Tag("off")]
+
+#: Of a value that may be `off`: what is not is checked as what it should be, and nothing is said of `off`.
+_OR_OFF = Discriminator(lambda value: "off" if value is False else "set")
 Pattern = Annotated[str, BeforeValidator(_pattern)]
 Patterns = Annotated[tuple[Pattern, ...], AfterValidator(lambda names: tuple(sorted(set(names))))]
 
@@ -170,9 +173,9 @@ class InstrumentLevel(Strict):
     price_tolerance: Annotated[Tolerance, BeforeValidator(_of_kinds)] | None = Field(
         None, description="fraction of the last price, on the worse side of it"
     )
-    market_protection: Annotated[Annotated[Fraction, Field(lt=1)] | Off, BeforeValidator(_switch)] | None = Field(
-        None, description="fraction beyond the last price that a MARKET order may pay; off: no MARKET orders"
-    )
+    market_protection: (
+        Annotated[Annotated[Fraction, Field(lt=1), Tag("set")] | Off, _OR_OFF, BeforeValidator(_switch)] | None
+    ) = Field(None, description="fraction beyond the last price that a MARKET order may pay; off: no MARKET orders")
     session_hours: Yes | None = Field(None, description="only in the continuous session")
     entry_window: EntryWindow | None = Field(None, description="minutes after the opening and before the close")
     expiry_day_entries: Yes | None = Field(None, description="whether positions may be opened on the day of expiry")
@@ -183,8 +186,8 @@ class InstrumentLevel(Strict):
     self_match_prevention: Yes | None = Field(None, description="no order that would trade with one's own")
     products: tuple[Product, ...] | None = Field(None, description="MIS, CNC, NRML")
     order_types: tuple[OrderType, ...] | None = Field(None, description="MARKET, LIMIT")
-    participation: Annotated[Participation | Off, BeforeValidator(_switch)] | None = Field(
-        None, description="shares of the volume traded; or off"
+    participation: Annotated[Annotated[Participation, Tag("set")] | Off, _OR_OFF, BeforeValidator(_switch)] | None = (
+        Field(None, description="shares of the volume traded; or off")
     )
     max_modifications: Annotated[int, Field(gt=0, le=25, **_NUMBER)] | None = Field(
         None, description="modifications of one order (Kite takes 25)"
@@ -225,10 +228,16 @@ class BrokerLevel(StrategyLevel):
     max_clock_skew: Seconds | None = Field(None, description="seconds between clock and exchange (execute)")
     max_clock_jump: Seconds | None = Field(None, description="seconds that the clock may jump (execute)")
     algo_id: (
-        Annotated[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] | Off, BeforeValidator(_switch)] | None
+        Annotated[
+            Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$"), Tag("set")] | Off, _OR_OFF, BeforeValidator(_switch)
+        ]
+        | None
     ) = Field(None, description="the exchange's id of the algorithm; or off (execute)")
     registered_ip: (
-        Annotated[Annotated[str, Field(pattern=r"^[0-9A-Fa-f:.]{2,45}$")] | Off, BeforeValidator(_switch)] | None
+        Annotated[
+            Annotated[str, Field(pattern=r"^[0-9A-Fa-f:.]{2,45}$"), Tag("set")] | Off, _OR_OFF, BeforeValidator(_switch)
+        ]
+        | None
     ) = Field(None, description="the address that orders leave from; or off (execute)")
 
 
