@@ -29,7 +29,8 @@ class Follower:
         self._identity: tuple[int, int] | None = None
         self._read = 0
         self._tail = b""
-        self._opened()
+        if not self._opened() and not path.parent.is_dir():
+            raise NoInput(f"--fills {path}: there is no folder {path.parent} for it to appear in")
 
     def poll(self, most: int | None = 100_000) -> Iterator[Any]:
         """The fills, orders, updates and portfolios that came since; about `most` at a time, None: all."""

@@ -648,7 +648,7 @@ def test_units_and_counts_are_whole_numbers_and_amounts_have_so_many_decimals(se
             "it may stand under account, brokers.NAME, strategies.NAME",
         ),
         ("max_slices: 5", "unknown key max_slices", "under account, brokers.NAME, strategies.NAME, instruments.NAME"),
-        ("account: {sizing: {rule: fixed, rupees: 5}}", "account.sizing.quantity: is missing", "key account.sizing.rup"),
+        ("account: {sizing: {rule: fixed, rupees: 5}}", "account.sizing.quantity: is missing", "sizing.rupees"),
         ("account: null", "account", "got nothing"),
         ("[]", "the file", "write settings in it (account, "),
         ("brokers: {zerodah: {max_position: 5}}", "brokers.zerodah", "no such broker, did you mean 'zerodha'?"),

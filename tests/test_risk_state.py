@@ -766,6 +766,9 @@ def test_a_fifo_of_fills_is_followed(tmp_path: Path) -> None:
 
 def test_what_is_no_file_of_fills_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     """A folder: 66, and no order."""
+    done = run_alpha(["risk", "--fills", str(tmp_path / "none" / "fills")], stream([tick(0), signal(1)]))
+    assert (done.returncode, done.stdout) == (66, b"")
+    assert f"there is no folder {tmp_path / 'none'}" in done.stderr.decode()
     done = run_alpha(["risk", "--fills", str(tmp_path)], stream([tick(0), signal(1)]))
     assert (done.returncode, done.stdout) == (66, b"")
 
@@ -1003,7 +1006,7 @@ def test_a_halt_is_decided_on_while_the_database_is_locked(gate: Callable[..., G
 
 
 def test_halt_and_resume_are_told_in_the_stream_without_any_signal(tmp_path: Path) -> None:
-    """By risk, with the file as their cause, at the next lines that are read."""
+    """By risk, once each, with who and when, at the next lines that are read."""
     state = str(tmp_path / "state")
     with Pipeline(alpha("risk", "--state", state)) as risk:
         risk.write(stream([tick(0), signal(1)], eof=None))
@@ -1015,9 +1018,12 @@ def test_halt_and_resume_are_told_in_the_stream_without_any_signal(tmp_path: Pat
         risk.write(stream([tick(2), signal(2)], hello=False))
         assert risk.finish() == [0]
         made = events(risk.output, Order, Control)
-    assert [one.action for one in made if isinstance(one, Control)][:2] == ["halt", "resume"]
-    assert all(one.by == "risk" for one in made if isinstance(one, Control))
-    assert "lunch" in made[1].reason
+    told = [one for one in made if isinstance(one, Control)]
+    assert [(one.action, one.by, one.timestamp) for one in told] == [
+        ("halt", "risk", tick(0).timestamp), ("resume", "risk", tick(1).timestamp),
+    ]  # fmt: skip
+    assert "lunch" in told[0].reason
+    assert told[1].reason.endswith(": back")
     assert codes(made)[-1] == "ORDER"
 
 
@@ -1071,7 +1077,9 @@ def test_looser_limits_need_to_be_acknowledged_by_their_hash(tmp_path: Path) -> 
     assert "brokers.paper.max_order_quantity: 5 to 7" in said
     name = RiskFile.model_validate({"brokers": {"paper": {"max_order_quantity": 7}}}).hash()
     assert f"--ack-limits {name}" in said
-    assert run({"max_order_quantity": 7}, "--ack-limits", "0" * 16, number=3).returncode == 78
+    wrong = run({"max_order_quantity": 7}, "--ack-limits", "0" * 16, number=3)
+    assert wrong.returncode == 78
+    assert wrong.stderr.decode().endswith(f"--ack-limits {name} (--ack-limits {'0' * 16} names other limits)\n")
     acknowledged = run({"max_order_quantity": 7}, "--ack-limits", name, number=4)
     (order,) = events(acknowledged.stdout, Order)
     assert (acknowledged.returncode, order.limits_hash) == (0, name)

@@ -53,8 +53,9 @@ def printed(*args: str, **options: Any) -> str:
 
 
 def explained(*args: str) -> dict[str, dict[str, Any]]:
-    """The lines of `explain --json`, by control."""
+    """The lines of `explain --json` that are about controls, by control."""
     lines = [json.loads(line) for line in printed("explain", *args, "--json").splitlines()]
+    lines = [line for line in lines if line["number"] is not None]
     assert len({line["control"] for line in lines}) == len(lines)
     return {line["control"]: line for line in lines}
 
@@ -81,11 +82,52 @@ def test_explain_prints_a_table_for_people() -> None:
     assert lines[0] == f"NSE:{NIFTY} (token {NIFTY}, equity) on {DAY}"
     assert lines[1] == f"broker paper, strategy momentum; limits {load_limits(None).hash()}"
     assert lines[2] == "lot 1, tick ₹0.05, freeze quantity –"
-    rows = [line.split() for line in lines[5:]]
+    assert lines[3] == "assume_market_fills yes (from brokers.paper): a MARKET order counts as filled"
+    rows = [line.split() for line in lines[6:]]
     assert [row[1] for row in rows] == [control.name for control in CONTROLS]
     for control, row in zip(CONTROLS, rows, strict=True):
         assert row[2] == (control.setting or "–")
     assert "\x1b" not in text
+
+
+SIZED = {
+    "account": {"sizing": {"rule": "fixed", "quantity": 2}},
+    "brokers": {"paper": {"sizing": {"rule": "fixed", "quantity": 3}}},
+    "strategies": {"momentum": {"sizing": {"rule": "notional", "rupees": 5000}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--strategy", "momentum"], "sizing rule notional, rupees 5000 (from strategies.momentum)"),
+        (["--strategy", "other"], "sizing rule fixed, quantity 3 (from brokers.paper)"),
+        (["--broker", "zerodha"], "sizing rule fixed, quantity 2 (from account)"),
+    ],
+)
+def test_explain_tells_how_signals_are_sized(more: list[str], said: str, tmp_path: Path) -> None:
+    """By the narrowest level that has a rule; for programs too."""
+    args = ["explain", str(NIFTY), *more, "--config", written(tmp_path, SIZED)]
+    assert f"{said}: sizes signals without a quantity\n" in printed(*args)
+    (line,) = [one for one in map(json.loads, printed(*args, "--json").splitlines()) if one["setting"] == "sizing"]
+    assert f"sizing {line['limit']} (from {line['sources'][0]})" == said
+    assert line["number"] is None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        ("momentumm", "no limits of its own for momentumm; strategies.momentum has some\n"),
+        ("rules", "no limits of its own for rules\n"),
+        ("momentum", None),
+    ],
+)
+def test_explain_says_when_a_strategy_has_no_limits_of_its_own(strategy: str, said: str | None, tmp_path: Path) -> None:
+    """Where others have: a slip in a name would hold for nobody."""
+    file = written(tmp_path, {"strategies": {"momentum": {"max_position": 5}}})
+    text = printed("explain", str(NIFTY), "--strategy", strategy, "--config", file)
+    assert ("no limits of its own" in text) == (said is not None)
+    assert said is None or said in text
 
 
 def test_explain_names_the_level_that_a_limit_is_from(tmp_path: Path) -> None:
@@ -487,7 +529,38 @@ def test_where_everything_passes_there_is_no_table(recording: Path) -> None:
     (line,) = text.splitlines()
     passed = recording.read_bytes().count(b'"type":"order"')
     assert line == f"{passed} signals: {passed} would pass, 0 would be refused"
-    assert printed("test", "-", input=stream()) == "0 signals: 0 would pass, 0 would be refused\n"
+
+
+def test_a_recording_without_signals_says_what_it_lacks() -> None:
+    """Ticks alone ask for nothing."""
+    first, second = printed("test", "-", input=stream()).splitlines()
+    assert first == "0 signals: 0 would pass, 0 would be refused"
+    assert (
+        second == "nothing was asked for: a recording needs signals; alpha run-strategy or alpha risk > FILE makes one"
+    )
+
+
+def test_a_misspelt_strategy_is_told_of(recording: Path, tmp_path: Path) -> None:
+    """By the trial of a recording, and by the stage itself, once; not where the names have nothing in common."""
+    slip = written(tmp_path, {"strategies": {"momentumm": {"max_position": 5}}})
+    told = "strategy momentum has no limits of its own, strategies.momentumm does; is that a slip?"
+    assert printed("test", str(recording), "--config", slip).splitlines()[1:] == [told]
+    made = run_alpha(["risk", "--config", slip, "-q"], input=recording.read_bytes())
+    (line,) = made.stderr.decode().splitlines()
+    assert line.startswith(f"alpha risk: strategy 'momentum' has no limits of its own in {slip}, strategies.momentumm")
+    other = written(tmp_path, {"strategies": {"rules": {"max_position": 5}}})
+    assert len(printed("test", str(recording), "--config", other).splitlines()) == 1
+
+
+def test_bad_lines_of_a_recording_are_skipped_where_that_is_asked_for(recording: Path) -> None:
+    """As its error offers."""
+    broken = recording.read_bytes() + b"garbage\n"
+    made = run_alpha(["risk", "test", "-"], input=broken)
+    assert made.returncode == 65
+    assert b"--bad skip" in made.stderr
+    made = run_alpha(["risk", "test", "-", "--bad", "skip"], input=broken)
+    assert made.returncode == 0
+    assert made.stdout.decode() == printed("test", str(recording))
 
 
 def test_the_same_recording_gives_the_same_bytes_and_nothing_is_written(recording: Path, tmp_path: Path) -> None:

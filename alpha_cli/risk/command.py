@@ -64,7 +64,8 @@ def command(ctx: click.Context, /, *, options: Options, **given: Any) -> Stage |
     """Turn each signal into an order or a denial with a stable code.
 
     Limits come from risk.yaml in $ALPHA_CONFIG_DIR, ./configs or the packaged configs. While a file
-    HALT is in the state folder everything is denied, and the exit code is 80. docs/risk.md has every control.
+    HALT is in the state folder everything is denied. The exit code is 80 if trading is halted at the end, or an account
+    or a strategy is stopped. docs/risk.md has every control.
 
     \b
     Examples:
@@ -115,6 +116,18 @@ def build(
         for event in follower.poll(most) if follower is not None else ():
             engine.hear(event)
 
+    def commit() -> None:
+        engine.commit()
+        strangers = engine.plans.strangers
+        while strangers:
+            stranger = strangers.pop(0)
+            meant = limits.likely(stranger)
+            if meant is not None:
+                _report(
+                    f"strategy {stranger!r} has no limits of its own in {file or 'risk.yaml'}, "
+                    f"strategies.{meant} does; is that a slip?"
+                )
+
     def arrivals() -> Iterator[Event]:
         listen()
         yield from engine.news()
@@ -153,7 +166,7 @@ def build(
         market=shared.market,
         gates=engine.gates,
         arrivals=arrivals if requests is not None or follower is not None else None,
-        commit=engine.commit,
+        commit=commit,
         release=lambda: _all(release),
         counts=engine.counts,
         verdict=engine.verdict,

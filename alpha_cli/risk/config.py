@@ -268,6 +268,14 @@ class RiskFile(Strict):
             **{f"instruments.{name}": level for name, level in self.instruments.items()},
         }
 
+    def likely(self, strategy_id: str) -> str | None:
+        """The name under `strategies` that was probably meant for a strategy which has no limits of its own."""
+        from difflib import get_close_matches
+
+        if strategy_id in self.strategies:
+            return None
+        return next(iter(get_close_matches(strategy_id, sorted(self.strategies), n=1, cutoff=0.8)), None)
+
     @property
     def live(self) -> list[str]:
         """The brokers named here where real money is traded."""

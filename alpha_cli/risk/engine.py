@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from alpha_cli.errors import Halted, printable
 from alpha_cli.events import (
@@ -285,7 +286,10 @@ class RiskEngine:
         """What came of that, and of the file HALT; it enters the stream here, and does nothing any more."""
         said = [*self._news, *self._look()]
         self._news = []
+        now = self._market.now
         for event in said:
+            if isinstance(event, Control) and event.timestamp is None and now is not None:
+                event = replace(event, timestamp=now)  # noqa: PLW2901  (whoever asked, it happens here)
             self._passing.append(event)
             yield event
 
@@ -387,6 +391,9 @@ class RiskEngine:
     def _look(self) -> list[Event]:
         why = self._halt_reason()
         if (why is None and not self.halts) or why == self.halts.get((FILE, "")):
+            return []
+        if why is None and any(_lets_all_go_on(event) for event in self._news):
+            del self.halts[FILE, ""]  # which the same person removed, and it is said already
             return []
         control = Control(
             action="resume" if why is None else "halt",
@@ -605,6 +612,11 @@ def _later(times: list[Any], now: int, window: int) -> int:
     elif times[0][0] <= since:
         del times[: bisect_left(times, (since + 1,))]
     return now
+
+
+def _lets_all_go_on(event: Event) -> bool:
+    """Whether it says that a person lets all trading go on."""
+    return isinstance(event, Control) and event.action == "resume" and not event.target and _cause(event) != FILE
 
 
 def _told(standing: Standing) -> Control:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from alpha_cli.venue import Contract
 
 
+#: What can be set and is no control, with what it does.
+OTHERS = {"sizing": "sizes signals without a quantity", "assume_market_fills": "a MARKET order counts as filled"}
+
+
 class Row(NamedTuple):
     """A control. limit: as it was written; None: unset. sources: the levels that set it, the one that holds first."""
 
@@ -51,6 +55,17 @@ def rows(file: RiskFile, broker: str, strategy_id: str, contract: Contract) -> l
             limit = _in_words(control.setting, value)
         found.append(Row(control, limit, (*holding, *others), effect))
     return found
+
+
+def others(file: RiskFile, broker: str, strategy_id: str) -> Iterator[tuple[str, str, str]]:
+    """Setting, value and level of what is set and is no control: of the narrowest level that sets it."""
+    levels = file.levels()
+    for setting in OTHERS:
+        for name in (f"strategies.{strategy_id}", f"brokers.{broker}", "account"):
+            value = getattr(levels.get(name), setting, None)
+            if value is not None:
+                yield setting, as_written(value), name
+                break
 
 
 #: What a value does that is no limit.
@@ -91,8 +106,8 @@ def _in_words(setting: str, value: Any) -> str:
     return ", ".join(f"{name} {one}" for name, one in parts if one is not None)
 
 
-def for_programs(found: Iterable[Row]) -> Iterator[str]:
-    """One JSON object a line."""
+def for_programs(found: Iterable[Row], file: RiskFile, broker: str, strategy_id: str) -> Iterator[str]:
+    """One JSON object a line; what is no control has no number."""
     import msgspec
 
     for row in found:
@@ -109,6 +124,9 @@ def for_programs(found: Iterable[Row]) -> Iterator[str]:
                 "codes": control.codes,
             }
         ).decode()
+    for setting, value, level in others(file, broker, strategy_id):
+        told = {"number": None, "control": None, "setting": setting, "limit": value, "sources": [level]}
+        yield msgspec.json.encode({**told, "effect": OTHERS[setting], "asked": None, "codes": []}).decode()
 
 
 def for_people(
@@ -128,6 +146,11 @@ def for_people(
     elif contract.kind == "index":
         yield "an index: every order is refused with INSTRUMENT_NOT_TRADABLE"
     yield f"lot {contract.lot_size}, tick ₹{tick}, freeze quantity {freeze}"
+    if strategy_id and file.strategies and strategy_id not in file.strategies:
+        meant = file.likely(strategy_id)
+        yield f"no limits of its own for {strategy_id}" + (f"; strategies.{meant} has some" if meant else "")
+    for setting, value, level in others(file, broker, strategy_id):
+        yield f"{setting} {value} (from {level}): {OTHERS[setting]}"
     yield ""
     yield from table(
         ("R", "control", "setting", "limit", "from", "effect"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from alpha_cli.errors import ConfigurationError
+from alpha_cli.errors import ConfigurationError, printable
 from alpha_cli.risk.config import InstrumentLevel, RiskFile
 from alpha_cli.risk.explained import as_written
 from alpha_cli.risk.limits import PAPER, TIGHTER, of_level
@@ -39,9 +39,10 @@ def put_in_force(store: Store, new: RiskFile, acknowledged: str | None, *, at: d
         looser, changed = differences(old, new)
     if looser and acknowledged != name:
         more = f", and {len(looser) - 3} more" if len(looser) > 3 else ""
+        wrong = "" if acknowledged is None else f" (--ack-limits {printable(acknowledged, 40)} names other limits)"
         raise ConfigurationError(
             f"the limits are looser than those of the last run: {'; '.join(looser[:3])}{more}; "
-            f"if that is meant, run once with --ack-limits {name}"
+            f"if that is meant, run once with --ack-limits {name}{wrong}"
         )
     changes = [*(f"looser: {one}" for one in looser), *changed]
     store.note_limits(name=name, file=new.model_dump_json(), at=at, by=by, changes=changes)

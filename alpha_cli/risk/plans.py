@@ -75,6 +75,7 @@ class Plans:
         self._plans: dict[tuple[str, str, int], Plan] = {}
         self._by_scope: dict[ScopeKey, Level] = {}
         self._watched: list[Level] = []
+        self.strangers: list[str] = []  # strategies that were met and have no limits of their own, since it was emptied
 
     def known(self, broker: str, strategy_id: str, token: int, now: int) -> Plan | None:
         """The plan of the day of `now`, in microseconds since 1970, if it was made."""
@@ -95,6 +96,8 @@ class Plans:
                 name, limits = f"account {broker}", self._levels.broker(broker)
             else:
                 name, limits = f"strategy {strategy_id}", self._levels.strategy(strategy_id)
+                if strategy_id and self._file.strategies and strategy_id not in self._file.strategies:
+                    self.strangers.append(strategy_id)
             in_session = bool(self._levels.broker(broker).session_hours)
             known = self._by_scope[key] = _level(key, name, limits, self._books, in_session=in_session)
             if known.watched:

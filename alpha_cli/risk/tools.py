@@ -64,7 +64,9 @@ def explain(
     contract = Venue(lambda: found).contract(token, on)
     rows = explained.rows(limits, broker, strategy, contract)
     for line in (
-        explained.for_programs(rows) if as_json else explained.for_people(rows, limits, contract, broker, strategy)
+        explained.for_programs(rows, limits, broker, strategy)
+        if as_json
+        else explained.for_people(rows, limits, contract, broker, strategy)
     ):
         click.echo(line)
 
@@ -73,9 +75,18 @@ def explain(
 @click.argument("source", metavar="FILE")
 @config_option
 @instruments_option
+@click.option(
+    "--bad",
+    default="fail",
+    show_default=True,
+    metavar="fail|skip|FILE",
+    help="A bad line: stop, skip it, or keep it in a dead-letter file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
 @click.pass_context
-def test(ctx: click.Context, source: str, *, file: Path | None, master: Path | None, as_json: bool) -> Program:
+def test(
+    ctx: click.Context, source: str, *, file: Path | None, master: Path | None, bad: str, as_json: bool
+) -> Program:
     """Run a recorded stream through the limits and tabulate what each control would have refused.
 
     FILE is what alpha feed replays; signals in it are decided anew, those that would have been refused are asked of
@@ -99,7 +110,7 @@ def test(ctx: click.Context, source: str, *, file: Path | None, master: Path | N
     found = open_master(master)
     check_names(limits, found, file)
     trial: Trial = Trial(limits, ctx.obj.market, found, load_settings().opening_cash, as_json=as_json)
-    with feed.make_context("feed", [source, "--types", TYPES, "--bad", "fail", "-q"], parent=ctx) as inner:
+    with feed.make_context("feed", [source, "--types", TYPES, "--bad", bad, "-q"], parent=ctx) as inner:
         made = feed.invoke(inner)
     assert isinstance(made, Source)
     return Program(made, [trial.stage()])

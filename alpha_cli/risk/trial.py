@@ -137,6 +137,11 @@ class Trial:
 
         refused = self.signals - self.passed
         yield f"{self.signals:,} signals: {self.passed:,} would pass, {refused:,} would be refused"
+        if not self.signals:
+            yield "nothing was asked for: a recording needs signals; alpha run-strategy or alpha risk > FILE makes one"
+        for stranger in self.engine.plans.strangers:
+            if (meant := self.engine.limits.likely(stranger)) is not None:
+                yield f"strategy {stranger} has no limits of its own, strategies.{meant} does; is that a slip?"
         if refused:
             yield ""
             yield from table(
