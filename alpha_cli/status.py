@@ -17,6 +17,7 @@ import click
 from alpha_cli.errors import AlphaError, NoInput, UsageError
 
 if TYPE_CHECKING:
+    from alpha_cli.events import Control
     from alpha_cli.risk.standing import Standing
     from alpha_cli.strategy.status import Status, StrategyStatus
 
@@ -78,12 +79,18 @@ class StageState(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A state folder. `standings` are what risk stopped by itself, `unread` the databases that did not tell."""
+    """A state folder.
+
+    standings  what risk stopped by itself
+    asked      what a person asked for and risk has not acted on yet
+    unread     the databases that did not tell
+    """
 
     path: Path
     halted: str | None
     stages: list[StageState]
     standings: list[Standing]
+    asked: list[Control]
     unread: list[str]
 
 
@@ -100,20 +107,30 @@ def look(path: Path) -> Folder:
     }
     stages = [_stage(path, name, files) for name in sorted(names) if NAME.fullmatch(name)]
     standings: list[Standing] = []
+    asked: list[Control] = []
     unread: list[str] = []
     for stage in stages:
         if stage.database:
             try:
-                standings += _standings(path / f"{stage.name}{DATABASE}")
+                stopped, waiting = _stopped_by(path, stage)
             except AlphaError as error:
                 unread.append(str(error))
-    return Folder(path, halt_reason(path), stages, standings, unread)
+            else:
+                standings += stopped
+                asked += [one for one in waiting if one not in asked]
+    return Folder(path, halt_reason(path), stages, standings, asked, unread)
 
 
-def _standings(path: Path) -> list[Standing]:
-    from alpha_cli.risk.store import standings_in
+def _stopped_by(path: Path, stage: StageState) -> tuple[list[Standing], list[Control]]:
+    """What a stage in the folder stopped; and if anything, what it was asked for since it last looked."""
+    from alpha_cli.risk.store import stopped_in
 
-    return standings_in(path)
+    stopped, heard = stopped_in(path / f"{stage.name}{DATABASE}")
+    if not stopped or heard is None:
+        return stopped, []
+    from alpha_cli.risk.requests import Requests
+
+    return stopped, list(Requests(path, heard, lambda _: None))
 
 
 def for_programs(folder: Folder) -> Iterator[str]:
@@ -126,6 +143,9 @@ def for_programs(folder: Folder) -> Iterator[str]:
     yield line("folder", {"path": str(folder.path), "halted": folder.halted})
     for standing in folder.standings:
         yield line("standing", {name: getattr(standing, name) for name in standing.__struct_fields__})
+    for request in folder.asked:
+        told = {"action": request.action, "target": request.target, "reason": request.reason}
+        yield line("request", {**told, **request.value})
     for stage in folder.stages:
         status = stage.status
         yield line(
@@ -156,6 +176,9 @@ def for_people(folder: Folder, now: datetime) -> Iterator[str]:
         yield ""
         columns = ("stopped", "broker", "state", "since", "limit", "observed", "why", "goes on with")
         yield from table(columns, map(_stopped, folder.standings))
+    for request in folder.asked:
+        target = f" {request.target}" if request.target else ""
+        yield f"{request.action}{target} was asked for {request.reason}; risk acts on it when it runs and reads"
     for fault in folder.unread:
         yield f"not asked whether anything is stopped: {fault}"
     if not folder.stages:

@@ -1237,8 +1237,17 @@ def test_a_halt_of_a_control_event_is_lifted_by_the_commands(tmp_path: Path) -> 
     for words in (["resume"], ["rearm", "test"]):
         done = run_alpha([*words, "--state", str(folder), "--reason", "looked"])
         assert b"may go on" in done.stdout
+    status = run_alpha(["status", "--state", str(folder)]).stdout.decode()
+    asked = [line for line in status.splitlines() if "was asked for" in line]
+    assert [line.partition(" was")[0] for line in asked] == ["resume", "rearm test"]
+    assert all(line.endswith(": looked; risk acts on it when it runs and reads") for line in asked)
+    told = [json.loads(line) for line in run_alpha(["status", "--state", str(folder), "--json"]).stdout.splitlines()]
+    assert [(one["action"], one["target"]) for one in told if one["kind"] == "request"] == [
+        ("resume", None), ("rearm", "test"),
+    ]  # fmt: skip
     done = run_alpha(["risk", "--state", str(folder)], stream([tick(), signal(1)]))
     assert (done.returncode, done.stdout.count(b'"type":"order"')) == (0, 1)
+    assert b"was asked for" not in run_alpha(["status", "--state", str(folder)]).stdout
 
 
 def test_a_list_of_requests_that_was_cut_asks_for_nothing_again(tmp_path: Path) -> None:

@@ -220,10 +220,15 @@ def _scope_key(broker: str, strategy: str, instrument: str, kind: int) -> ScopeK
 
 
 def standings_in(path: Path) -> list[Standing]:
-    """What is stopped, by itself or by a `control` event, says the risk database at `path`; it is only read.
+    """What is stopped, says the risk database at `path`; see `stopped_in`."""
+    return stopped_in(path)[0]
 
-    Another process may be writing it. Nothing if it is a database of another stage. Raises `AlphaError` if it cannot
-    be read.
+
+def stopped_in(path: Path) -> tuple[list[Standing], int | None]:
+    """What is stopped, by itself or by a `control` event, and how much of the requests was acted on, in bytes.
+
+    So says the risk database at `path`, which is only read: another process may be writing it. Nothing if it is a
+    database of another stage. Raises `AlphaError` if it cannot be read.
     """
     import sqlite3
 
@@ -232,16 +237,18 @@ def standings_in(path: Path) -> list[Standing]:
         try:
             (found,) = connection.execute("PRAGMA application_id").fetchone()
             if found != APPLICATION_ID:
-                return []
+                return [], None
             rows = connection.execute("SELECT standing FROM standings ORDER BY broker, strategy").fetchall()
             halts = connection.execute(
                 "SELECT target, reason FROM halts WHERE origin <> 'file' ORDER BY target"
             ).fetchall()
+            heard = connection.execute("SELECT value FROM known WHERE name = 'heard'").fetchone()
         finally:
             connection.close()
-    return [msgspec.json.decode(text, type=Standing) for (text,) in rows] + [
+    stopped = [msgspec.json.decode(text, type=Standing) for (text,) in rows] + [
         Standing(target or "all", "", "HALTED", Code.TRADING_HALTED, why)
         if target in {"", *BROKERS}
         else Standing("all", target, "HALTED", Code.STRATEGY_HALTED, why)
         for target, why in halts
     ]
+    return stopped, None if heard is None else int(heard[0])
