@@ -93,10 +93,8 @@ class Chain:
         if self._ahead is not None:
             self._ahead(self._readable(batch))
         out = _Splice(batch, forward=self._forward)
-        absorbed = blank = 0
+        blank = 0
         for index, event, added in self._noteworthy(batch):
-            self._absorb(batch, absorbed, index)
-            absorbed = index + 1
             good = event is not BAD and event is not BLANK
             before, after = self._handled(event, added) if good else ([], None)
             if self._stops_at(event, batch):
@@ -112,7 +110,6 @@ class Chain:
             elif after:
                 out.insert(index + 1, after)
         else:
-            self._absorb(batch, absorbed, len(batch.lines))
             out.rest()
             if self._decoder is not None:
                 self._decoder.done(len(batch.lines), blank)
@@ -147,13 +144,18 @@ class Chain:
     # --- which lines need attention ----------------------------------------------------------
 
     def _noteworthy(self, batch: Batch) -> Iterator[tuple[int, Any, Iterable[Event] | None]]:
-        """(index, event, what the first stage added) of each line that does not simply pass."""
+        """(index, event, what the first stage added) of each line that does not simply pass.
+
+        By then the market knows of the ticks before it that do.
+        """
         if batch.events is None:
             yield from self._decoded_where_needed(batch)
             return
+        events, market = batch.events, self._market
         tick_type, first, all_ticks = self._tick_type, self._first, self._all_noteworthy
-        watched, wake = self._market.watched, self._market.bound_for(batch.events)
-        for index, event in enumerate(batch.events):
+        watched, wake, newest = market.watched, market.bound_for(events), market.newest
+        passed = 0  # the first line of those that pass, up to the one that is looked at
+        for index, event in enumerate(events):
             if type(event) is tick_type:
                 added = first(event)
                 if (
@@ -162,15 +164,28 @@ class Chain:
                     or (watched and event.instrument_token in watched)
                     or (wake is not None and event.timestamp >= wake)
                 ):
+                    self._pass(events, passed, index)
+                    passed = index + 1
                     yield index, event, added
-                    wake = self._market.bound
+                    wake = market.bound
+                else:  # here, where the tick is at hand, this costs a quarter of what it does in a loop of its own
+                    newest[event.instrument_token] = event
             else:
+                self._pass(events, passed, index)
+                passed = index + 1
                 yield index, self._verified(batch, index, event), None
-                wake = self._market.bound
+                wake = market.bound
                 if type(event) is Control and self._look_again():
                     assert self._decoder is not None
                     self._decoder.again(batch, index + 1)
                     tick_type = self._tick_type
+        self._pass(events, passed, len(events))
+
+    def _pass(self, events: list[Any], start: int, end: int) -> None:
+        """The ticks events[start:end] passed; they are among the newest already."""
+        if start < end:
+            self._closed = False
+            self._market.put(events[end - 1])
 
     def _look_again(self) -> bool:
         """Decode other fields of ticks from now on, if a `control` event made the stages use others."""
@@ -187,7 +202,7 @@ class Chain:
     def _decoded_where_needed(self, batch: Batch) -> Iterator[tuple[int, Any, None]]:
         """As `_noteworthy` for undecoded lines: all but ticks that nobody wants."""
         assert self._decoder is not None
-        lines, market, start = batch.lines, self._market, 0
+        lines, market, start, passed = batch.lines, self._market, 0, 0
         while start < len(lines):
             wishes, places = market.wishes, market.look_at(lines, start)
             start = len(lines)
@@ -195,26 +210,25 @@ class Chain:
                 line = lines[index]
                 if line[:_PREFIX_LENGTH] == TICK_PREFIX and not market.wants_line(line):
                     continue
+                self._absorb(lines, passed, index)
+                passed = index + 1
                 yield index, self._verified(batch, index, self._decoder.event(index, line)), None
                 if market.wishes != wishes:  # of this line came that others are wanted
                     start = index + 1
                     break
+        self._absorb(lines, passed, len(lines))
 
     def _verified(self, batch: Batch, index: int, event: Any) -> Any:
         if batch.verified or self._decoder is None:
             return event
         return self._decoder.verified(index, batch.lines[index], event)
 
-    def _absorb(self, batch: Batch, start: int, end: int) -> None:
+    def _absorb(self, lines: list[bytes], start: int, end: int) -> None:
         """Tell the markets of the plain ticks in between."""
-        if start == end:
-            return
-        self._closed = False
-        for market in self._markets:
-            if batch.events is None:
-                market.absorb_lines(batch.lines[start:end])
-            else:
-                market.absorb(batch.events[start:end])
+        if start < end:
+            self._closed = False
+            for market in self._markets:
+                market.absorb_lines(lines[start:end])
 
     # --- one event through the stages --------------------------------------------------------
 

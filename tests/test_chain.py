@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
@@ -531,6 +531,78 @@ def paper_on(market: Market) -> Stage:
     engine = Engine(Account.opened("paper", Decimal(1_000_000)), market)
     fields = ("depth", "ohlc", "last_traded_quantity", "last_trade_time")
     return Stage("paper", engine.steps, market=market, tick_fields=fields, forward=False, close=engine.close)
+
+
+def wanting(market: Market) -> tuple[Stage, list[Any]]:
+    """A stage that follows an instrument for three ticks after an order and wakes a while after a signal."""
+    handed: list[Any] = []
+    left: dict[int, int] = {}
+    due: list[datetime] = []
+
+    def on_order(event: Order) -> Iterable[Event]:
+        if event.instrument_token not in left:
+            market.watch(event.instrument_token)
+        left[event.instrument_token] = 3
+        return ()
+
+    def on_signal(event: Signal) -> Iterable[Event]:
+        due[:] = [event.timestamp + timedelta(seconds=100)]
+        market.wake_at(due[0])
+        return ()
+
+    def on_tick(event: Tick) -> Iterable[Event]:
+        token = event.instrument_token
+        last = market.last(BANK)
+        handed.append((event.timestamp, token, market.now, last and last.last_price))
+        if token in left:
+            left[token] -= 1
+            if not left[token]:
+                del left[token]
+                market.unwatch(token)
+        if due and event.timestamp >= due[0]:
+            due.clear()
+            market.wake_at(None)
+        return [gap("handed")] if len(handed) % 2 else ()
+
+    return Stage("wanting", {Order: on_order, Signal: on_signal, Tick: on_tick}, market=market), handed
+
+
+moves = some.lists(
+    some.tuples(
+        some.sampled_from(["tick"] * 8 + ["order", "signal", "control"]),
+        some.sampled_from([NIFTY, BANK, 7]),
+        some.integers(-20, 90),
+        some.integers(95, 104),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=100)
+@given(moves=moves, sizes=some.lists(some.integers(1, 30), max_size=30))
+def test_what_a_later_stage_wants_of_the_market_it_gets(
+    moves: list[tuple[str, int, int, int]], sizes: list[int]
+) -> None:
+    """Ticks of an instrument or from a time on, with other lines between: the same bytes, the same ticks handed on, the
+    same newest ones, whatever the batches."""
+    events: list[Any] = []
+    at = 0
+    for number, (kind, token, step, price) in enumerate(moves):
+        at = max(at + step, 0)
+        if kind == "tick":
+            events.append(tick(at, price, token))
+        elif kind == "control":
+            events.append(Control(action="pause", target="x"))
+        else:
+            events.append((order if kind == "order" else signal)(number, at=at, instrument_token=token))
+    found = []
+    for batches in (sizes, [1] * len(events)):
+        market = Market()
+        second, handed = wanting(market)
+        out, _ = chained([chatty(), second], stream(events), batches)
+        newest = [market.last(token) for token in (NIFTY, BANK, 7)]
+        found.append((out, handed, [one and (one.timestamp, one.last_price) for one in newest], market.now))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("sizes", [[], [1] * 2000, [7] * 300])

@@ -52,7 +52,8 @@ def test_lines_and_objects_give_the_same_answers(
     for start, end in pairwise(bounds):
         for event in made[start:end]:
             reference.put(event)
-        objects.absorb(made[start:end])
+        objects.newest.update({event.instrument_token: event for event in made[start:end]})
+        objects.put(made[end - 1])
         if sequence[start][2]:  # a watched tick comes as an object between the lines
             lines.absorb_lines(raw[start : end - 1])
             lines.put(made[end - 1])
@@ -70,7 +71,6 @@ def test_an_empty_market_knows_nothing() -> None:
     """No tick, no price and no time."""
     market = Market(decode)
     market.absorb_lines([])
-    market.absorb([])
     assert market.last(NIFTY) is None
     assert market.now is None
 
