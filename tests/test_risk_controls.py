@@ -500,7 +500,7 @@ def test_a_control_passes_at_its_limit(one: Case) -> None:
     desk = Desk(one.limits, master=one.master, cash=one.cash)
     for event in (*one.start, *one.passes):
         assert desk.give(event) == PASSED
-    stopped = [kept.state for kept in desk.risk.standings.kept.values() if kept.broker == "paper"]
+    stopped = [kept.state for kept in desk.risk.states.standings.kept.values() if kept.broker == "paper"]
     assert stopped == ["REDUCING"] * (one.control == "reducing")
 
 
@@ -781,7 +781,9 @@ def test_one_and_a_half_times_the_loss_halts(who: str, price: float, state: str)
     """At the limit nothing; beyond it REDUCING; beyond one and a half times it nothing passes but cancels."""
     desk = losing(who, price)
     target = ("paper", "") if who == "paper" else ("paper", "test")
-    assert {key: one.state for key, one in desk.risk.standings.kept.items()} == ({target: state} if state else {})
+    assert {key: one.state for key, one in desk.risk.states.standings.kept.items()} == (
+        {target: state} if state else {}
+    )
     code = {"": "", "REDUCING": "", "HALTED": "TRADING_HALTED" if who == "paper" else "STRATEGY_HALTED"}[state]
     assert desk.give(signal(1, side="SELL", quantity=4)).code == code
     assert desk.give(modify(5, quantity=1)).code == code
@@ -1655,7 +1657,7 @@ def kept(desk: Desk, facts: Facts) -> tuple[Any, ...]:
     return (
         {key: msgspec.json.encode(scope) for key, scope in books.scopes.items()},
         {key: msgspec.json.encode(entry) for key, entry in books.entries.items()},
-        dict(books.funds), dict(desk.risk.standings.kept), dict(desk.risk.halts),
+        dict(books.funds), dict(desk.risk.states.standings.kept), dict(desk.risk.states.halts),
         set(books.changed_scopes), set(books.changed_entries),
         {name: repr(getattr(facts, name)) for name in Facts.__struct_fields__},
     )  # fmt: skip

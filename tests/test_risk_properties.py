@@ -747,9 +747,9 @@ class Risk(RuleBasedStateMachine):
     @invariant()
     def what_is_stopped_is_what_was_told(self) -> None:
         """Nothing stops, or goes on, without a line that says so."""
-        kept = {key: one.state for key, one in self.engine.standings.kept.items()}
+        kept = {key: one.state for key, one in self.engine.states.standings.kept.items()}
         assert kept == self.stops
-        assert {target for origin, target in self.engine.halts if origin == "stream"} == self.halts
+        assert {target for origin, target in self.engine.states.halts if origin == "stream"} == self.halts
 
 
 TestRisk = Risk.TestCase

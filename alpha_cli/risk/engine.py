@@ -15,12 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from alpha_cli.errors import Halted, printable
 from alpha_cli.events import (
-    BROKERS,
     EPOCH,
-    RISK,
-    RUNNER,
     Bar,
     Cancel,
     Control,
@@ -48,23 +44,17 @@ from alpha_cli.risk.journal import Journal, Memory
 from alpha_cli.risk.limits import MILLION, Levels
 from alpha_cli.risk.plans import Plan, Plans, bars_needed
 from alpha_cli.risk.slicing import sliced
-from alpha_cli.risk.standing import Standing, Standings
+from alpha_cli.risk.standing import Standings
+from alpha_cli.risk.states import Halt, States
 from alpha_cli.venue import Contract, Venue, in_india, later
 
 if TYPE_CHECKING:
+    from alpha_cli.errors import Halted
     from alpha_cli.instruments import Master
     from alpha_cli.risk.config import RiskFile
 
-#: Characters of a reason that are repeated.
-MOST_SAID = 500
-
 #: How often positions are marked while nothing else happens, in stream time.
 MARK_EVERY = timedelta(seconds=10)
-
-#: Where a halt came from: the file HALT, which only who removes it lifts, a recording of that, or the stream; and
-#: whom it is for.
-Halt = tuple[str, str]
-FILE, STREAM, RECORDING = "file", "stream", "recording"
 
 _LOSSES = (conduct.daily_loss, conduct.drawdown)
 
@@ -99,18 +89,19 @@ class RiskEngine:
         self._limits_hash: str | None = None
         self._market = market
         self._venue = Venue(lambda: instruments)
-        self._halt_reason = halt_reason
         self._levels = Levels(limits)
         self.journal: Journal = journal or Memory()
         self.books = books or Books()
         self.books.assumes = {name for name in limits.brokers if self._levels.broker(name).assume_market_fills}
         for broker, cash in (opening_cash or {}).items():
             self.books.funds.setdefault(broker, units(cash))
-        self.standings = standings or Standings()
-        self.halts: dict[Halt, str] = halts or {}
         self.plans = Plans(limits, self.books)
         bars = bars_needed(limits)
         self._gather = Gatherer(market, self.books, bars, self._venue.hours_at)
+        self.states = States(
+            limits.brokers, self.books, market, price_of=self._gather.price_of, halt_reason=halt_reason,
+            standings=standings, halts=halts,
+        )  # fmt: skip
         self._needs_bars = bool(bars)
         self._alarm: datetime | None = None
         self._news: list[Event] = []  # done already, but not said yet
@@ -151,13 +142,13 @@ class RiskEngine:
 
     def commit(self) -> None:
         """Make durable what was decided, before it is said."""
-        self.journal.commit(self.books, self.standings, self.halts)
+        self.journal.commit(self.books, self.states.standings, self.states.halts)
 
     # --- what is asked for -------------------------------------------------------------------
 
     def on_signal(self, signal: Signal) -> Iterable[Event]:
         """The order (or its slices), or the denial, that `signal` leads to; before it what stopped trading."""
-        said = self._look()
+        said = self.states.look(self._news)
         if self._news:
             said = [*self._news, *said]
             self._news = []
@@ -173,8 +164,7 @@ class RiskEngine:
         known = self.journal.decided(signal.signal_id, body)
         if known is not None:
             facts.repeated = "same" if known == body else "other"
-        if self.halts or self.standings.kept:
-            self._stops(facts, signal.broker, signal.strategy_id)
+        self.states.tell(facts, signal.broker, signal.strategy_id)
         day = self.journal.day
         facts.past = day is not None and plan.contract.on < day
         if signal.metadata:
@@ -200,13 +190,13 @@ class RiskEngine:
             )
         )
         if refused.code in _STOPPING:
-            said += self._latched(signal.broker, signal.strategy_id, "HALTED", refused, moment)
+            said += self.states.latch(signal.broker, signal.strategy_id, "HALTED", refused, moment)
         return said
 
     def on_modify(self, modify: Modify) -> Iterable[Event]:
         """`modify` itself if it passes, else the denial that stands in its place."""
         entry = self.books.entries.get(modify.order_id)
-        said = self._look()
+        said = self.states.look(self._news)
         moment = self._market.now or modify.timestamp or EPOCH
         if entry is None or entry.ended:
             return [*said, self._unknown(modify, moment)]
@@ -215,7 +205,7 @@ class RiskEngine:
             return [*said, self._unknown(modify, moment)]
         worth = self._value(plan.valued, moment, said)
         facts = self._gather.of_modification(modify, entry, plan, moment, worth)
-        self._stops(facts, entry.broker, entry.strategy_id)
+        self.states.tell(facts, entry.broker, entry.strategy_id)
         refused = _first(plan.changes, facts)
         if refused is not None:
             self._counts["denials"] += 1
@@ -275,6 +265,17 @@ class RiskEngine:
         self.books.update(update)
         return self._heard(entry.broker, entry.strategy_id, update.timestamp)
 
+    def on_control(self, control: Control) -> Iterable[Event]:
+        """What a person did; see `States.obey`. What was said by `news` was done then, and comes by once more."""
+        if self._passing and control is self._passing[0]:
+            del self._passing[0]
+            return (control,)
+        return self.states.obey(control)
+
+    def verdict(self) -> Halted | None:
+        """`Halted` while anything is, or may only reduce."""
+        return self.states.verdict(self._counts["denials"])
+
     def hear(self, event: Any) -> None:
         """Something came from beside the stream: a report on an order, or what a person asks for."""
         if isinstance(event, Control):
@@ -284,7 +285,7 @@ class RiskEngine:
 
     def news(self) -> Iterator[Event]:
         """What came of that, and of the file HALT; it enters the stream here, and does nothing any more."""
-        said = [*self._news, *self._look()]
+        said = [*self._news, *self.states.look(self._news)]
         self._news = []
         now = self._market.now
         for event in said:
@@ -330,90 +331,11 @@ class RiskEngine:
         for level in levels:
             refused = conduct.consecutive_rejects(level.limits, levels[1].scope, 0)
             if refused is not None:
-                said += self._latched(broker, strategy_id, "HALTED", refused, now)
+                said += self.states.latch(broker, strategy_id, "HALTED", refused, now)
         self._expect_marks()
         return said
 
-    # --- states ------------------------------------------------------------------------------
-
-    def on_control(self, control: Control) -> Iterable[Event]:
-        """What a person did: halt, reduce, resume, rearm. It passes, but for what risk itself will say again."""
-        if self._passing and control is self._passing[0]:
-            del self._passing[0]
-            return (control,)
-        if control.by == RUNNER:
-            return (control,)
-        cause = _cause(control)
-        if control.by == RISK and cause is None:
-            return ()  # a recording: what brought it about will do so again
-        origin = RECORDING if cause == FILE else STREAM
-        target = control.target or ""
-        why = printable(control.reason or f"by {control.by or 'a control event'}", MOST_SAID)
-        if control.action == "halt":
-            self.halts[origin, target] = why
-        elif control.action == "reduce":
-            self._reduce(target, why)
-        elif control.action == "resume" and origin == RECORDING:
-            self.halts.pop((RECORDING, ""), None)
-        elif control.action == "resume":
-            self._resume(target)
-        elif control.action == "rearm" and target:
-            self._rearm(None, target)
-        return (control,)
-
-    def halted(self, broker: str, strategy_id: str) -> tuple[str | None, str | None]:
-        """Why all trading (or that of `broker`) is halted, and why the strategy is."""
-        if not self.halts:
-            return None, None
-        trading = (self.halts.get((origin, target)) for origin in (FILE, RECORDING, STREAM) for target in ("", broker))
-        return next((why for why in trading if why is not None), None), self.halts.get((STREAM, strategy_id))
-
-    def verdict(self) -> Halted | None:
-        """`Halted` while anything is, or may only reduce."""
-        why = self._halt_reason()
-        if why is None and self.halts:
-            (_, target), said = next(iter(self.halts.items()))
-            why = f"{target}: {said}" if target else said
-        denied = f"{self._counts['denials']} signals were denied"
-        if why is not None:
-            return Halted(f"halted: {why}; {denied}")
-        stopped = next(iter(self.standings.kept.values()), None)
-        if stopped is None:
-            return None
-        mend = f"alpha rearm {stopped.strategy_id}" if stopped.strategy_id else "alpha resume"
-        more = len(self.standings.kept) - 1
-        return Halted(
-            f"{stopped.target} is {stopped.state}: {stopped.reason} ({stopped.code})"
-            + (f", and {more} more" if more else "")
-            + f"; {denied}; {mend} lets it go on"
-        )
-
-    def _look(self) -> list[Event]:
-        why = self._halt_reason()
-        if (why is None and not self.halts) or why == self.halts.get((FILE, "")):
-            return []
-        if why is None and any(_lets_all_go_on(event) for event in self._news):
-            del self.halts[FILE, ""]  # which the same person removed, and it is said already
-            return []
-        control = Control(
-            action="resume" if why is None else "halt",
-            by=RISK,
-            reason=why or "HALT is gone",
-            value={"cause": FILE},
-            timestamp=self._market.now,
-        )
-        if why is None:
-            del self.halts[FILE, ""]
-        else:
-            self.halts[FILE, ""] = why
-        return [control]
-
-    def _stops(self, facts: Facts, broker: str, strategy_id: str) -> None:
-        if self.halts:
-            facts.halted, facts.strategy_halted = self.halted(broker, strategy_id)
-        if self.standings.kept:
-            standings = self.standings.of(broker, strategy_id)
-            facts.standings = None if standings == (None, None) else standings
+    # --- what it is worth --------------------------------------------------------------------
 
     def _value(self, levels: Iterable[Level], now: datetime | None, said: list[Event]) -> dict[Level, Worth]:
         """Mark the levels at the newest prices, and stop those whose losses are beyond their limits."""
@@ -431,50 +353,8 @@ class RiskEngine:
                 if refused is not None:
                     severe = conduct.is_severe(level.limits, scope, equity)
                     broker, strategy_id = level.key if len(level.key) > 1 else (level.key[0], "")
-                    said += self._latched(broker, strategy_id, "HALTED" if severe else "REDUCING", refused, now)
+                    said += self.states.latch(broker, strategy_id, "HALTED" if severe else "REDUCING", refused, now)
         return worth
-
-    def _latched(
-        self, broker: str, strategy_id: str, state: Any, refused: Refusal, now: datetime | None
-    ) -> list[Event]:
-        made = self.standings.latch(broker, strategy_id, state, refused, now)
-        return [] if made is None else [_told(made)]
-
-    def _reduce(self, target: str, why: str) -> None:
-        """A person wants an account, or a strategy on every account, to reduce only."""
-        brokers = {key[0] for key in self.books.scopes} | {*BROKERS, *self.limits.brokers}
-        refused = Refusal(Code.TRADING_REDUCING, why)
-        for broker in sorted(brokers):
-            if target in {"", broker}:
-                self.standings.latch(broker, "", "REDUCING", refused, self._market.now)
-            elif target not in brokers:
-                self.standings.latch(broker, target, "REDUCING", refused, self._market.now)
-
-    def _resume(self, target: str) -> None:
-        """Lift what was halted in the stream, and what latched of the accounts that are meant."""
-        for halt in [one for one in self.halts if one[0] != FILE and target in {"", one[1]}]:
-            del self.halts[halt]
-        for key in self.standings.lift(target or None, None):
-            self._begin_anew(key[:1])
-
-    def _rearm(self, broker: str | None, strategy_id: str) -> None:
-        if strategy_id not in BROKERS:
-            self.halts.pop((STREAM, strategy_id), None)
-        for key in self.standings.lift(broker, strategy_id):
-            self._begin_anew(key)
-        for key in [one for one in self.books.scopes if len(one) == 2 and one[1] == strategy_id]:
-            scope = self.books.scopes[key]
-            scope.rejects = 0
-            scope.repeats.clear()
-            scope.round_trips.clear()
-            self.books.changed_scopes.add(key)
-
-    def _begin_anew(self, key: tuple[str, ...]) -> None:
-        """Losses count from here on: a person looked at those before."""
-        scope = self.books.scope(*key)
-        scope.worth(self._gather.price_of)  # marks
-        scope.rearm()
-        self.books.changed_scopes.add(key)
 
     # --- days, and what is due ---------------------------------------------------------------
 
@@ -612,29 +492,3 @@ def _later(times: list[Any], now: int, window: int) -> int:
     elif times[0][0] <= since:
         del times[: bisect_left(times, (since + 1,))]
     return now
-
-
-def _lets_all_go_on(event: Event) -> bool:
-    """Whether it says that a person lets all trading go on."""
-    return isinstance(event, Control) and event.action == "resume" and not event.target and _cause(event) != FILE
-
-
-def _told(standing: Standing) -> Control:
-    """The line that says what latched."""
-    return Control(
-        action="halt" if standing.state == "HALTED" else "reduce",
-        target=standing.target,
-        by=RISK,
-        reason=standing.reason,
-        value={
-            "broker": standing.broker, "strategy": standing.strategy_id or None, "code": standing.code,
-            "limit": standing.limit, "observed": standing.observed,
-        },
-        timestamp=standing.since,
-    )  # fmt: skip
-
-
-def _cause(control: Control) -> str | None:
-    """Who, other than risk itself, was behind a line of risk's: a person, or the file HALT."""
-    value = control.value
-    return value["cause"] if isinstance(value, dict) and isinstance(value.get("cause"), str) else None

@@ -129,7 +129,7 @@ class Trial:
         yield encode({"kind": "signals", "signals": self.signals, "passed": self.passed}).decode()
         for row in self.rows():
             yield encode({"kind": "control", **msgspec.to_builtins(row)}).decode()
-        for one in self.engine.standings.kept.values():
+        for one in self.engine.states.standings.kept.values():
             yield encode({"kind": "standing", **msgspec.to_builtins(one)}).decode()
 
     def _for_people(self) -> Iterator[str]:
@@ -159,7 +159,7 @@ class Trial:
         if quiet and refused:
             yield ""
             yield f"refused nothing: {', '.join(quiet)}"
-        for one in self.engine.standings.kept.values():
+        for one in self.engine.states.standings.kept.values():
             yield f"{one.target} is {one.state} at the end: {one.reason} ({one.code}), since {_time(one.since)}"
 
 
