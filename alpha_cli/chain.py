@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from alpha_cli.stage import Stage
 
 _PREFIX_LENGTH = len(TICK_PREFIX)
+_FEW_LINES = 16
 
 #: What returns to earlier stages with `--feedback`, and how much of it may come of one event.
 RETURNING = (Order, OrderUpdate, Fill, Portfolio)
@@ -203,18 +204,22 @@ class Chain:
         """As `_noteworthy` for undecoded lines: all but ticks that nobody wants."""
         assert self._decoder is not None
         lines, market, start, passed = batch.lines, self._market, 0, 0
+        ahead = _FEW_LINES  # to look at; more and more while nobody wants anything else
         while start < len(lines):
-            wishes, places = market.wishes, market.look_at(lines, start)
-            start = len(lines)
+            wishes, places = market.wishes, market.look_at(lines, start, start + ahead)
+            start, ahead = start + ahead, ahead * 2
             for index in places:
                 line = lines[index]
                 if line[:_PREFIX_LENGTH] == TICK_PREFIX and not market.wants_line(line):
                     continue
                 self._absorb(lines, passed, index)
                 passed = index + 1
+                if self._decoder.failed:  # a line before it turned out to be bad: nothing is decided after that
+                    yield index, BAD, None
+                    return
                 yield index, self._verified(batch, index, self._decoder.event(index, line)), None
                 if market.wishes != wishes:  # of this line came that others are wanted
-                    start = index + 1
+                    start, ahead = index + 1, _FEW_LINES
                     break
         self._absorb(lines, passed, len(lines))
 

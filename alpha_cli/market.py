@@ -101,23 +101,25 @@ class Market:
         # Times in Indian time sort as they stand; what is written otherwise has to be decoded.
         return time[-6:] != _INDIAN or time[10:11] != b"T" or len(time) > 32 or time[:-6] >= self._bound_line()
 
-    def look_at(self, lines: Sequence[bytes], start: int = 0) -> list[int]:
-        """The places from `start` on of lines that are no ticks, or ticks that `wants_line` is to be asked about.
+    def look_at(self, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
+        """The places in [start, end) of lines that are no ticks, or ticks that `wants_line` is to be asked about.
 
         The others it would not want; to find that for many at once costs a third of asking for each.
         """
+        places = range(start, len(lines) if end is None else min(end, len(lines)))
         if self.bound is None and not self.watched:
-            return [place for place in range(start, len(lines)) if lines[place][:_BEGIN] != TICK_PREFIX]
+            return [place for place in places if lines[place][:_BEGIN] != TICK_PREFIX]
         watched = {_key(token) for token in self.watched}
         low, high = self._early(lines[start])
         return [
             place
-            for place in range(start, len(lines))
+            for place in places
             if not (
                 (line := lines[place])[:_BEGIN] == TICK_PREFIX
                 # What lies between two texts that begin alike begins like them.
-                and low < line[(end := line.find(b",", _BEGIN)) : end + _PAST_FRACTION] < high
-                and line.find(_INDIAN, end + _TO_FRACTION, end + _PAST_ZONE) > 0
+                and low < line[(at := line.find(b",", _BEGIN)) : at + _PAST_FRACTION] < high
+                and (quote := line.find(b'"', at + _TO_FRACTION, at + _PAST_ZONE)) > 0
+                and line[quote - 6 : quote] == _INDIAN
             )
             or (watched and line[_KEY] in watched)
         ]

@@ -162,14 +162,16 @@ def _fault(fault: Any, model: type[BaseModel]) -> str:
 
 
 def _unknown(model: type[BaseModel], path: tuple[Any, ...]) -> str:
+    from difflib import get_close_matches
+
     from alpha_cli.cli import did_you_mean
 
     place, key = _place(model, path[:-1]), str(path[-1])
     shown_as = f"{place.shown}.{key}" if place.shown else key
-    elsewhere = _places(model, key)
-    if elsewhere and place.named not in elsewhere:
+    here, elsewhere = _fields(place.kinds), _places(model, key)
+    if elsewhere and place.named not in elsewhere and not get_close_matches(key, here, cutoff=0.75):
         return f"unknown key {shown_as}; it may stand under {', '.join(elsewhere)}"
-    return f"unknown key {shown_as}{did_you_mean(key, _fields(place.kinds))}"
+    return f"unknown key {shown_as}{did_you_mean(key, here)}"
 
 
 def _got(value: Any) -> str:
@@ -195,16 +197,21 @@ def _place(model: type[BaseModel], path: tuple[Any, ...]) -> _Place:
     shown_as: list[str] = []
     named: list[str] = []
     kinds: list[Any] = [model]
+    tried = False  # whether the part before was what pydantic tried
     for part in path:
         fields = [one.model_fields[part].annotation for one in kinds if part in getattr(one, "model_fields", {})]
         inside = [get_args(one)[-1] for one in kinds if get_origin(one) is dict]
         items = [get_args(one)[0] for one in kinds if get_origin(one) in {tuple, list}] if isinstance(part, int) else []
         found = fields or inside or items
-        if found or len(kinds) <= 1:
+        if part == "[key]":  # the key itself is wrong, not what is under it
+            continue
+        if found or tried or len(kinds) <= 1:
+            tried = False
             shown_as.append(_DATE_KEY.sub(_as_written, str(part)))
             named.append(str(part) if fields else "NAME")
             kinds = [kind for one in found for kind in _kinds(one)]
         else:
+            tried = True
             kinds = [one for one in kinds if _is_called(one, part)] or kinds
     return _Place(".".join(shown_as), ".".join(named), kinds)
 

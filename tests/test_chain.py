@@ -605,6 +605,31 @@ def test_what_a_later_stage_wants_of_the_market_it_gets(
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("every", [1, 7, 400])
+def test_lines_are_looked_at_a_few_at_a_time_while_wishes_change(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often they do in one batch: a few lines more for each change, and not all that are left."""
+    looked = []
+    plainly = Market.look_at
+
+    def look_at(market: Market, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
+        looked.append(min(len(lines) if end is None else end, len(lines)) - start)
+        return plainly(market, lines, start, end)
+
+    monkeypatch.setattr(Market, "look_at", look_at)
+    market = Market()
+    handed: list[Tick] = []
+
+    def on_tick(event: Tick) -> Iterable[Event]:
+        handed.append(event)
+        market.wake_at(event.timestamp + timedelta(seconds=every))
+        return ()
+
+    market.wake_at(START)
+    chained([Stage("often", {Tick: on_tick}, market=market)], stream([tick(at) for at in range(800)]))
+    assert len(handed) == -(-800 // every)
+    assert sum(looked) <= 2 * 802 + 17 * len(handed)
+
+
 @pytest.mark.parametrize("sizes", [[], [1] * 2000, [7] * 300])
 def test_stages_that_share_a_market_do_not_take_each_other_s_ticks(sizes: list[int]) -> None:
     """Paper squares off, ends the day and fills as it does alone, whatever a stage before it wants of the market."""
@@ -664,6 +689,17 @@ def test_under_fail_all_before_the_bad_line_goes_out(stage: str, sizes: list[int
     closed.close = tuple
     assert out == reference(closed, good)
     assert chain.session_open
+
+
+def test_under_fail_nothing_is_decided_after_a_kept_tick_that_is_bad(tmp_path: Path) -> None:
+    """It is found only when the next line needs the market: that line is not looked at, and nothing of it is kept."""
+    bad = b'{"type":"tick","instrument_token":5,"last_price":"broken","timestamp":"2024-06-03T09:15:01+05:30"}'
+    data = stream([tick(0), bad, signal(1)])
+    done = run_alpha(["risk", "--state", str(tmp_path)], data)
+    assert (done.returncode, b'"type":"order"' in done.stdout) == (65, False)
+    assert b"orders=0" in done.stderr
+    done = run_alpha(["risk", "--state", str(tmp_path)], stream([tick(0), signal(1)]))
+    assert (done.returncode, done.stdout.count(b'"type":"order"')) == (0, 1)
 
 
 def test_under_fail_the_first_bad_line_is_the_one_named() -> None:

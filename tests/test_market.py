@@ -247,7 +247,9 @@ SECONDS = some.integers(-40_000, 60_000) | some.sampled_from([9, 10, 11, MIDNIGH
 ODDLY = some.tuples(
     some.sampled_from(TOKENS),
     SECONDS,
-    some.sampled_from(["", ".0", ".1", ".15", ".150", ".150000", ".149999", ".2", ".1500001"]),
+    some.sampled_from(
+        ["", ".0", ".1", ".15", ".150", ".150000", ".149999", ".2", ".1500001", ".1499999", ".9999999", ".99999999"]
+    ),
     some.sampled_from(["+05:30", "+05:30", "+05:30", "Z", "+00:00", "-03:00"]),
     some.sampled_from("TTTt "),
     some.sampled_from(ORDERS),
@@ -287,6 +289,20 @@ def test_of_many_lines_those_are_found_that_are_wanted(
     }
     assert wanted <= found
     assert found & as_usual <= wanted
+
+
+def test_only_the_time_itself_tells_its_zone() -> None:
+    """And not what stands next to it in the line; nor is a fraction that rounds up to the bound earlier than it."""
+    market = Market()
+    market.wake_at(tick(10).timestamp)
+    early = tick(9).timestamp.isoformat()[:19].encode()
+    zone = tick(10).timestamp.astimezone(UTC).isoformat()[:19].encode()
+    begin = TICK_PREFIX + b'1,"timestamp":"'
+    for time in (zone + b'Z","":"+05:30"', zone + b'Z","a":"+05:30"', early + b'.9999999+05:30"'):
+        line = begin + time + b',"last_price":1.0}'
+        assert market.wants(decode(line))
+        assert market.look_at([line]) == [0]
+    assert market.look_at([begin + early + b'.999999+05:30","last_price":1.0}']) == []
 
 
 def test_what_is_early_is_not_looked_at() -> None:

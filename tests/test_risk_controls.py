@@ -1037,6 +1037,24 @@ def test_the_window_of_a_minute_moves_on_and_forgets_only_what_is_older() -> Non
     assert desk.give(tick(62), signal(11)) == PASSED
 
 
+def test_a_short_window_of_one_strategy_does_not_cut_the_long_one_of_another() -> None:
+    """Both look at the orders of the account, each as far back as it must."""
+    windows = {"account": {"duplicate_window": 1}, "strategies": {"test": {"duplicate_window": 60}}}
+    for between in ([], [signal(2, at=30, strategy_id="other", quantity=5)]):
+        desk = Desk(windows)
+        desk.give(tick(0), signal(1), *(event for event in (tick(30), *between) if between))
+        assert desk.give(tick(40), signal(3, at=40)).code == "ORDER_DUPLICATE"
+        assert desk.give(tick(61), signal(4, at=61)) == PASSED
+
+
+def test_a_stream_that_steps_back_forgets_no_order_too_early() -> None:
+    """An order from a step back counts as entered when the newest was: until then the same is a duplicate."""
+    desk = Desk({"duplicate_window": 1})
+    desk.give(tick(300), signal(1, at=300), tick(0), signal(2, at=0, quantity=2))
+    assert desk.give(tick(30), signal(3, at=30, quantity=2)) == ("ORDER_DUPLICATE", 1, 0)
+    assert desk.give(tick(302), signal(4, at=302, quantity=2)) == PASSED
+
+
 def test_a_stream_that_steps_back_makes_no_room_for_messages() -> None:
     """Late ticks are older than what was sent already."""
     desk = Desk(RATE)

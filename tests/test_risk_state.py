@@ -1027,6 +1027,27 @@ def test_halt_and_resume_are_told_in_the_stream_without_any_signal(tmp_path: Pat
     assert codes(made)[-1] == "ORDER"
 
 
+RESUME = Control(action="resume", by="risk", reason="by kim: back", value={"cause": "person", "by": "kim"})
+
+
+@pytest.mark.parametrize("event", [signal(2), Modify(order_id="x", quantity=1)], ids=["signal", "modify"])
+@pytest.mark.parametrize("again", ["halted", "halted anew", None])
+def test_the_last_word_on_a_halt_is_what_holds(tmp_path: Path, event: Any, again: str | None) -> None:
+    """A person let trading go on and the file HALT is there all the same, or again: that is said after it, so that a
+    replay ends there too. What came from beside the stream is said first, and when it came."""
+    why: list[str | None] = ["halted"]
+    risk = Gate(tmp_path, halt=lambda: why[0])
+    assert codes(risk(tick(0), signal(1)))[:1] == ["halt"]
+    why[0] = again
+    risk.engine.hear(RESUME)
+    made = risk(event)
+    assert codes(made)[:-1] == (["resume", "halt"] if again else ["resume"])
+    assert all(one.timestamp == tick(0).timestamp for one in made)
+    replayed = Gate(tmp_path / "replay")
+    ended = replayed(tick(0), *(one for one in made if isinstance(one, Control)), signal(3))
+    assert codes(ended)[-1] == codes(risk(signal(3)))[-1] == ("TRADING_HALTED" if again else "ORDER")
+
+
 @pytest.mark.parametrize("state", [False, True])
 def test_a_recording_of_halts_gives_the_same_denials_again(tmp_path: Path, state: bool) -> None:
     """The lines risk wrote are in the recording: without the file, with or without a folder, they hold once more."""
@@ -1248,6 +1269,11 @@ def test_a_halt_of_a_control_event_is_lifted_by_the_commands(tmp_path: Path) -> 
     done = run_alpha(["risk", "--state", str(folder)], stream([tick(), signal(1)]))
     assert (done.returncode, done.stdout.count(b'"type":"order"')) == (0, 1)
     assert b"was asked for" not in run_alpha(["status", "--state", str(folder)]).stdout
+    with closing(sqlite3.connect(folder / "risk.db")) as db, db:
+        db.execute("UPDATE known SET value = 'x' WHERE name = 'heard'")
+    assert run_alpha(["status", "--state", str(folder)]).returncode == 0
+    run_alpha(["halt", "--state", str(folder)])
+    assert b"trading may go on" in run_alpha(["resume", "--state", str(folder), "--reason", "damaged"]).stdout
 
 
 def test_a_list_of_requests_that_was_cut_asks_for_nothing_again(tmp_path: Path) -> None:

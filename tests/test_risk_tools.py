@@ -115,6 +115,25 @@ def test_explain_tells_how_signals_are_sized(more: list[str], said: str, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("account", "paper", "said"),
+    [
+        (None, True, "yes (from brokers.paper): a MARKET order counts as filled"),
+        (None, False, "off (from brokers.paper): a MARKET order counts as open until it is heard of"),
+        (False, True, "off (from account): a MARKET order counts as open until it is heard of"),
+        (None, None, None),
+    ],
+)
+def test_explain_tells_what_a_market_order_counts_as(
+    account: bool | None, paper: bool | None, said: str | None, tmp_path: Path
+) -> None:
+    """By the level that holds, which is the tightest."""
+    limits = {"account": {"assume_market_fills": account}, "brokers": {"paper": {"assume_market_fills": paper}}}
+    text = printed("explain", str(NIFTY), "--config", written(tmp_path, limits))
+    assert ("assume_market_fills" in text) == (said is not None)
+    assert said is None or f"assume_market_fills {said}\n" in text
+
+
+@pytest.mark.parametrize(
     ("strategy", "said"),
     [
         ("momentumm", "no limits of its own for momentumm; strategies.momentum has some\n"),
@@ -548,6 +567,12 @@ def test_a_misspelt_strategy_is_told_of(recording: Path, tmp_path: Path) -> None
     made = run_alpha(["risk", "--config", slip, "-q"], input=recording.read_bytes())
     (line,) = made.stderr.decode().splitlines()
     assert line.startswith(f"alpha risk: strategy 'momentum' has no limits of its own in {slip}, strategies.momentumm")
+    name = "momentum\x1b[H"
+    twice = stream([tick(), *(signal(n, strategy_id=name, broker=one) for n, one in enumerate(["paper", "zerodha"]))])
+    lines = printed("test", "-", "--config", slip, input=twice).splitlines()
+    assert [line for line in lines if "slip" in line] == [told.replace("momentum has", "momentum\\x1b[H has")]
+    numbered = written(tmp_path, {"strategies": {"momentum_1": {"max_position": 5}}})
+    assert len(printed("test", str(recording), "--config", numbered).splitlines()) == 1
     other = written(tmp_path, {"strategies": {"rules": {"max_position": 5}}})
     assert len(printed("test", str(recording), "--config", other).splitlines()) == 1
 

@@ -274,12 +274,18 @@ class RiskFile(Strict):
 
         if strategy_id in self.strategies:
             return None
-        return next(iter(get_close_matches(strategy_id, sorted(self.strategies), n=1, cutoff=0.8)), None)
+        bare = _unnumbered(strategy_id)  # momentum_2 beside momentum_1 is another, and no slip
+        others = sorted(name for name in self.strategies if _unnumbered(name) != bare)
+        return next(iter(get_close_matches(strategy_id, others, n=1, cutoff=0.8)), None)
 
     @property
     def live(self) -> list[str]:
         """The brokers named here where real money is traded."""
         return sorted(name for name in self.brokers if name != PAPER)
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"[\d_.-]+", "", name)
 
 
 def load_limits(path: Path | None) -> RiskFile:

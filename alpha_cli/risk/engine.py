@@ -148,10 +148,7 @@ class RiskEngine:
 
     def on_signal(self, signal: Signal) -> Iterable[Event]:
         """The order (or its slices), or the denial, that `signal` leads to; before it what stopped trading."""
-        said = self.states.look(self._news)
-        if self._news:
-            said = [*self._news, *said]
-            self._news = []
+        said = self._first_of_all()
         moment = self._market.now or signal.timestamp
         now = microseconds(moment)
         plan = self._plan(signal.broker, signal.strategy_id, signal.instrument_token, moment, now)
@@ -196,7 +193,7 @@ class RiskEngine:
     def on_modify(self, modify: Modify) -> Iterable[Event]:
         """`modify` itself if it passes, else the denial that stands in its place."""
         entry = self.books.entries.get(modify.order_id)
-        said = self.states.look(self._news)
+        said = self._first_of_all()
         moment = self._market.now or modify.timestamp or EPOCH
         if entry is None or entry.ended:
             return [*said, self._unknown(modify, moment)]
@@ -285,14 +282,22 @@ class RiskEngine:
 
     def news(self) -> Iterator[Event]:
         """What came of that, and of the file HALT; it enters the stream here, and does nothing any more."""
-        said = [*self._news, *self.states.look(self._news)]
-        self._news = []
-        now = self._market.now
-        for event in said:
-            if isinstance(event, Control) and event.timestamp is None and now is not None:
-                event = replace(event, timestamp=now)  # noqa: PLW2901  (whoever asked, it happens here)
+        for event in self._first_of_all():
             self._passing.append(event)
             yield event
+
+    def _first_of_all(self) -> list[Event]:
+        """What is to be said before anything else: what came from beside the stream, and of the file HALT."""
+        looked = self.states.look(self._news)
+        if not self._news:
+            return looked
+        said, self._news = [*self._news, *looked], []
+        now = self._market.now
+        return [
+            # whoever asked for it and when, it happens here
+            replace(one, timestamp=now) if isinstance(one, Control) and one.timestamp is None else one
+            for one in said
+        ]
 
     def on_portfolio(self, portfolio: Portfolio) -> Iterable[Event]:
         """The broker's own word on an account."""
@@ -440,7 +445,7 @@ class RiskEngine:
     def _remember(self, entry: Entry, facts: Facts, plan: Plan) -> None:
         """What later orders are held against: repetitions of it."""
         account, strategy, _ = plan.levels
-        window, repeated = plan.limits.duplicate_window, plan.limits.repeated_execution
+        window, repeated = self.plans.longest_window, plan.limits.repeated_execution
         if window is not None:
             recent = _kept(account.scope.recent, entry)
             recent.append((_later(recent, facts.now, window), facts.quantity, facts.price))

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 #: What can be set and is no control, with what it does.
-OTHERS = {"sizing": "sizes signals without a quantity", "assume_market_fills": "a MARKET order counts as filled"}
+OTHERS = {
+    ("sizing", True): "sizes signals without a quantity",
+    ("assume_market_fills", True): "a MARKET order counts as filled",
+    ("assume_market_fills", False): "a MARKET order counts as open until it is heard of",
+}
 
 
 class Row(NamedTuple):
@@ -57,15 +61,19 @@ def rows(file: RiskFile, broker: str, strategy_id: str, contract: Contract) -> l
     return found
 
 
-def others(file: RiskFile, broker: str, strategy_id: str) -> Iterator[tuple[str, str, str]]:
-    """Setting, value and level of what is set and is no control: of the narrowest level that sets it."""
+def others(file: RiskFile, broker: str, strategy_id: str) -> Iterator[tuple[str, str, str, str]]:
+    """Setting, value, level and effect of what is set and is no control."""
     levels = file.levels()
-    for setting in OTHERS:
-        for name in (f"strategies.{strategy_id}", f"brokers.{broker}", "account"):
-            value = getattr(levels.get(name), setting, None)
-            if value is not None:
-                yield setting, as_written(value), name
-                break
+    for name in (f"strategies.{strategy_id}", f"brokers.{broker}", "account"):  # the narrowest
+        rule = getattr(levels.get(name), "sizing", None)
+        if rule is not None:
+            yield "sizing", as_written(rule), name, OTHERS["sizing", True]
+            break
+    assumes = Levels(file).broker(broker).assume_market_fills
+    for name in (f"brokers.{broker}", "account"):
+        if assumes is not None and getattr(levels.get(name), "assume_market_fills", None) == assumes:
+            yield "assume_market_fills", as_written(assumes), name, OTHERS["assume_market_fills", assumes]
+            break
 
 
 #: What a value does that is no limit.
@@ -124,9 +132,9 @@ def for_programs(found: Iterable[Row], file: RiskFile, broker: str, strategy_id:
                 "codes": control.codes,
             }
         ).decode()
-    for setting, value, level in others(file, broker, strategy_id):
+    for setting, value, level, effect in others(file, broker, strategy_id):
         told = {"number": None, "control": None, "setting": setting, "limit": value, "sources": [level]}
-        yield msgspec.json.encode({**told, "effect": OTHERS[setting], "asked": None, "codes": []}).decode()
+        yield msgspec.json.encode({**told, "effect": effect, "asked": None, "codes": []}).decode()
 
 
 def for_people(
@@ -149,8 +157,8 @@ def for_people(
     if strategy_id and file.strategies and strategy_id not in file.strategies:
         meant = file.likely(strategy_id)
         yield f"no limits of its own for {strategy_id}" + (f"; strategies.{meant} has some" if meant else "")
-    for setting, value, level in others(file, broker, strategy_id):
-        yield f"{setting} {value} (from {level}): {OTHERS[setting]}"
+    for setting, value, level, effect in others(file, broker, strategy_id):
+        yield f"{setting} {value} (from {level}): {effect}"
     yield ""
     yield from table(
         ("R", "control", "setting", "limit", "from", "effect"),

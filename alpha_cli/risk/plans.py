@@ -12,7 +12,7 @@ from alpha_cli.risk.books import Books
 from alpha_cli.risk.controls import Asked, Check, asked
 from alpha_cli.risk.counts import ScopeKey, Trio
 from alpha_cli.risk.facts import Level
-from alpha_cli.risk.limits import Levels, Limits
+from alpha_cli.risk.limits import Levels, Limits, of_level
 
 if TYPE_CHECKING:
     from alpha_cli.risk.config import RiskFile
@@ -75,6 +75,10 @@ class Plans:
         self._plans: dict[tuple[str, str, int], Plan] = {}
         self._by_scope: dict[ScopeKey, Level] = {}
         self._watched: list[Level] = []
+        windows = [of_level(level).duplicate_window for level in file.levels().values()]
+        #: Microseconds for which the orders of an account are remembered: whoever looks back furthest.
+        self.longest_window = max((one for one in windows if one is not None), default=None)
+        self._met: set[str] = set()
         self.strangers: list[str] = []  # strategies that were met and have no limits of their own, since it was emptied
 
     def known(self, broker: str, strategy_id: str, token: int, now: int) -> Plan | None:
@@ -96,8 +100,6 @@ class Plans:
                 name, limits = f"account {broker}", self._levels.broker(broker)
             else:
                 name, limits = f"strategy {strategy_id}", self._levels.strategy(strategy_id)
-                if strategy_id and self._file.strategies and strategy_id not in self._file.strategies:
-                    self.strangers.append(strategy_id)
             in_session = bool(self._levels.broker(broker).session_hours)
             known = self._by_scope[key] = _level(key, name, limits, self._books, in_session=in_session)
             if known.watched:
@@ -109,6 +111,10 @@ class Plans:
         return self._watched
 
     def _made(self, broker: str, strategy_id: str, token: int, now: int, contract: Contract) -> Plan:
+        if strategy_id not in self._met:
+            self._met.add(strategy_id)
+            if self._file.strategies and strategy_id not in self._file.strategies:
+                self.strangers.append(strategy_id)
         named = contract.instrument.key
         own = self._levels.instrument(token, named)
         levels = (

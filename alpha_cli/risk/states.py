@@ -56,25 +56,32 @@ class States:
     # --- what holds --------------------------------------------------------------------------
 
     def look(self, news: Sequence[Event]) -> list[Event]:
-        """Whether the file HALT came or went; `news` is what is known and was not said yet."""
+        """Whether the file HALT came or went; `news` is what is known and will be said before that.
+
+        Whoever replays what is said must end where this is: while HALT is there, a halt is the last word.
+        """
         why = self._halt_reason()
-        if (why is None and not self.halts) or why == self.halts.get((FILE, "")):
+        if why is None and not self.halts:
             return []
-        if why is None and any(_lets_all_go_on(event) for event in news):
-            del self.halts[FILE, ""]  # which the same person removed, and it is said already
+        known = self.halts.get((FILE, ""))
+        resumed = any(_lets_all_go_on(event) for event in news)
+        if why == known and (why is None or not resumed):
             return []
-        control = Control(
-            action="resume" if why is None else "halt",
-            by=RISK,
-            reason=why or "HALT is gone",
-            value={"cause": FILE},
-            timestamp=self._market.now,
-        )
         if why is None:
             del self.halts[FILE, ""]
+            if resumed:  # by who removed the file: it is said with that
+                return []
         else:
             self.halts[FILE, ""] = why
-        return [control]
+        return [
+            Control(
+                action="resume" if why is None else "halt",
+                by=RISK,
+                reason=why or "HALT is gone",
+                value={"cause": FILE},
+                timestamp=self._market.now,
+            )
+        ]
 
     def tell(self, facts: Facts, broker: str, strategy_id: str) -> None:
         """What of it concerns an order."""

@@ -251,4 +251,4 @@ def stopped_in(path: Path) -> tuple[list[Standing], int | None]:
         else Standing("all", target, "HALTED", Code.STRATEGY_HALTED, why)
         for target, why in halts
     ]
-    return stopped, None if heard is None else int(heard[0])
+    return stopped, int(heard[0]) if heard is not None and str(heard[0]).isdecimal() else None
