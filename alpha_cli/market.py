@@ -46,6 +46,7 @@ class Market:
         self.watched: dict[int, int] = {}
         self.bound: datetime | None = None  # the earliest of the alarms
         self.wishes = 0
+        self._watched_keys: set[bytes] = set()
         self._alarms: dict[object, datetime] = {}
         self.decode = decode
         self.broken = broken
@@ -57,12 +58,15 @@ class Market:
     def watch(self, token: int) -> None:
         """Have every tick of `token` delivered, until as many `unwatch` calls."""
         self.watched[token] = self.watched.get(token, 0) + 1
+        self._watched_keys.add(_key(token))
         self.wishes += 1
 
     def unwatch(self, token: int) -> None:
         left = self.watched.pop(token) - 1
         if left:
             self.watched[token] = left
+        else:
+            self._watched_keys.remove(_key(token))
         self.wishes += 1
 
     def wake_at(self, moment: datetime | None, who: object = None) -> None:
@@ -109,19 +113,19 @@ class Market:
         places = range(start, len(lines) if end is None else min(end, len(lines)))
         if self.bound is None and not self.watched:
             return [place for place in places if lines[place][:_BEGIN] != TICK_PREFIX]
-        watched = {_key(token) for token in self.watched}
+        watched = self._watched_keys
         low, high = self._early(lines[start])
         return [
             place
             for place in places
-            if not (
+            if (watched and lines[place][_KEY] in watched)
+            or not (
                 (line := lines[place])[:_BEGIN] == TICK_PREFIX
                 # What lies between two texts that begin alike begins like them.
                 and low < line[(at := line.find(b",", _BEGIN)) : at + _PAST_FRACTION] < high
                 and (quote := line.find(b'"', at + _TO_FRACTION, at + _PAST_ZONE)) > 0
                 and line[quote - 6 : quote] == _INDIAN
             )
-            or (watched and line[_KEY] in watched)
         ]
 
     def _early(self, line: bytes) -> tuple[bytes, bytes]:

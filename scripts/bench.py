@@ -236,11 +236,14 @@ def time_to_fill(seconds: int, rate: int) -> list[float]:
 # --- memory ------------------------------------------------------------------------------------
 
 
-def peak_memory(ticks: int) -> dict[str, float]:
+def peak_memory(ticks: int, limits: Path) -> dict[str, float]:
     """Peak resident memory of each stage of a shell pipeline, in MiB."""
     processes = []
     upstream = None
-    for words in (["feed", "--ticks", str(ticks), "--instruments", INSTRUMENTS], *STAGES):
+    strategy, risk, paper = STAGES
+    for words in (
+        ["feed", "--ticks", str(ticks), "--instruments", INSTRUMENTS], strategy, [*risk, "--config", str(limits)], paper
+    ):  # fmt: skip
         last = words[0] == "paper"
         process = subprocess.Popen(
             [ALPHA, *words, "-q"],
@@ -261,9 +264,13 @@ def peak_memory(ticks: int) -> dict[str, float]:
     return peaks
 
 
-def memory(ticks: int) -> None:
+def memory(ticks: int, folder: Path) -> None:
+    """By the packaged limits, but for that of losses: so many days of momentum lose more than it allows."""
     print(f"memory: peak resident, {ticks:,} and {5 * ticks:,} ticks")
-    small, large = peak_memory(ticks), peak_memory(5 * ticks)
+    limits = folder / "risk.yaml"
+    packaged = (Path(__file__).parent.parent / "configs" / "risk.yaml").read_text().splitlines(keepends=True)
+    limits.write_text("".join(line for line in packaged if "max_daily_loss:" not in line))
+    small, large = peak_memory(ticks, limits), peak_memory(5 * ticks, limits)
     for name, peak in large.items():
         report(f"{name}", [peak], bound=64, unit="MiB")
         report(f"{name}: five times the ticks (and orders)", [peak / small[name]], bound=1.1)
@@ -334,7 +341,8 @@ def main() -> None:
     if "latency" in options.only:
         latency(seconds=8, rate=1000, rounds=options.rounds)
     if "memory" in options.only:
-        memory(options.ticks)
+        with tempfile.TemporaryDirectory() as folder:
+            memory(options.ticks, Path(folder))
     if "start" in options.only:
         start(rounds=4 * options.rounds)
     if "imports" in options.only:

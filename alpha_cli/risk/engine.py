@@ -148,7 +148,7 @@ class RiskEngine:
 
     def on_signal(self, signal: Signal) -> Iterable[Event]:
         """The order (or its slices), or the denial, that `signal` leads to; before it what stopped trading."""
-        said = self._first_of_all()
+        said = self._first_of_all() if self._news else self.states.look(())
         moment = self._market.now or signal.timestamp
         now = microseconds(moment)
         plan = self._plan(signal.broker, signal.strategy_id, signal.instrument_token, moment, now)
@@ -161,7 +161,9 @@ class RiskEngine:
         known = self.journal.decided(signal.signal_id, body)
         if known is not None:
             facts.repeated = "same" if known == body else "other"
-        self.states.tell(facts, signal.broker, signal.strategy_id)
+        states = self.states
+        if states.halts or states.standings.kept:
+            states.tell(facts, signal.broker, signal.strategy_id)
         day = self.journal.day
         facts.past = day is not None and plan.contract.on < day
         if signal.metadata:
@@ -446,11 +448,16 @@ class RiskEngine:
         """What later orders are held against: repetitions of it."""
         account, strategy, _ = plan.levels
         window, repeated = self.plans.longest_window, plan.limits.repeated_execution
+        key = repeat_key(entry.token, entry.buy)
         if window is not None:
-            recent = _kept(account.scope.recent, entry)
+            recent = account.scope.recent.get(key)
+            if recent is None:
+                recent = account.scope.recent[key] = []
             recent.append((_later(recent, facts.now, window), facts.quantity, facts.price))
         if repeated is not None and facts.entry:  # of slices the first stands for all
-            made = _kept(strategy.scope.repeats, entry)
+            made = strategy.scope.repeats.get(key)
+            if made is None:
+                made = strategy.scope.repeats[key] = []
             made.append((_later(made, facts.now, repeated[1]), entry.order_id))
 
     @staticmethod
@@ -471,15 +478,6 @@ def _first(checks: Iterable[Check], facts: Facts) -> Refusal | None:
         if refused is not None:
             return refused
     return None
-
-
-def _kept(lists: dict[int, list[Any]], entry: Entry) -> list[Any]:
-    """That of the side of an instrument which an order is on."""
-    key = repeat_key(entry.token, entry.buy)
-    found = lists.get(key)
-    if found is None:
-        found = lists[key] = []
-    return found
 
 
 def _later(times: list[Any], now: int, window: int) -> int:
