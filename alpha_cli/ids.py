@@ -20,7 +20,8 @@ def derive_id(kind: str, *parts: object) -> str:
     BLAKE2b of 96 bits in hexadecimal; 20 characters, a broker's order tag, still hold 80.
     """
     hashed = _begun(kind).copy()
-    hashed.update("\0".join(map(str, parts)).encode())
+    cause = parts[0] if len(parts) == 1 else "\0".join(map(str, parts))
+    hashed.update(str(cause).encode())
     digest: str = hashed.hexdigest()
     return digest
 

@@ -78,12 +78,13 @@ class Books:
         last   the last price, at which it counts as filled where that is assumed
         """
         token, quantity, buy = order.instrument_token, order.quantity, order.side == "BUY"
+        broker, strategy_id = trio.keys[1]  # and not the order's own copies of the names: a day has many orders
         entry = Entry(
-            order.order_id, order.signal_id, order.strategy_id, order.broker, token, buy, order.product, quantity,
-            price, limit, now, (quantity,),
+            order.order_id, order.signal_id, strategy_id, broker, token, buy, order.product, quantity, price, limit,
+            now, (quantity,),
         )  # fmt: skip
         self.entries[order.order_id] = entry
-        assumed = order.order_type == "MARKET" and last is not None and order.broker in self.assumes
+        assumed = order.order_type == "MARKET" and last is not None and broker in self.assumes
         account, strategy, _ = trio.scopes
         for scope in (account, strategy):
             scope.orders += 1

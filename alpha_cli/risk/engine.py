@@ -158,14 +158,13 @@ class RiskEngine:
             signal.strategy_id, signal.broker, signal.instrument_token, signal.signal_type, signal.quantity,
             facts.asked, signal.order_type, signal.product,
         )  # fmt: skip
-        known = self.journal.decided(signal.signal_id, body)
-        if known is not None:
-            facts.repeated = "same" if known == body else "other"
+        facts.repeated = self.journal.decided(signal.signal_id, body)
         states = self.states
         if states.halts or states.standings.kept:
             states.tell(facts, signal.broker, signal.strategy_id)
         day = self.journal.day
-        facts.past = day is not None and plan.contract.on < day
+        if day is not None and plan.contract.on < day:
+            facts.past = True
         if signal.metadata:
             facts.metadata = len(msgspec.json.encode(signal.metadata))
         refused = _first(plan.entries if facts.entry else plan.exits, facts)

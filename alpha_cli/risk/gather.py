@@ -236,9 +236,10 @@ class Gatherer:
         else:
             facts.enlarges = (held.quantity - held.selling - more < 0, own.quantity - own.selling - more < 0)
         if more > 0 and worth and facts.worst is not None:
-            facts.exposures = {
-                level: _weighed(facts, level, more, worth[level]) for level in plan.valued if level.weighed
-            }
+            exposures = facts.exposures = {}
+            for level in plan.valued:
+                if level.weighed:
+                    exposures[level] = _weighed(facts, level, more, worth[level])
         contract = facts.contract
         if contract.freeze is not None and quantity > contract.freeze >= contract.lot_size:
             facts.messages = len(slice_sizes(quantity, contract.freeze, contract.lot_size))

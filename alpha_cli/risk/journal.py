@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Protocol
+from typing import Literal, Protocol
 
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.standing import Standings
@@ -11,14 +11,17 @@ from alpha_cli.risk.standing import Standings
 #: What tells a signal from another with its id: whose it is, and what it asks for.
 Body = tuple[object, ...]
 
+#: What a signal is to the one that was decided under its id.
+Repeated = Literal["same", "other"]
+
 
 class Journal(Protocol):
     """Told of every decision, asked what was decided before."""
 
     day: date | None
 
-    def decided(self, signal_id: str, body: Body) -> Body | None:
-        """What was decided before under this id; from now on `body` was, if nothing was."""
+    def decided(self, signal_id: str, body: Body) -> Repeated | None:
+        """Whether the same, or another, was decided before under this id; from now on `body` was, if nothing was."""
 
     def booked(self, fill_id: str) -> bool:
         """Whether a fill was booked before; from now on it was."""
@@ -35,12 +38,15 @@ class Memory:
 
     def __init__(self) -> None:
         self.day: date | None = None
-        self._signals: dict[str, Body] = {}
+        self._signals: dict[str, int] = {}  # hashes will do: whatever has a known id is refused
         self._fills: set[str] = set()
 
-    def decided(self, signal_id: str, body: Body) -> Body | None:
-        known = self._signals.setdefault(signal_id, body)
-        return None if known is body else known
+    def decided(self, signal_id: str, body: Body) -> Repeated | None:
+        known = self._signals.get(signal_id)
+        if known is None:
+            self._signals[signal_id] = hash(body)
+            return None
+        return "same" if known == hash(body) else "other"
 
     def booked(self, fill_id: str) -> bool:
         if fill_id in self._fills:

@@ -19,7 +19,7 @@ from alpha_cli.events import BROKERS
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.counts import Entry, Scope, ScopeKey
-from alpha_cli.risk.journal import Body
+from alpha_cli.risk.journal import Body, Repeated
 from alpha_cli.risk.standing import Key, Standing, Standings
 from alpha_cli.state import State, sqlite_errors, transaction
 
@@ -98,14 +98,14 @@ class Store:
         self.halts: dict[Key, str] = {(origin, target): why for origin, target, why in halts}
         self._written = (_known(self), dict(self.standings.kept), dict(self.halts))
 
-    def decided(self, signal_id: str, body: Body) -> Body | None:
+    def decided(self, signal_id: str, body: Body) -> Repeated | None:
         known: Body | None = self._signals.get(signal_id)
         if known is not None:
-            return known
+            return "same" if known == body else "other"
         with sqlite_errors(self.path):
             row = self._db.conn.execute("SELECT body FROM signals WHERE signal_id = ?", [signal_id]).fetchone()
         if row is not None:
-            return body if row[0] == _body(body) else (row[0],)
+            return "same" if row[0] == _body(body) else "other"
         self._signals[signal_id] = body
         return None
 

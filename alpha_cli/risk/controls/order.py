@@ -208,7 +208,8 @@ def price_tolerance(facts: Facts) -> Refusal | None:
     """
     tolerance, reference = facts.limits.price_tolerance, facts.reference
     assert tolerance is not None
-    kind = kind_of(facts.contract)
+    contract = facts.contract
+    kind = 0 if contract.kind == "equity" else kind_of(contract)
     fraction = tolerance[kind]
     if fraction is None:
         return None  # unset for this kind: the plan refuses that where it has to
