@@ -33,6 +33,14 @@ def not_nan(_: click.Context, option: click.Parameter, seconds: float | None) ->
     return seconds
 
 
+def bad_option(default: str) -> Callable[[Command], Command]:
+    """`--bad`: what becomes of a line that cannot be read."""
+    return click.option(
+        "--bad", default=default, show_default=True, metavar="fail|skip|FILE",
+        help="A bad line: stop, skip it, or keep it in a dead-letter file.",
+    )  # fmt: skip
+
+
 def stage_options(bad: str) -> Callable[[Command], Command]:
     """`--bad`, `--drain` and `--quiet`, given to the command as one `options`; `bad` is the default."""
 
@@ -49,8 +57,7 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
             click.option("--drain", type=click.FloatRange(0, 86_400), callback=not_nan, default=5.0, show_default=True,
                          metavar="SECONDS",
                          help="After a signal, how long to wait for the end of the input."),
-            click.option("--bad", default=bad, show_default=True, metavar="fail|skip|FILE",
-                         help="A bad line: stop, skip it, or keep it in a dead-letter file."),
+            bad_option(bad),
         ):  # fmt: skip
             wrapped = option(wrapped)
         result: Command = wrapped

@@ -136,8 +136,8 @@ def test_explain_tells_what_a_market_order_counts_as(
 @pytest.mark.parametrize(
     ("strategy", "said"),
     [
-        ("momentumm", "no limits of its own for momentumm; strategies.momentum has some\n"),
-        ("rules", "no limits of its own for rules\n"),
+        ("momentumm", "strategy momentumm has no limits of its own, strategies.momentum does; is that a slip?\n"),
+        ("rules", "strategy rules has no limits of its own\n"),
         ("momentum", None),
     ],
 )
@@ -566,7 +566,7 @@ def test_a_misspelt_strategy_is_told_of(recording: Path, tmp_path: Path) -> None
     assert printed("test", str(recording), "--config", slip).splitlines()[1:] == [told]
     made = run_alpha(["risk", "--config", slip, "-q"], input=recording.read_bytes())
     (line,) = made.stderr.decode().splitlines()
-    assert line.startswith(f"alpha risk: strategy 'momentum' has no limits of its own in {slip}, strategies.momentumm")
+    assert line.startswith(f"alpha risk: {slip}: {told}")
     name = "momentum\x1b[H"
     twice = stream([tick(), *(signal(n, strategy_id=name, broker=one) for n, one in enumerate(["paper", "zerodha"]))])
     lines = printed("test", "-", "--config", slip, input=twice).splitlines()

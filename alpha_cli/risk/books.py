@@ -16,11 +16,10 @@ from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio
 from alpha_cli.ids import microseconds
 from alpha_cli.money import units
 from alpha_cli.order_states import COMPLETE, OPEN, REJECTED, TRIGGER_PENDING, is_terminal
-from alpha_cli.risk.counts import Entry, Scope, ScopeKey, Trio, repeat_key
+from alpha_cli.risk.counts import DAY, Entry, Scope, ScopeKey, Trio, repeat_key
 from alpha_cli.risk.limits import PAPER
 from alpha_cli.wire import MAX_DIGITS
 
-_DAY = 86_400_000_000
 _ZERO = Decimal(0)
 
 #: The exchange has the order, or had it: no streak of rejections goes on.
@@ -177,7 +176,7 @@ class Books:
         now  the time of the stream; 0 before it began
         """
         said = now if portfolio.timestamp is None else microseconds(portfolio.timestamp)
-        if now and said > now + _DAY:
+        if now and said > now + DAY:
             said = now  # nobody speaks from the future
         broker = portfolio.broker
         if self.stated.get(broker, -1) >= said and (portfolio.timestamp is not None or not now):

@@ -120,13 +120,8 @@ def build(
         engine.commit()
         strangers = engine.plans.strangers
         while strangers:
-            stranger = strangers.pop(0)
-            meant = limits.likely(stranger)
-            if meant is not None:
-                _report(
-                    f"strategy {stranger!r} has no limits of its own in {file or 'risk.yaml'}, "
-                    f"strategies.{meant} does; is that a slip?"
-                )
+            if (slip := limits.slip(strangers.pop(0))) is not None:
+                _report(f"{file or 'risk.yaml'}: {slip}")
 
     def arrivals() -> Iterator[Event]:
         listen()

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import ConfigurationError
+from alpha_cli.errors import ConfigurationError, printable
 from alpha_cli.events import OrderType, Product
 from alpha_cli.risk.limits import PAPER
 from alpha_cli.settings import BROKERS, BrokerName, Strict, find_config, read_config
@@ -268,7 +268,7 @@ class RiskFile(Strict):
             **{f"instruments.{name}": level for name, level in self.instruments.items()},
         }
 
-    def likely(self, strategy_id: str) -> str | None:
+    def _likely(self, strategy_id: str) -> str | None:
         """The name under `strategies` that was probably meant for a strategy which has no limits of its own."""
         from difflib import get_close_matches
 
@@ -277,6 +277,15 @@ class RiskFile(Strict):
         bare = _unnumbered(strategy_id)  # momentum_2 beside momentum_1 is another, and no slip
         others = sorted(name for name in self.strategies if _unnumbered(name) != bare)
         return next(iter(get_close_matches(strategy_id, others, n=1, cutoff=0.8)), None)
+
+    def slip(self, strategy_id: str) -> str | None:
+        """What to say of a strategy whose name is nearly one that has limits of its own."""
+        meant = self._likely(strategy_id)
+        if meant is None:
+            return None
+        return (
+            f"strategy {printable(strategy_id, 64)} has no limits of its own, strategies.{meant} does; is that a slip?"
+        )
 
     @property
     def live(self) -> list[str]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from msgspec import Struct, field
 
-MINUTE = 60_000_000
+#: Microseconds.
+SECOND, MINUTE, DAY = 1_000_000, 60_000_000, 86_400_000_000
 
 
 class Holding(Struct, gc=False):

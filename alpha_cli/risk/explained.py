@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from alpha_cli.errors import printable
 from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.controls import CONTROLS, Control, is_set
 from alpha_cli.risk.facts import seconds, share
@@ -155,8 +156,7 @@ def for_people(
         yield "an index: every order is refused with INSTRUMENT_NOT_TRADABLE"
     yield f"lot {contract.lot_size}, tick ₹{tick}, freeze quantity {freeze}"
     if strategy_id and file.strategies and strategy_id not in file.strategies:
-        meant = file.likely(strategy_id)
-        yield f"no limits of its own for {strategy_id}" + (f"; strategies.{meant} has some" if meant else "")
+        yield file.slip(strategy_id) or f"strategy {printable(strategy_id, 64)} has no limits of its own"
     for setting, value, level, effect in others(file, broker, strategy_id):
         yield f"{setting} {value} (from {level}): {effect}"
     yield ""

@@ -10,7 +10,7 @@ from msgspec import Struct
 from alpha_cli.ids import microseconds
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.controls import Asked, Check, asked
-from alpha_cli.risk.counts import ScopeKey, Trio
+from alpha_cli.risk.counts import DAY, ScopeKey, Trio
 from alpha_cli.risk.facts import Level
 from alpha_cli.risk.limits import Levels, Limits, of_level
 
@@ -29,8 +29,7 @@ BY_LEVEL = (
 )  # fmt: skip
 
 
-#: Microseconds, and those by which an Indian day begins before one in UTC.
-_DAY = 86_400_000_000
+#: Microseconds by which an Indian day begins before one in UTC.
 _INDIA = 19_800_000_000
 
 
@@ -127,9 +126,9 @@ class Plans:
         # One that is not set refuses new orders too, whatever it is asked about.
         new = tuple(one for one in controls if one.control.new or one.check is not one.control.check)
         hours = () if contract.day is None else contract.day.continuous
-        begin = (now + _INDIA) // _DAY * _DAY - _INDIA
+        begin = (now + _INDIA) // DAY * DAY - _INDIA
         return Plan(
-            begin, begin + _DAY, contract, tuple((microseconds(one.open), microseconds(one.close)) for one in hours),
+            begin, begin + DAY, contract, tuple((microseconds(one.open), microseconds(one.close)) for one in hours),
             None if contract.day is None else microseconds(contract.day.square_off), limits, new,
             tuple(one.check for one in new),
             tuple(one.check for one in new if not one.control.entries or one.check is not one.control.check),

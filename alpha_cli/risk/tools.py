@@ -10,6 +10,7 @@ import click
 
 from alpha_cli.cli import did_you_mean
 from alpha_cli.errors import NoInput, UsageError, printable
+from alpha_cli.options import bad_option
 from alpha_cli.risk.command import check_names, config_option, instruments_option
 
 if TYPE_CHECKING:
@@ -75,13 +76,7 @@ def explain(
 @click.argument("source", metavar="FILE")
 @config_option
 @instruments_option
-@click.option(
-    "--bad",
-    default="fail",
-    show_default=True,
-    metavar="fail|skip|FILE",
-    help="A bad line: stop, skip it, or keep it in a dead-letter file.",
-)
+@bad_option("fail")
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
 @click.pass_context
 def test(

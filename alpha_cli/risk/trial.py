@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from click import unstyle
 
-from alpha_cli.errors import printable
 from alpha_cli.events import Event, Fill, OrderUpdate, Signal, Unknown
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import CONTROLS, Asked
@@ -141,9 +140,8 @@ class Trial:
         if not self.signals:
             yield "nothing was asked for: a recording needs signals; alpha run-strategy or alpha risk > FILE makes one"
         for stranger in self.engine.plans.strangers:
-            if (meant := self.engine.limits.likely(stranger)) is not None:
-                name = printable(stranger, 64)
-                yield f"strategy {name} has no limits of its own, strategies.{meant} does; is that a slip?"
+            if (slip := self.engine.limits.slip(stranger)) is not None:
+                yield slip
         if refused:
             yield ""
             yield from table(

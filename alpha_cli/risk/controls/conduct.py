@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from alpha_cli.risk.codes import Code
-from alpha_cli.risk.counts import Scope
+from alpha_cli.risk.counts import MINUTE, SECOND, Scope
 from alpha_cli.risk.facts import Facts, Refusal, rupees, seconds
 from alpha_cli.risk.limits import Limits
-
-_SECOND, _MINUTE = 1_000_000, 60_000_000
 
 
 def halted(facts: Facts) -> Refusal | None:
@@ -86,7 +84,7 @@ def message_rate(facts: Facts) -> Refusal | None:
         least = second if second < minute else minute
         if 5 * (len(scope.sent) + count) <= 4 * least and 5 * (scope.messages + count) <= 4 * day:
             continue  # the whole minute would do for a second
-        sent = (scope.said_since(facts.now - _SECOND), scope.said_since(facts.now - _MINUTE), scope.messages)
+        sent = (scope.said_since(facts.now - SECOND), scope.said_since(facts.now - MINUTE), scope.messages)
         for most, before, span in zip(limit, sent, ("second", "minute", "day"), strict=True):
             if before + count > usable(most):
                 return Refusal(

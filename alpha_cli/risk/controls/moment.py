@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from alpha_cli.risk.codes import Code
+from alpha_cli.risk.counts import MINUTE
 from alpha_cli.risk.facts import Facts, Refusal, seconds
-
-_MINUTE = 60_000_000
 
 
 def session(facts: Facts) -> Refusal | None:
@@ -36,9 +35,9 @@ def entry_window(facts: Facts) -> Refusal | None:
     early, late = facts.into_session, facts.to_close
     if early is None or late is None:
         message, observed = "not in a session of the instrument", None
-    elif early < after * _MINUTE:
+    elif early < after * MINUTE:
         message, observed = "too early in the session to open a position", f"{seconds(early)} s after the opening"
-    elif late < before * _MINUTE:
+    elif late < before * MINUTE:
         message, observed = "too late in the session to open a position", f"{seconds(late)} s before the close"
     else:
         return None
