@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -55,6 +56,40 @@ def test_the_demo_prints_fills_and_the_final_portfolio() -> None:
     lines = done.stdout.decode().splitlines()
     assert sum(line.startswith("fill ") for line in lines) > 10
     assert any(line.startswith("portfolio ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("marks", "extra", "code"),
+    [
+        ([".alpha-dev"], [], 0),  # alpha is in there too: installing it again would take it away for a moment
+        ([".alpha-dev"], ["dev"], 0),
+        ([".alpha"], [], 0),
+        ([".alpha"], ["dev"], 69),
+        ([], [], 69),
+        ([".alpha-dev", "older"], [], 69),
+    ],
+)
+def test_setup_installs_only_what_is_not_there(marks: list[str], extra: list[str], code: int, tmp_path: Path) -> None:
+    """With no Python to be found, 69 says that it wanted to install; 0, without a word, that it had nothing to do."""
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for program in ("bash", "dirname"):
+        (bare / program).symlink_to(shutil.which(program) or program)
+    for name in ("scripts/setup", "scripts/constraints.txt", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    for mark in marks:
+        if mark == "older":
+            os.utime(tmp_path / ".venv" / marks[0], (0, 0))
+        else:
+            (tmp_path / ".venv" / mark).touch()
+    done = subprocess.run(
+        [str(bare / "bash"), "scripts/setup", *extra], cwd=tmp_path, env={"PATH": str(bare)}, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert (done.stderr == b"") == (code == 0)
 
 
 def _consoles() -> list[tuple[str, str]]:
