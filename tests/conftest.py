@@ -265,3 +265,19 @@ def counters(stderr: str) -> dict[str, int]:
     """The figures of the closing line: `alpha risk: in=3 accepted=3 …`."""
     line = next(line for line in reversed(stderr.splitlines()) if " in=" in line)
     return {key: int(value) for key, _, value in (pair.partition("=") for pair in line.split() if "=" in pair)}
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterable[Callable[..., Any]]:
+    """Makes a `risk_gate.Gate` on a folder of its own, and ends it."""
+    from risk_gate import Gate
+
+    made: list[Gate] = []
+
+    def begin(limits: dict[str, Any] | None = None, **options: Any) -> Gate:
+        made.append(Gate(tmp_path / "state", limits, **options))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.store.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,152 +11,39 @@ import yaml
 from conftest import BANK, NIFTY, START, run_alpha, signal, stream, tick
 from hypothesis import given, strategies as st
 from msgspec.structs import asdict
+from risk_files import (
+    ALL_PAIRS,
+    FUNDS,
+    FUTURE,
+    INFY,
+    LIVE,
+    MASTER,
+    MORE_PAIRS,
+    PAIRS,
+    PLACE_IDS,
+    PLACES,
+    SETTINGS,
+    codes,
+    decide,
+    engine,
+    file_of,
+    live,
+    paper,
+    refused,
+)
 
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import Control, Denial, Order, Signal, decode
+from alpha_cli.events import Denial, Order, decode
 from alpha_cli.instruments import Instrument, Master
-from alpha_cli.market import Market
 from alpha_cli.risk.config import (
     HIGHEST_ORDER_VALUE,
     BrokerLevel,
-    InstrumentLevel,
     OneInstrument,
     RiskFile,
-    StrategyLevel,
     load_limits,
 )
-from alpha_cli.risk.controls import CONTROLS, asked
-from alpha_cli.risk.engine import RiskEngine
-from alpha_cli.risk.governance import differences, put_in_force
+from alpha_cli.risk.controls import asked
 from alpha_cli.risk.limits import TIGHTER, Levels, Limits, fits, of_level, tightest
-from alpha_cli.risk.store import Store
 from alpha_cli.venue import Venue
-
-INFY, FUTURE = 408065, 14866434
-MASTER = (
-    "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
-    "segment,exchange\n"
-    "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE\n"
-    "738561,2885,RELIANCE,RELIANCE,0,,0,0.1,1,EQ,NSE,NSE\n"
-    "14866434,58072,NIFTY24JUNFUT,NIFTY,0,2024-06-27,0,0.05,25,FUT,NFO-FUT,NFO\n"
-)
-
-#: setting -> a looser and a tighter value, as they are written.
-PAIRS: dict[str, tuple[Any, Any]] = {
-    "max_order_quantity": (10, 5),
-    "max_order_value": (1000.5, 1000.25),
-    "max_slices": (10, 5),
-    "max_position": (10, 5),
-    "max_open_order_value": (1000, 999.99),
-    "max_turnover": (1000, 500),
-    "max_gross_exposure": (1000, 500),
-    "max_net_exposure": (1000, 500),
-    "price_tolerance": (0.02, 0.01),
-    "market_protection": (0.02, 0.01),
-    "session_hours": (False, True),
-    "entry_window": ({"after_open": 0, "before_close": 5}, {"after_open": 15, "before_close": 30}),
-    "expiry_day_entries": (True, False),
-    "max_tick_age": (10, 0.5),
-    "signal_ttl": (10, 5),
-    "duplicate_window": (1, 2.5),
-    "confirm_within": (60, 30),
-    "self_match_prevention": (False, True),
-    "products": (["MIS", "CNC"], ["MIS"]),
-    "order_types": (["MARKET", "LIMIT"], ["LIMIT"]),
-    "participation": (False, {"day": 0.1, "minute": 0.2}),
-    "max_modifications": (25, 3),
-    "average_daily_volume": (100_000, 50_000),
-    "allowed_instruments": ([str(NIFTY), str(BANK)], [str(NIFTY)]),
-    "restricted_instruments": ([str(NIFTY)], [str(NIFTY), str(BANK)]),
-    "max_daily_loss": (1000, 500),
-    "max_drawdown": (1000, 500),
-    "repeated_execution": (
-        {"orders": 10, "seconds": 5, "round_trips": 20},
-        {"orders": 5, "seconds": 10, "round_trips": 10},
-    ),
-    "max_consecutive_rejects": (5, 3),
-    "message_rate": ({"second": 10, "minute": 400, "day": 5000}, {"second": 5, "minute": 100, "day": 1000}),
-    "orders_to_trades": ({"ratio": 20, "after": 100}, {"ratio": 10, "after": 50}),
-    "max_funds_share": (0.9, 0.5),
-    "assume_market_fills": (True, False),
-    "circuit_limits": (False, True),
-    "max_funds_age": (60, 30),
-    "reconcile": (False, True),
-    "max_heartbeat_age": (10, 5),
-    "max_clock_skew": (1, 0.5),
-    "max_clock_jump": (1, 0.5),
-    "algo_id": (False, "ALGO-1"),
-    "registered_ip": (False, "203.0.113.7"),
-}
-
-#: More of them: `off`, and values of several numbers of which only one changes.
-MORE_PAIRS: list[tuple[str, Any, Any]] = [
-    ("market_protection", 0.01, False),
-    ("price_tolerance", {"equity": 0.02}, {"equity": 0.02, "option": 0.1}),
-    ("price_tolerance", {"equity": 0.02, "option": 0.2}, {"equity": 0.02, "option": 0.1}),
-    ("participation", {"day": 0.2}, {"day": 0.2, "minute": 0.1}),
-    ("participation", {"day": 0.2, "minute": 0.2}, {"day": 0.1, "minute": 0.2}),
-    ("entry_window", {"after_open": 15}, {"after_open": 15, "before_close": 15}),
-    ("message_rate", {"second": 5, "minute": 100, "day": 900}, {"second": 5, "minute": 99, "day": 900}),
-    ("orders_to_trades", {"ratio": 10, "after": 60}, {"ratio": 10}),
-    (
-        "repeated_execution",
-        {"orders": 5, "seconds": 10, "round_trips": 20},
-        {"orders": 5, "seconds": 11, "round_trips": 20},
-    ),
-    ("allowed_instruments", ["NSE:*", str(NIFTY)], ["NSE:*"]),
-    ("restricted_instruments", [], ["NSE:*"]),
-]
-ALL_PAIRS = [*((name, *pair) for name, pair in PAIRS.items()), *MORE_PAIRS]
-
-#: The levels of the file that have a say in an order of strategy `test` for NIFTY on `paper`.
-PLACES: dict[tuple[str, str | None], type[InstrumentLevel]] = {
-    ("account", None): BrokerLevel,
-    ("brokers", "paper"): BrokerLevel,
-    ("strategies", "test"): StrategyLevel,
-    ("instruments", str(NIFTY)): OneInstrument,
-    ("instruments", "NSE:2*"): OneInstrument,
-}
-
-PLACE_IDS = [".".join(filter(None, place)) for place in PLACES]
-
-
-def file_of(*settings: tuple[tuple[str, str | None], str, Any]) -> RiskFile:
-    """The file that says these things: place, setting, value."""
-    written: dict[str, Any] = {}
-    for (part, name), setting, value in settings:
-        level = written.setdefault(part, {})
-        if name is not None:
-            level = level.setdefault(name, {})
-        level[setting] = value
-    return RiskFile.model_validate(written)
-
-
-def paper(**limits: Any) -> RiskFile:
-    """A file with these limits for `paper` alone."""
-    return RiskFile.model_validate({"brokers": {"paper": limits}})
-
-
-def engine(limits: Mapping[str, Any] | RiskFile, **options: Any) -> tuple[RiskEngine, Market]:
-    """Risk with these limits, on a market with ticks of both indices at 100."""
-    market = Market()
-    file = limits if isinstance(limits, RiskFile) else RiskFile.model_validate(limits)
-    risk = RiskEngine(file, market, **options)
-    for token in (NIFTY, BANK):
-        market.put(tick(0, 100, token))
-    return risk, market
-
-
-def decide(limits: Mapping[str, Any] | RiskFile, *signals: Signal, **options: Any) -> list[Any]:
-    """What comes of the signals, one after another."""
-    risk, _ = engine(limits, **options)
-    return [made for one in signals for made in risk.on_signal(one) if not isinstance(made, Control)]
-
-
-def codes(made: Sequence[Any]) -> list[str]:
-    """ORDER, or why not."""
-    return [one.code if isinstance(one, Denial) else "ORDER" for one in made]
-
 
 # --- of several levels the tightest ----------------------------------------------------------
 
@@ -502,18 +388,6 @@ def test_a_symbol_needs_a_master(text: str, tmp_path: Path) -> None:
 # --- what is refused in the file --------------------------------------------------------------
 
 
-def refused(folder: Path, written: Any) -> str:
-    """Why a file with this is refused: one line that begins with the file's name."""
-    path = folder / "risk.yaml"
-    path.write_text(written if isinstance(written, str) else yaml.safe_dump(written))
-    with pytest.raises(ConfigurationError) as error:
-        load_limits(path)
-    said = str(error.value)
-    assert said.startswith(f"{path}: ")
-    assert "\n" not in said
-    return said.removeprefix(f"{path}: ")
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -749,6 +623,12 @@ def test_no_rate_of_messages_is_above_the_broker_s_own_where_money_is_real(
         load_limits(path)
 
 
+def test_order_types_that_no_signal_can_be_are_refused(tmp_path: Path) -> None:
+    """They would refuse everything, and nobody meant that."""
+    line = refused(tmp_path, {"brokers": {"paper": {"order_types": ["SL"]}}})
+    assert line == "brokers.paper.order_types: signals carry no stops; name MARKET, LIMIT or both"
+
+
 # --- the hash ---------------------------------------------------------------------------------
 
 
@@ -831,58 +711,6 @@ def test_each_order_says_by_which_limits_it_passed(tmp_path: Path) -> None:
 
 # --- what is not set where money is real ------------------------------------------------------
 
-#: Everything that has to be set for a real broker.
-LIVE: dict[str, Any] = {
-    "max_order_quantity": 100,
-    "max_order_value": 100_000,
-    "max_slices": 10,
-    "max_position": 100,
-    "max_open_order_value": 1_000_000,
-    "max_turnover": 1_000_000,
-    "max_gross_exposure": 1_000_000,
-    "max_net_exposure": 1_000_000,
-    "price_tolerance": 0.05,
-    "market_protection": 0.01,
-    "session_hours": True,
-    "entry_window": {"after_open": 0, "before_close": 0},
-    "expiry_day_entries": True,
-    "max_tick_age": 10,
-    "signal_ttl": 10,
-    "duplicate_window": 1,
-    "confirm_within": 60,
-    "self_match_prevention": True,
-    "products": ["MIS", "CNC", "NRML"],
-    "order_types": ["MARKET", "LIMIT"],
-    "participation": False,
-    "max_modifications": 25,
-    "allowed_instruments": [str(NIFTY), str(BANK)],
-    "restricted_instruments": [],
-    "max_daily_loss": 10_000,
-    "max_drawdown": 10_000,
-    "repeated_execution": {"orders": 10, "seconds": 5, "round_trips": 20},
-    "max_consecutive_rejects": 5,
-    "message_rate": {"second": 10, "minute": 400, "day": 5000},
-    "orders_to_trades": {"ratio": 20},
-    "max_funds_share": 0.9,
-    "circuit_limits": True,
-    "max_funds_age": 60,
-    "reconcile": True,
-    "max_heartbeat_age": 10,
-    "max_clock_skew": 1,
-    "max_clock_jump": 1,
-    "algo_id": False,
-    "registered_ip": False,
-}
-FUNDS = {"zerodha": Decimal(1_000_000)}
-SETTINGS = {control.setting: control for control in CONTROLS if control.setting is not None}
-
-
-def live(place: tuple[str, str | None] = ("brokers", "zerodha"), **changes: Any) -> RiskFile:
-    """The complete configuration for zerodha, with changes; None: left out."""
-    settings = {name: value for name, value in {**LIVE, **changes}.items() if value is not None}
-    named = (("brokers", "zerodha"), "max_slices", 10)  # a real broker has to be named
-    return file_of(named, *((place, name, value) for name, value in settings.items()))
-
 
 def test_the_complete_configuration_has_each_setting_of_each_control() -> None:
     """What it lacks is what no control asks for by itself."""
@@ -938,210 +766,3 @@ def test_a_tolerance_for_shares_alone_is_unset_for_options() -> None:
     option = Instrument(NIFTY, "NFO", "NIFTY24JUN23000CE", "NIFTY", "NFO-OPT", "CE")
     (denial,) = decide(shares, signal(1, broker="zerodha"), opening_cash=FUNDS, instruments=Master.of([option]))
     assert (denial.code, denial.limit) == ("LIMIT_UNSET", "price_tolerance")
-
-
-# --- who may loosen them ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """Of a risk stage in a new folder."""
-    made = Store(tmp_path / "state", "risk")
-    yield made
-    made.release()
-
-
-def enforce(store: Store, file: RiskFile, acknowledged: str | None = None) -> list[str]:
-    """Put `file` into force, as a start of the stage does."""
-    return put_in_force(store, file, acknowledged, at=START, by="tester")
-
-
-def place_of(setting: str) -> tuple[str, str | None]:
-    """A level that has the setting."""
-    return ("brokers", "paper") if setting in BrokerLevel.model_fields else ("instruments", str(NIFTY))
-
-
-@pytest.mark.parametrize(("setting", "loose", "tight"), ALL_PAIRS)
-def test_a_setting_that_is_loosened_is_refused_and_one_that_is_tightened_is_not(
-    setting: str, loose: Any, tight: Any, store: Store
-) -> None:
-    """Each of them, from a file that was kept and read again."""
-    place = place_of(setting)
-    strict, lax = file_of((place, setting, tight)), file_of((place, setting, loose))
-    key = ".".join(filter(None, (*place, setting)))
-    assert enforce(store, strict) == []
-    with pytest.raises(ConfigurationError, match=r"the limits are looser") as refusal:
-        enforce(store, lax)
-    assert f"{key}: " in str(refusal.value)
-    assert f"--ack-limits {lax.hash()}" in str(refusal.value)
-    assert len(enforce(store, lax, lax.hash())) == 1
-    (said,) = enforce(store, strict)
-    assert said.startswith(f"{key}: ")
-
-
-@pytest.mark.parametrize("place", PLACES, ids=PLACE_IDS)
-def test_it_makes_no_difference_at_which_level_a_limit_is_loosened(place: tuple[str, str | None]) -> None:
-    """Raised or taken out: looser. Lowered or put in: changed. The level is named."""
-    key = ".".join(filter(None, (*place, "max_position")))
-    five, six, none = file_of((place, "max_position", 5)), file_of((place, "max_position", 6)), RiskFile()
-    assert differences(five, six) == ([f"{key}: 5 to 6"], [])
-    assert differences(six, five) == ([], [f"{key}: 6 to 5"])
-    assert differences(five, none) == ([f"{key}: 5 to unset"], [])
-    assert differences(none, five) == ([], [f"{key}: unset to 5"])
-
-
-@pytest.mark.parametrize("setting", [*PAIRS, "sizing"])
-def test_a_setting_that_is_taken_out_counts_as_looser(setting: str) -> None:
-    """For paper it is off then; nobody turns a control off by the way."""
-    value = {"rule": "fixed", "quantity": 1} if setting == "sizing" else PAIRS[setting][1]
-    looser, changed = differences(file_of((place_of(setting), setting, value)), RiskFile())
-    assert (len(looser), changed) == (1, [])
-    assert looser[0].endswith(" to unset")
-
-
-@pytest.mark.parametrize("setting", list(SETTINGS))
-@pytest.mark.parametrize("place", [("account", None), ("brokers", "zerodha")])
-def test_a_setting_put_in_for_a_real_broker_counts_as_looser(place: tuple[str, str | None], setting: str) -> None:
-    """Without it everything was refused; for paper it is one control more."""
-    before = file_of(
-        (("brokers", "zerodha"), "max_slices", 3),
-        *((place, name, value) for name, value in LIVE.items() if name not in {setting, "max_slices"}),
-    )
-    after = file_of(
-        (("brokers", "zerodha"), "max_slices", 3),
-        *((place, name, value) for name, value in LIVE.items() if name != "max_slices"),
-    )
-    looser, changed = differences(before, after)
-    assert (len(looser), changed) == (1, [])
-    assert looser[0].startswith(".".join(filter(None, (*place, setting))) + ": unset to ")
-    assert differences(paper(), paper(**{setting: LIVE[setting]}))[0] == []
-
-
-def test_a_setting_put_in_for_one_strategy_of_a_real_broker_counts_as_looser() -> None:
-    """Its orders were all refused with LIMIT_UNSET, and pass now."""
-    without = [(("brokers", "zerodha"), name, value) for name, value in LIVE.items() if name != "max_position"]
-    asks = signal(1, broker="zerodha")
-    for place in (("strategies", "test"), ("instruments", str(NIFTY))):
-        before, after = file_of(*without), file_of(*without, (place, "max_position", 5))
-        assert codes(decide(before, asks, opening_cash=FUNDS)) == ["LIMIT_UNSET"]
-        assert codes(decide(after, asks, opening_cash=FUNDS)) == ["ORDER"]
-        assert differences(before, after) == ([f"{'.'.join(place)}.max_position: unset to 5"], [])
-
-
-def test_a_tolerance_put_in_for_another_kind_counts_as_looser_for_a_real_broker() -> None:
-    """Options were refused until there was one for them. For paper it is one control more."""
-    before, after = {"equity": 0.05}, {"equity": 0.05, "option": 0.2}
-    looser, changed = differences(live(price_tolerance=before), live(price_tolerance=after))
-    assert (len(looser), changed) == (1, [])
-    looser, changed = differences(paper(price_tolerance=before), paper(price_tolerance=after))
-    assert (looser, len(changed)) == ([], 1)
-
-
-RULES: list[dict[str, Any]] = [
-    {"rule": "fixed", "quantity": 1},
-    {"rule": "fixed", "quantity": 2},
-    {"rule": "notional", "rupees": 1000},
-    {"rule": "percent_of_equity", "percent": 5},
-    {"rule": "volatility_target", "percent": 1},
-    {"rule": "volatility_target", "percent": 1, "bars": 50},
-]
-
-
-@pytest.mark.parametrize("place", [place for place in PLACES if place[0] != "instruments"])
-def test_any_change_of_how_signals_are_sized_counts_as_looser(place: tuple[str, str | None]) -> None:
-    """Another rule, another number, more or less, put in or taken out: which is larger depends on the market."""
-    files = [RiskFile(), *(file_of((place, "sizing", rule)) for rule in RULES)]
-    for one in files:
-        for other in files:
-            looser, changed = differences(one, other)
-            assert (len(looser), changed) == (int(one is not other), [])
-
-
-def test_a_word_that_changes_counts_as_looser() -> None:
-    """Which of two names is the tighter cannot be said; off is looser than any."""
-    one, other, off = (paper(algo_id=value) for value in ("A", "B", False))
-    assert [bool(differences(*pair)[0]) for pair in ((one, other), (one, off), (off, one))] == [True, True, False]
-
-
-def test_what_is_looser_in_one_thing_and_tighter_in_another_is_refused() -> None:
-    """Both are told apart, also within a value of several numbers."""
-    old = paper(max_position=5, max_order_quantity=5, max_slices=2)
-    new = paper(max_position=6, max_order_quantity=4, max_slices=2)
-    assert differences(old, new) == (
-        ["brokers.paper.max_position: 5 to 6"],
-        ["brokers.paper.max_order_quantity: 5 to 4"],
-    )
-    mixed = (
-        paper(message_rate={"second": 5, "minute": 90, "day": 900}),
-        paper(message_rate={"second": 4, "minute": 91, "day": 900}),
-    )
-    assert len(differences(*mixed)[0]) == len(differences(*mixed[::-1])[0]) == 1
-
-
-def test_a_refused_file_holds_nothing_and_is_refused_again(store: Store) -> None:
-    """Nor does the hash of another file let it in. Acknowledged once, it holds; the next start needs no word."""
-    strict, lax = paper(max_position=5), paper(max_position=6)
-    enforce(store, strict)
-    for word in (None, strict.hash(), lax.hash()[:-1], ""):
-        with pytest.raises(ConfigurationError):
-            enforce(store, lax, word)
-    assert RiskFile.model_validate_json(store.limits() or "") == strict
-    assert enforce(store, lax, lax.hash()) == ["looser: brokers.paper.max_position: 5 to 6"]
-    assert enforce(store, lax) == []
-    assert RiskFile.model_validate_json(store.limits() or "") == lax
-
-
-def test_the_first_limits_of_a_folder_need_no_word(store: Store) -> None:
-    """Whatever they are, also for a real broker."""
-    assert enforce(store, live()) == []
-
-
-def test_limits_that_were_kept_are_read_back_as_they_were(store: Store) -> None:
-    """The complete configuration, and each value of the pairs: nothing is different to itself."""
-    for file in (live(), *(file_of((place_of(name), name, value)) for name, *pair in ALL_PAIRS for value in pair)):
-        again = RiskFile.model_validate_json(file.model_dump_json())
-        assert (again, again.hash()) == (file, file.hash())
-        assert differences(file, again) == ([], [])
-    enforce(store, live())
-    assert enforce(store, live()) == []
-
-
-def test_kept_limits_that_cannot_be_read_need_a_word(store: Store) -> None:
-    """Whether the new ones are looser, nobody can tell."""
-    store.note_limits(name="x", file='{"account": {"max_nothing": 5}}', at=START, by="tester", changes=[])
-    new = paper(max_position=5)
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        enforce(store, new)
-    assert enforce(store, new, new.hash()) == ["looser: the limits that held before cannot be read"]
-
-
-def test_a_looser_file_stops_the_stage_until_its_hash_is_repeated(tmp_path: Path) -> None:
-    """78 with the command's own words for it; then it says what changed, and goes on."""
-    path, state = tmp_path / "limits.yaml", str(tmp_path / "state")
-    args = ["risk", "-q", "--config", str(path), "--state", state]
-
-    def start(text: str, *more: str) -> Any:
-        path.write_text(text)
-        return run_alpha([*args, *more], stream([tick()]))
-
-    assert start("brokers: {paper: {max_position: 5, max_slices: 3}}").returncode == 0
-    lax = "brokers: {paper: {max_position: 6, max_slices: 2}}"
-    made = start(lax)
-    assert (made.returncode, made.stdout) == (78, b"")
-    (line,) = made.stderr.decode().splitlines()
-    assert "looser than those of the last run: brokers.paper.max_position: 5 to 6; " in line
-    word = line.partition("--ack-limits ")[2].split()[0]
-    assert word == load_limits(path).hash()
-    made = start(lax, "--ack-limits", word)
-    assert made.returncode == 0
-    assert b"limits changed: looser: brokers.paper.max_position: 5 to 6; brokers.paper.max_slices: 3 to 2" in (
-        made.stderr
-    )
-    made = start(lax)
-    assert (made.returncode, made.stderr) == (0, b"")
-
-
-def test_order_types_that_no_signal_can_be_are_refused(tmp_path: Path) -> None:
-    """They would refuse everything, and nobody meant that."""
-    line = refused(tmp_path, {"brokers": {"paper": {"order_types": ["SL"]}}})
-    assert line == "brokers.paper.order_types: signals carry no stops; name MARKET, LIMIT or both"

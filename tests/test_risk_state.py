@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, stream, tick
 from msgspec.structs import replace
+from risk_gate import ASSUMED, DAY, LIMIT, Gate, a_file, a_fill, an_update, codes, events, on
 
 from alpha_cli.errors import TryAgain
 from alpha_cli.events import (
@@ -29,157 +30,9 @@ from alpha_cli.events import (
     Portfolio,
     Position,
     Tick,
-    decode,
     encode,
 )
-from alpha_cli.market import Market
 from alpha_cli.money import UNITS
-from alpha_cli.risk.config import RiskFile
-from alpha_cli.risk.counts import Scope
-from alpha_cli.risk.engine import RiskEngine
-from alpha_cli.risk.store import Store
-
-DAY = 86_400
-LIMIT = {"order_type": "LIMIT"}
-
-
-class Gate:
-    """Risk with a database, in this process, with no loop around it: what comes of each event, kept at once."""
-
-    def __init__(
-        self,
-        folder: Path,
-        limits: dict[str, Any] | None = None,
-        *,
-        broker: str = "paper",
-        strategies: dict[str, Any] | None = None,
-        halt: Callable[[], str | None] = lambda: None,
-        cash: dict[str, Decimal] | None = None,
-    ) -> None:
-        self.folder = folder
-        self.broker = broker
-        self.file = RiskFile.model_validate({"brokers": {broker: limits or {}}, "strategies": strategies or {}})
-        self._halt = halt
-        self._cash = cash
-        self._open()
-
-    def _open(self) -> None:
-        self.market = Market()
-        self.store = Store(self.folder, "risk")
-        self.engine = RiskEngine(
-            self.file,
-            self.market,
-            halt_reason=self._halt,
-            opening_cash=self._cash,
-            journal=self.store,
-            books=self.store.books,
-            standings=self.store.standings,
-            halts=self.store.halts,
-        )
-
-    def restart(self) -> None:
-        """End, and begin again on the same folder."""
-        self.store.release()
-        self._open()
-
-    def __call__(self, *events: Any) -> list[Any]:
-        """What comes of `events`; of what passes a gate, the event itself."""
-        made: list[Any] = []
-        for event in events:
-            if isinstance(event, Tick):
-                self.market.put(event)
-                if not self.market.wants(event):
-                    continue
-            made += self.engine.steps[type(event)](event)
-        self.engine.commit()
-        return made
-
-    def order(self, *events: Any) -> Order:
-        """The one order that comes of `events`."""
-        (made,) = self(*events)
-        assert isinstance(made, Order), made
-        return made
-
-    @property
-    def account(self) -> Scope:
-        return self.engine.books.scope(self.broker)
-
-    def held(self, token: int = NIFTY, strategy: str | None = None) -> int:
-        """Units of an instrument that count as held."""
-        key = (self.broker,) if strategy is None else (self.broker, strategy)
-        found = self.engine.books.scope(*key).holdings.get(token)
-        return 0 if found is None else found.quantity
-
-    def open(self, token: int = NIFTY) -> tuple[int, int]:
-        """Units that open orders may buy, and may sell."""
-        found = self.account.holdings.get(token)
-        return (0, 0) if found is None else (found.buying, found.selling)
-
-    @property
-    def cash(self) -> Decimal:
-        """Rupees that flowed."""
-        return Decimal(self.account.cash) / UNITS
-
-    @property
-    def turnover(self) -> Decimal:
-        return Decimal(self.account.turnover) / UNITS
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterable[Callable[..., Gate]]:
-    """Makes a gate on a folder of its own, and ends it."""
-    made: list[Gate] = []
-
-    def begin(limits: dict[str, Any] | None = None, **options: Any) -> Gate:
-        made.append(Gate(tmp_path / "state", limits, **options))
-        return made[-1]
-
-    yield begin
-    for one in made:
-        one.store.release()
-
-
-def codes(made: Iterable[Any]) -> list[str]:
-    """Of orders that they are, of denials their code, of control events what they ask for."""
-    names: dict[type, Callable[[Any], str]] = {
-        Order: lambda _: "ORDER", Denial: lambda one: str(one.code), Control: lambda one: str(one.action),
-    }  # fmt: skip
-    return [names[type(one)](one) for one in made if type(one) in names]
-
-
-def events(output: bytes, *types: type) -> list[Any]:
-    return [one for one in map(decode, output.splitlines()) if isinstance(one, types)]
-
-
-def a_fill(order: Order, quantity: int, price: float = 100, number: int = 1, at: float = 0, **fields: Any) -> Fill:
-    """The trade `number` of an order."""
-    return Fill(
-        fill_id=f"{order.order_id}/{number}", order_id=order.order_id, signal_id=order.signal_id,
-        strategy_id=order.strategy_id, broker=order.broker, instrument_token=order.instrument_token, side=order.side,
-        quantity=quantity, price=Decimal(str(price)), charges={"total": Decimal(fields.pop("charges", 0))},
-        timestamp=START + timedelta(seconds=at), **fields,
-    )  # fmt: skip
-
-
-def an_update(order: Order, status: str, filled: int = 0, pending: int = 0, at: float = 0) -> OrderUpdate:
-    """What the broker says of an order."""
-    return OrderUpdate(
-        order_id=order.order_id, broker=order.broker, status=status, filled_quantity=filled, pending_quantity=pending,
-        timestamp=START + timedelta(seconds=at),
-    )  # fmt: skip
-
-
-def a_file(folder: Path, limits: dict[str, Any], **levels: Any) -> str:
-    """`risk.yaml` with limits for paper; JSON is YAML too."""
-    path = folder / "limits.yaml"
-    path.write_text(json.dumps({"brokers": {"paper": limits}, **levels}))
-    return str(path)
-
-
-def on(day: str, at: str = "10:00") -> float:
-    """Seconds from the first moment of these tests to a time of another day."""
-    return (datetime.fromisoformat(f"{day}T{at}+05:30") - START).total_seconds()
-
 
 # --- the drill -------------------------------------------------------------------------------
 
@@ -536,9 +389,34 @@ def a_live_signal(number: int, at: float = 0, **fields: Any) -> Any:
     return signal(number, at, broker="zerodha", **fields)
 
 
-# --- reports ---------------------------------------------------------------------------------
+def test_what_is_said_to_be_filled_counts_over_night(gate: Callable[..., Gate]) -> None:
+    """The fill is late, the day is over: the position at worst is still there, and is the fill's once that comes."""
+    risk = gate({"max_position": 10})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    done = OrderUpdate(order_id=order.order_id, broker="paper", status="COMPLETE", filled_quantity=10)
+    risk(done, tick(DAY))
+    assert codes(risk(signal(2, at=DAY))) == ["POSITION_ABOVE_LIMIT"]
 
-ASSUMED = {"assume_market_fills": True}
+
+def test_a_signal_from_tomorrow_begins_no_day(gate: Callable[..., Gate]) -> None:
+    """Before any tick of a run nobody knows what day it is; the counts stay."""
+    risk = gate({"max_turnover": 1500})
+    risk.order(tick(0), signal(1, quantity=10))
+    risk.restart()
+    risk(signal(2, at=DAY, quantity=10))
+    assert codes(risk(tick(20), signal(3, at=20, quantity=10))) == ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]
+
+
+def test_a_signal_before_the_first_tick_does_not_keep_the_day_from_beginning(gate: Callable[..., Gate]) -> None:
+    """What it was asked about is known by then, and the tick that comes next tells the day all the same."""
+    risk = gate({"max_turnover": 1500})
+    risk.order(tick(0), signal(1, quantity=10))
+    risk.restart()
+    assert codes(risk(signal(2, at=DAY, quantity=10))) != ["ORDER"]  # whatever day it is
+    assert codes(risk(tick(DAY), signal(3, at=DAY, quantity=10))) == ["ORDER"]
+
+
+# --- reports ---------------------------------------------------------------------------------
 
 
 def test_each_fill_counts_once(gate: Callable[..., Gate]) -> None:
@@ -793,6 +671,47 @@ def test_with_feedback_risk_knows_what_paper_knows(tmp_path: Path, assumed: bool
     assert Decimal(funds["paper"]) / UNITS == closing_books.cash
 
 
+def test_a_complete_order_without_figures_is_filled(gate: Callable[..., Gate]) -> None:
+    """Whoever leaves them out does not say that nothing was."""
+    risk = gate({"max_position": 10})
+    order = risk.order(tick(0), signal(1, quantity=10))
+    risk(OrderUpdate(order_id=order.order_id, broker="paper", status="COMPLETE"))
+    assert codes(risk(signal(2))) == ["POSITION_ABOVE_LIMIT"]
+
+
+def test_interim_states_do_not_end_a_streak_of_rejections(gate: Callable[..., Gate]) -> None:
+    """The broker looked at the order, and refused it."""
+    risk = gate({"max_consecutive_rejects": 2})
+    for number in (1, 2):
+        order = risk.order(tick(0), signal(number))
+        for status in ("PUT ORDER REQ RECEIVED", "REJECTED"):
+            risk(OrderUpdate(order_id=order.order_id, broker="paper", status=status))
+    assert codes(risk(signal(3))) == ["STRATEGY_HALTED"]
+
+
+def test_fills_of_two_brokers_with_one_number_are_two(gate: Callable[..., Gate]) -> None:
+    """A trade id is unique at its broker, for its order."""
+    risk = gate({"max_position": 10})
+    fill = Fill(
+        fill_id="T1", order_id="x", signal_id="x", strategy_id="test", broker="zerodha", instrument_token=NIFTY,
+        side="BUY", quantity=10, price=Decimal(100), charges={}, timestamp=START,
+    )  # fmt: skip
+    risk(tick(0), fill, replace(fill, broker="paper"))
+    assert codes(risk(signal(1))) == ["POSITION_ABOVE_LIMIT"]
+
+
+@pytest.mark.parametrize("cash", ["NaN", "1e30", "1e400"])
+def test_cash_that_is_none_makes_funds_unknown(gate: Callable[..., Gate], cash: str) -> None:
+    """And ends nothing."""
+    risk = gate({"max_funds_share": 1})
+    books = Portfolio(
+        broker="paper", cash=Decimal(cash), equity=Decimal(0), realised_pnl=Decimal(0), unrealised_pnl=Decimal(0),
+        charges=Decimal(0), timestamp=START,
+    )  # fmt: skip
+    risk(tick(0), books)
+    assert codes(risk(signal(1))) == ["FUNDS_UNKNOWN"]
+
+
 # --- modifications ---------------------------------------------------------------------------
 
 
@@ -858,472 +777,9 @@ def test_a_modification_of_what_risk_does_not_know_does_not_pass(gate: Callable[
     assert risk(Cancel(order_id="elsewhere")) == []
 
 
-# --- losses ----------------------------------------------------------------------------------
-
-LOSS = {"max_daily_loss": 100, "assume_market_fills": True}
-
-
-def test_a_loss_is_seen_though_nobody_asks_for_anything(tmp_path: Path) -> None:
-    """Ticks alone: REDUCING beyond the limit, HALTED beyond one and a half times it, latched though prices recover."""
-    args = ["risk", "--state", str(tmp_path / "state"), "--config", a_file(tmp_path, LOSS)]
-    day = [
-        tick(0, 100), signal(1, quantity=10), tick(9, 80), tick(10, 89), tick(15, 200), tick(20, 84),
-        tick(40, 500), signal(2, at=40), signal(3, at=40, side="SELL", quantity=10),
-    ]  # fmt: skip
-    done = run_alpha(args, stream(day))
-    assert done.returncode == 80
-    made = events(done.stdout, Order, Denial, Control)
-    assert codes(made) == ["ORDER", "reduce", "halt", "TRADING_HALTED", "TRADING_HALTED"]
-    reduce, halt = made[1:3]
-    assert (reduce.by, reduce.target, reduce.value["code"]) == ("risk", "paper", "LOSS_ABOVE_LIMIT")
-    assert (reduce.value["limit"], reduce.value["observed"], reduce.timestamp) == (
-        100, 110, START + timedelta(seconds=10),
-    )  # fmt: skip
-    assert (halt.value["observed"], halt.timestamp) == (160, START + timedelta(seconds=20))
-    lines = done.stdout.splitlines()
-    assert b'"reduce"' in lines[lines.index(encode(day[3])) + 1]  # right after the tick that shows it
-
-
-def test_reducing_lets_positions_be_closed_and_nothing_else(gate: Callable[..., Gate]) -> None:
-    """Not from flat, not larger, not through a flip; and a modification is held to the same."""
-    risk = gate(LOSS)
-    risk.order(tick(0, 100), signal(1, quantity=10))
-    assert codes(risk(tick(10, 89))) == ["reduce"]
-    assert codes(risk(signal(2), signal(3, instrument_token=BANK))) == ["TRADING_REDUCING"] * 2
-    assert codes(risk(signal(4, side="SELL", quantity=11))) == ["TRADING_REDUCING"]
-    order = risk.order(signal(5, side="SELL", quantity=6, **LIMIT, price=Decimal(90)))
-    assert codes(risk(signal(6, side="SELL", quantity=5))) == ["TRADING_REDUCING"]
-    assert codes(risk(Modify(order_id=order.order_id, quantity=11))) == ["TRADING_REDUCING"]
-    modify = Modify(order_id=order.order_id, quantity=10)
-    assert risk(modify) == [modify]
-    assert risk(Cancel(order_id=order.order_id)) == []
-
-
-def test_a_loss_is_seen_after_a_restart_too(gate: Callable[..., Gate]) -> None:
-    """A position that an earlier run opened is marked, though this run was never asked for anything."""
-    risk = gate(LOSS)
-    risk.order(tick(0, 100), signal(1, quantity=10))
-    risk.restart()
-    assert codes(risk(tick(20, 89), tick(40, 89))) == ["reduce"]
-
-
-def test_a_stop_by_losses_outlives_days_and_processes(gate: Callable[..., Gate]) -> None:
-    """Only a person ends it: not a new day, not a restart, not better prices."""
-    risk = gate(LOSS)
-    risk.order(tick(0, 100), signal(1, quantity=10))
-    assert codes(risk(tick(10, 84))) == ["halt"]
-    risk.restart()
-    assert codes(risk(tick(DAY, 200), signal(2, at=DAY))) == ["TRADING_HALTED"]
-    verdict = risk.engine.verdict()
-    assert verdict is not None
-    assert verdict.exit_code == 80
-
-
-def test_resume_lifts_it_and_losses_count_from_there(tmp_path: Path) -> None:
-    """`alpha resume --reason` while risk runs: the same prices stop nothing again, as much again does."""
-    state = str(tmp_path / "state")
-    with Pipeline(alpha("risk", "--state", state, "--config", a_file(tmp_path, LOSS))) as risk:
-        risk.write(stream([tick(0, 100), signal(1, quantity=10), tick(10, 84)], eof=None))
-        risk.wait_for(b'"action":"halt"')
-        done = run_alpha(["resume", "--state", state, "--reason", "looked at it"])
-        assert done.returncode == 0
-        assert done.stdout.startswith(b"paper may go on; it was HALTED: too much was lost today")
-        risk.write(stream([tick(20, 84), signal(2, at=20), tick(30, 83), tick(40, 75)], hello=False, eof=None))
-        risk.wait_for(lambda out: out.count(b'"by":"risk"') == 2)
-        risk.write(stream([tick(50, 73.5), signal(3, at=50)], hello=False))
-        assert risk.finish() == [80]
-        made = events(risk.output, Order, Denial, Control)
-    assert codes(made) == ["ORDER", "halt", "resume", "ORDER", "reduce", "TRADING_REDUCING"]
-    assert "looked at it" in made[2].reason
-
-
-def test_drawdown_and_strategies_have_limits_of_their_own(gate: Callable[..., Gate]) -> None:
-    """A fall from the peak counts though the day is won; of one strategy it stops that strategy alone."""
-    risk = gate(ASSUMED, strategies={"test": {"max_drawdown": 100}})
-    risk.order(tick(0, 100), signal(1, quantity=10))
-    assert risk(tick(20, 150)) == []
-    (stopped,) = risk(tick(40, 139))
-    assert (stopped.action, stopped.target, stopped.value["code"]) == ("reduce", "test", "LOSS_DRAWDOWN_ABOVE_LIMIT")
-    assert codes(risk(signal(2), signal(3, strategy_id="other"))) == ["TRADING_REDUCING", "ORDER"]
-
-
-# --- the file HALT ---------------------------------------------------------------------------
-
-
-def test_the_file_is_looked_at_before_every_order(gate: Callable[..., Gate]) -> None:
-    """Made and removed between two signals; each change is told once, before what it brings about."""
-    asked: list[None] = []
-    why: list[str | None] = [None]
-    risk = gate(halt=lambda: asked.append(None) or why[0])
-    resting = risk.order(tick(0), signal(1, **LIMIT, price=Decimal(90)))
-    before = len(asked)
-    why[0] = "prices look wrong"
-    assert codes(risk(signal(2), signal(3))) == ["halt", "TRADING_HALTED", "TRADING_HALTED"]
-    assert codes(risk(Modify(order_id=resting.order_id, price=Decimal(91)))) == ["TRADING_HALTED"]
-    assert len(asked) - before >= 3
-    assert risk(Cancel(order_id=resting.order_id)) == []
-    why[0] = None
-    made = risk(signal(4))
-    assert codes(made) == ["resume", "ORDER"]
-    assert (made[0].by, made[0].value) == ("risk", {"cause": "file"})
-
-
-def test_the_stream_cannot_lift_the_file(gate: Callable[..., Gate]) -> None:
-    """A `resume` of a recording, or of whoever writes to the pipe, is no leave to trade."""
-    risk = gate(halt=lambda: "prices look wrong")
-    risk(tick(0), signal(1))
-    resume = Control(action="resume", by="kim")
-    fake = Control(action="resume", by="risk", value={"cause": "file"})
-    assert codes(risk(resume, signal(2)))[-1] == "TRADING_HALTED"
-    assert codes(risk(fake, signal(3)))[-1] == "TRADING_HALTED"
-
-
-def test_a_locked_database_does_not_keep_a_halt_from_holding(tmp_path: Path) -> None:
-    """While another program holds it nothing is said at all; then the denials come, and no order did."""
-    state = tmp_path / "state"
-    with Pipeline(alpha("risk", "--state", str(state))) as risk:
-        risk.write(stream([tick(0), signal(1)], eof=None))
-        risk.wait_for(b'"type":"order"')
-        with closing(sqlite3.connect(state / "risk.db", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            done = run_alpha(["halt", "--state", str(state), "--reason", "prices look wrong"])
-            assert done.returncode == 0
-            risk.write(stream([signal(2)], hello=False, eof=None))
-            other.execute("ROLLBACK")
-        risk.wait_for(b"TRADING_HALTED")
-        risk.write(stream(hello=False))
-        assert risk.finish() == [80]
-        assert codes(events(risk.output, Order, Denial, Control)) == ["ORDER", "halt", "TRADING_HALTED"]
-
-
-def test_a_halt_is_decided_on_while_the_database_is_locked(gate: Callable[..., Gate]) -> None:
-    """The denial needs no write; only keeping it does."""
-    risk = gate(halt=lambda: "prices look wrong")
-    with closing(sqlite3.connect(risk.store.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        assert codes(risk.engine.on_signal(signal(1))) == ["halt", "TRADING_HALTED"]
-        other.execute("ROLLBACK")
-
-
-def test_halt_and_resume_are_told_in_the_stream_without_any_signal(tmp_path: Path) -> None:
-    """By risk, once each, with who and when, at the next lines that are read."""
-    state = str(tmp_path / "state")
-    with Pipeline(alpha("risk", "--state", state)) as risk:
-        risk.write(stream([tick(0), signal(1)], eof=None))
-        risk.wait_for(b'"type":"order"')
-        run_alpha(["halt", "--state", state, "--reason", "lunch"])
-        risk.write(stream([tick(1)], hello=False, eof=None))
-        risk.wait_for(b'"action":"halt"')
-        run_alpha(["resume", "--state", state, "--reason", "back"])
-        risk.write(stream([tick(2), signal(2)], hello=False))
-        assert risk.finish() == [0]
-        made = events(risk.output, Order, Control)
-    told = [one for one in made if isinstance(one, Control)]
-    assert [(one.action, one.by, one.timestamp) for one in told] == [
-        ("halt", "risk", tick(0).timestamp), ("resume", "risk", tick(1).timestamp),
-    ]  # fmt: skip
-    assert "lunch" in told[0].reason
-    assert told[1].reason.endswith(": back")
-    assert codes(made)[-1] == "ORDER"
-
-
-RESUME = Control(action="resume", by="risk", reason="by kim: back", value={"cause": "person", "by": "kim"})
-
-
-@pytest.mark.parametrize("event", [signal(2), Modify(order_id="x", quantity=1)], ids=["signal", "modify"])
-@pytest.mark.parametrize("again", ["halted", "halted anew", None])
-def test_the_last_word_on_a_halt_is_what_holds(tmp_path: Path, event: Any, again: str | None) -> None:
-    """A person let trading go on and the file HALT is there all the same, or again: that is said after it, so that a
-    replay ends there too. What came from beside the stream is said first, and when it came."""
-    why: list[str | None] = ["halted"]
-    risk = Gate(tmp_path, halt=lambda: why[0])
-    assert codes(risk(tick(0), signal(1)))[:1] == ["halt"]
-    why[0] = again
-    risk.engine.hear(RESUME)
-    made = risk(event)
-    assert codes(made)[:-1] == (["resume", "halt"] if again else ["resume"])
-    assert all(one.timestamp == tick(0).timestamp for one in made)
-    replayed = Gate(tmp_path / "replay")
-    ended = replayed(tick(0), *(one for one in made if isinstance(one, Control)), signal(3))
-    assert codes(ended)[-1] == codes(risk(signal(3)))[-1] == ("TRADING_HALTED" if again else "ORDER")
-
-
-@pytest.mark.parametrize("state", [False, True])
-def test_a_recording_of_halts_gives_the_same_denials_again(tmp_path: Path, state: bool) -> None:
-    """The lines risk wrote are in the recording: without the file, with or without a folder, they hold once more."""
-    folder = str(tmp_path / "first")
-    config = a_file(tmp_path, {**LOSS, "repeated_execution": {"orders": 3, "seconds": 60, "round_trips": 5}})
-    with Pipeline(alpha("risk", "--state", folder, "--config", config)) as risk:
-        risk.write(stream([tick(0), signal(1)], eof=None))
-        risk.wait_for(b'"type":"order"')
-        run_alpha(["halt", "--state", folder, "--reason", "lunch"])
-        risk.write(stream([tick(1), signal(2), signal(3)], hello=False, eof=None))
-        risk.wait_for(lambda out: out.count(b"TRADING_HALTED") == 2)
-        run_alpha(["resume", "--state", folder, "--reason", "back"])
-        risk.write(stream([tick(2), *(signal(n, quantity=3) for n in range(4, 9))], hello=False, eof=None))
-        risk.wait_for(b"STRATEGY_HALTED")
-        run_alpha(["rearm", "test", "--state", folder, "--reason", "on"])
-        risk.write(stream([tick(3), signal(9), tick(30, 87), signal(10, at=30)], hello=False))
-        assert risk.finish() == [80]
-        recorded = risk.output
-    made = events(recorded, Order, Denial, Control)
-    assert len({one.code for one in made if isinstance(one, Denial)}) == 4
-    (tmp_path / "day.ndjson").write_bytes(recorded)
-    more = ["--state", str(tmp_path / "second")] if state else []
-    feed = alpha("feed", str(tmp_path / "day.ndjson"), "--types", "tick,signal,control")
-    with Pipeline(feed, alpha("risk", *more, "--config", config)) as again:
-        ended = again.finish()
-        replayed = events(again.output, Order, Denial, Control)
-    decided = [one for one in made if not isinstance(one, Control)]
-    assert [one for one in replayed if not isinstance(one, Control)] == decided
-    assert codes(replayed) == codes(made)
-    assert ended == [0, 80]
-
-
-# --- who may change limits -------------------------------------------------------------------
-
-
-def test_looser_limits_need_to_be_acknowledged_by_their_hash(tmp_path: Path) -> None:
-    """78 names the setting and the hash and nothing is decided; with it the limits hold, and need it no more."""
-    state = str(tmp_path / "state")
-
-    def run(limits: dict[str, Any], *more: str, number: int) -> Any:
-        args = ["risk", "--state", state, "--config", a_file(tmp_path, limits), *more]
-        return run_alpha(args, stream([tick(0), signal(number, quantity=6)]))
-
-    assert codes(events(run({"max_order_quantity": 5}, number=1).stdout, Denial)) == ["QUANTITY_ABOVE_LIMIT"]
-    refused = run({"max_order_quantity": 7}, number=2)
-    assert (refused.returncode, refused.stdout) == (78, b"")
-    said = refused.stderr.decode()
-    assert "brokers.paper.max_order_quantity: 5 to 7" in said
-    name = RiskFile.model_validate({"brokers": {"paper": {"max_order_quantity": 7}}}).hash()
-    assert f"--ack-limits {name}" in said
-    wrong = run({"max_order_quantity": 7}, "--ack-limits", "0" * 16, number=3)
-    assert wrong.returncode == 78
-    assert wrong.stderr.decode().endswith(f"--ack-limits {name} (--ack-limits {'0' * 16} names other limits)\n")
-    acknowledged = run({"max_order_quantity": 7}, "--ack-limits", name, number=4)
-    (order,) = events(acknowledged.stdout, Order)
-    assert (acknowledged.returncode, order.limits_hash) == (0, name)
-    assert run({"max_order_quantity": 7}, number=5).returncode == 0
-    tighter = run({"max_order_quantity": 6, "max_order_value": 1000}, number=6)
-    assert (tighter.returncode, codes(events(tighter.stdout, Order))) == (0, ["ORDER"])
-    assert b"limits changed" in tighter.stderr
-    unset = run({"max_order_quantity": 6}, number=7)
-    assert (unset.returncode, b"max_order_value: 1000 to unset" in unset.stderr) == (78, True)
-    with closing(sqlite3.connect(tmp_path / "state" / "risk.db")) as db:
-        kept = db.execute("SELECT hash, at, by, changes FROM limits ORDER BY id").fetchall()
-    assert [row[3] for row in kept] == [
-        "the first limits here",
-        "looser: brokers.paper.max_order_quantity: 5 to 7",
-        "brokers.paper.max_order_quantity: 7 to 6\nbrokers.paper.max_order_value: unset to 1000",
-    ]
-    assert kept[1][0] == name
-    assert all(datetime.fromisoformat(at).tzinfo and by for _, at, by, _ in kept)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "looser"),
-    [
-        ({"max_position": 10}, {"max_position": 10}, False),
-        ({"max_position": 10}, {"max_position": 9}, False),
-        ({"max_position": 10}, {"max_position": 11}, True),
-        ({}, {"max_position": 10}, False),
-        ({"max_position": 10}, {}, True),
-        ({"session_hours": True}, {"session_hours": False}, True),
-        ({"duplicate_window": 2}, {"duplicate_window": 1}, True),
-        ({"duplicate_window": 2}, {"duplicate_window": 3}, False),
-        ({"market_protection": False}, {"market_protection": 0.01}, True),
-        ({"market_protection": 0.01}, {"market_protection": False}, False),
-        ({"participation": {"day": 0.01}}, {"participation": False}, True),
-        ({"participation": False}, {"participation": {"day": 0.01}}, False),
-        ({"price_tolerance": 0.02}, {"price_tolerance": {"equity": 0.02}}, True),
-        ({"products": ["MIS"]}, {"products": ["MIS", "CNC"]}, True),
-        ({"products": ["MIS", "CNC"]}, {"products": ["CNC"]}, False),
-        ({"allowed_instruments": ["1", "2"]}, {"allowed_instruments": ["1"]}, False),
-        ({"allowed_instruments": ["1"]}, {"allowed_instruments": ["1", "2"]}, True),
-        ({"restricted_instruments": ["1", "2"]}, {"restricted_instruments": ["1"]}, True),
-        ({"assume_market_fills": True}, {"assume_market_fills": False}, False),
-        ({"repeated_execution": {"orders": 5, "seconds": 60, "round_trips": 9}},
-         {"repeated_execution": {"orders": 5, "seconds": 30, "round_trips": 9}}, True),
-        ({"message_rate": {"second": 5, "minute": 100, "day": 1000}},
-         {"message_rate": {"second": 4, "minute": 101, "day": 1000}}, True),
-        ({"sizing": {"rule": "fixed", "quantity": 2}}, {"sizing": {"rule": "fixed", "quantity": 1}}, True),
-        ({"entry_window": {"after_open": 5, "before_close": 15}},
-         {"entry_window": {"after_open": 5, "before_close": 10}}, True),
-    ],
-)  # fmt: skip
-def test_what_is_looser(old: dict[str, Any], new: dict[str, Any], looser: bool) -> None:
-    """What lets any order pass that was refused before."""
-    from alpha_cli.risk.governance import differences
-
-    before, after = (RiskFile.model_validate({"brokers": {"paper": one}}) for one in (old, new))
-    found, changed = differences(before, after)
-    assert bool(found) == looser
-    assert bool(changed) == (old != new and not looser)
-
-
-def test_fewer_slices_or_strategies_are_looked_at_like_the_rest() -> None:
-    """Each level by its name; one that is gone let nothing but its limits go."""
-    from alpha_cli.risk.governance import differences
-
-    before = RiskFile.model_validate(
-        {"strategies": {"a": {"max_slices": 2}}, "instruments": {"1": {"max_position": 1}}}
-    )
-    after = RiskFile.model_validate({"strategies": {"a": {"max_slices": 3}}})
-    looser, changed = differences(before, after)
-    assert looser == ["instruments.1.max_position: 1 to unset", "strategies.a.max_slices: 2 to 3"]
-    assert not changed
-
-
-def test_options_that_need_a_folder_say_so(tmp_path: Path) -> None:
-    """2, before anything is read."""
-    for option in (["--as", "x"], ["--ack-limits", "0" * 16]):
-        done = run_alpha(["risk", *option], stream([tick(0)]))
-        assert (done.returncode, b"--state" in done.stderr) == (2, True)
-
-
-def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
-    """Each run decides by itself, and writes no file."""
-    for _ in range(2):
-        done = run_alpha(["risk"], stream([tick(0), signal(1)]), cwd=tmp_path)
-        assert codes(events(done.stdout, Order)) == ["ORDER"]
-    assert not list(tmp_path.iterdir())
-
-
-# --- what a review found ----------------------------------------------------------------------
-
-
-def test_what_is_said_to_be_filled_counts_over_night(gate: Callable[..., Gate]) -> None:
-    """The fill is late, the day is over: the position at worst is still there, and is the fill's once that comes."""
-    risk = gate({"max_position": 10})
-    order = risk.order(tick(0), signal(1, quantity=10))
-    done = OrderUpdate(order_id=order.order_id, broker="paper", status="COMPLETE", filled_quantity=10)
-    risk(done, tick(DAY))
-    assert codes(risk(signal(2, at=DAY))) == ["POSITION_ABOVE_LIMIT"]
-
-
-def test_a_complete_order_without_figures_is_filled(gate: Callable[..., Gate]) -> None:
-    """Whoever leaves them out does not say that nothing was."""
-    risk = gate({"max_position": 10})
-    order = risk.order(tick(0), signal(1, quantity=10))
-    risk(OrderUpdate(order_id=order.order_id, broker="paper", status="COMPLETE"))
-    assert codes(risk(signal(2))) == ["POSITION_ABOVE_LIMIT"]
-
-
-def test_a_signal_from_tomorrow_begins_no_day(gate: Callable[..., Gate]) -> None:
-    """Before any tick of a run nobody knows what day it is; the counts stay."""
-    risk = gate({"max_turnover": 1500})
-    risk.order(tick(0), signal(1, quantity=10))
-    risk.restart()
-    risk(signal(2, at=DAY, quantity=10))
-    assert codes(risk(tick(20), signal(3, at=20, quantity=10))) == ["EXPOSURE_TURNOVER_ABOVE_LIMIT"]
-
-
-def test_interim_states_do_not_end_a_streak_of_rejections(gate: Callable[..., Gate]) -> None:
-    """The broker looked at the order, and refused it."""
-    risk = gate({"max_consecutive_rejects": 2})
-    for number in (1, 2):
-        order = risk.order(tick(0), signal(number))
-        for status in ("PUT ORDER REQ RECEIVED", "REJECTED"):
-            risk(OrderUpdate(order_id=order.order_id, broker="paper", status=status))
-    assert codes(risk(signal(3))) == ["STRATEGY_HALTED"]
-
-
-def test_fills_of_two_brokers_with_one_number_are_two(gate: Callable[..., Gate]) -> None:
-    """A trade id is unique at its broker, for its order."""
-    risk = gate({"max_position": 10})
-    fill = Fill(
-        fill_id="T1", order_id="x", signal_id="x", strategy_id="test", broker="zerodha", instrument_token=NIFTY,
-        side="BUY", quantity=10, price=Decimal(100), charges={}, timestamp=START,
-    )  # fmt: skip
-    risk(tick(0), fill, replace(fill, broker="paper"))
-    assert codes(risk(signal(1))) == ["POSITION_ABOVE_LIMIT"]
-
-
 def test_an_order_of_yesterday_is_not_modified(gate: Callable[..., Gate]) -> None:
     """The day began with that very line: the order is gone, and comes to nothing."""
     risk = gate({"max_position": 10})
     order = risk.order(tick(0), signal(1, quantity=10, **LIMIT, price=Decimal(100)))
     assert codes(risk(tick(DAY), Modify(order_id=order.order_id, quantity=10))) == ["ORDER_UNKNOWN"]
     assert codes(risk(signal(2, at=DAY, quantity=10))) == ["ORDER"]
-
-
-def test_a_halt_of_a_control_event_is_lifted_by_the_commands(tmp_path: Path) -> None:
-    """Kept over the runs, it is told by status, and resume and rearm know of it."""
-    folder = tmp_path / "state"
-    run_alpha(
-        ["risk", "--state", str(folder)], stream([tick(), Control(action="halt"), Control("halt", "test", "kim")])
-    )
-    assert b"by a control event" in run_alpha(["status", "--state", str(folder)]).stdout
-    for words in (["resume"], ["rearm", "test"]):
-        done = run_alpha([*words, "--state", str(folder), "--reason", "looked"])
-        assert b"may go on" in done.stdout
-    status = run_alpha(["status", "--state", str(folder)]).stdout.decode()
-    asked = [line for line in status.splitlines() if "was asked for" in line]
-    assert [line.partition(" was")[0] for line in asked] == ["resume", "rearm test"]
-    assert all(line.endswith(": looked; risk acts on it when it runs and reads") for line in asked)
-    told = [json.loads(line) for line in run_alpha(["status", "--state", str(folder), "--json"]).stdout.splitlines()]
-    assert [(one["action"], one["target"]) for one in told if one["kind"] == "request"] == [
-        ("resume", None), ("rearm", "test"),
-    ]  # fmt: skip
-    done = run_alpha(["risk", "--state", str(folder)], stream([tick(), signal(1)]))
-    assert (done.returncode, done.stdout.count(b'"type":"order"')) == (0, 1)
-    assert b"was asked for" not in run_alpha(["status", "--state", str(folder)]).stdout
-    with closing(sqlite3.connect(folder / "risk.db")) as db, db:
-        db.execute("UPDATE known SET value = 'x' WHERE name = 'heard'")
-    assert run_alpha(["status", "--state", str(folder)]).returncode == 0
-    run_alpha(["halt", "--state", str(folder)])
-    assert b"trading may go on" in run_alpha(["resume", "--state", str(folder), "--reason", "damaged"]).stdout
-
-
-def test_a_list_of_requests_that_was_cut_asks_for_nothing_again(tmp_path: Path) -> None:
-    """What is left in it was acted on, or is not what it was; what comes from then on counts."""
-    from alpha_cli.risk.requests import Requests
-
-    told: list[str] = []
-    path = tmp_path / "halts.ndjson"
-    line = b'{"action":"resume","at":"now","by":"kim","reason":"looked"}\n'
-    path.write_bytes(line * 3)
-    requests = Requests(tmp_path, 0, told.append)
-    assert len(list(requests)) == 3
-    path.write_bytes(line * 2)
-    assert list(requests) == []
-    assert "was cut" in told[0]
-    path.write_bytes(line * 3)
-    assert [one.action for one in requests] == ["resume"]
-
-
-@pytest.mark.parametrize("cash", ["NaN", "1e30", "1e400"])
-def test_cash_that_is_none_makes_funds_unknown(gate: Callable[..., Gate], cash: str) -> None:
-    """And ends nothing."""
-    risk = gate({"max_funds_share": 1})
-    books = Portfolio(
-        broker="paper", cash=Decimal(cash), equity=Decimal(0), realised_pnl=Decimal(0), unrealised_pnl=Decimal(0),
-        charges=Decimal(0), timestamp=START,
-    )  # fmt: skip
-    risk(tick(0), books)
-    assert codes(risk(signal(1))) == ["FUNDS_UNKNOWN"]
-
-
-def test_a_position_of_unknown_worth_is_marked_at_its_first_tick(gate: Callable[..., Gate]) -> None:
-    """It counts in units at once, and makes no profit by being found out."""
-    risk = gate({"max_position": 100, "max_daily_loss": 100})
-    held = Position(
-        instrument_token=NIFTY, quantity=100, average_price=Decimal(0), realised_pnl=Decimal(0),
-        unrealised_pnl=Decimal(0), last_price=Decimal("NaN"),
-    )  # fmt: skip
-    books = Portfolio(
-        broker="paper", cash=Decimal(1000), equity=Decimal(0), realised_pnl=Decimal(0), unrealised_pnl=Decimal(0),
-        charges=Decimal(0), timestamp=START, positions=[held],
-    )  # fmt: skip
-    assert codes(risk(books, tick(0, 100), signal(1))) == ["POSITION_ABOVE_LIMIT"]
-    assert codes(risk(tick(20, 98.9))) == ["reduce"]
-
-
-def test_a_signal_before_the_first_tick_does_not_keep_the_day_from_beginning(gate: Callable[..., Gate]) -> None:
-    """What it was asked about is known by then, and the tick that comes next tells the day all the same."""
-    risk = gate({"max_turnover": 1500})
-    risk.order(tick(0), signal(1, quantity=10))
-    risk.restart()
-    assert codes(risk(signal(2, at=DAY, quantity=10))) != ["ORDER"]  # whatever day it is
-    assert codes(risk(tick(DAY), signal(3, at=DAY, quantity=10))) == ["ORDER"]
