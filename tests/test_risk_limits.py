@@ -1,4 +1,4 @@
-"""What risk.yaml may say: its four levels, of which the tightest holds; its errors; its hash; who may loosen it."""
+"""What risk.yaml may say: its four levels, of which the tightest holds; its errors; its hash."""
 
 from __future__ import annotations
 

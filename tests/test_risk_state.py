@@ -1,4 +1,4 @@
-"""What risk remembers: over restarts, over days, of what became of its orders, and of what stopped it."""
+"""What risk remembers: over restarts, over days, and of what became of its orders."""
 
 from __future__ import annotations
 
