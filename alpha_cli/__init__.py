@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from alpha_cli.events import (
+    from alpha_cli.core.events import (
         Bar as Bar,
         Cancel as Cancel,
         Control as Control,
@@ -45,7 +45,7 @@ _HOMES = {
     "alpha_cli.market": ("Market",),
     "alpha_cli.stage": ("Stage",),
     "alpha_cli.strategy.protocols": ("SignalResult",),
-    "alpha_cli.events": (
+    "alpha_cli.core.events": (
         "Bar", "Cancel", "Control", "Denial", "Depth", "Eof", "Event", "Fill", "Gap", "Hello", "Level", "Modify",
         "Ohlc", "Order", "OrderUpdate", "Portfolio", "Position", "Signal", "Tick", "Unknown", "decode", "encode",
     ),

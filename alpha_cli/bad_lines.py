@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from alpha_cli.errors import BadLine, InputOutputError, UsageError, printable, tell, worth_telling
+from alpha_cli.core.errors import BadLine, InputOutputError, UsageError, printable, tell, worth_telling
 from alpha_cli.lines import KEPT_OF_LONG_LINE
 
 FAIL = "fail"

@@ -12,20 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.batch import BAD, BLANK, Batch, LineDecoder
-from alpha_cli.errors import BadData, InvariantBroken, TryAgain
-from alpha_cli.events import (
-    WIRE,
-    Control,
-    Eof,
-    Event,
-    Fill,
-    Hello,
-    Order,
-    OrderUpdate,
-    Portfolio,
-    Tick,
-    encode,
-)  # fmt: skip
+from alpha_cli.core.errors import BadData, InvariantBroken, TryAgain
+from alpha_cli.core.events import WIRE, Control, Eof, Event, Fill, Hello, Order, OrderUpdate, Portfolio, Tick, encode
 from alpha_cli.market import TICK_PREFIX, Market
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from alpha_cli import __version__
-from alpha_cli.errors import EXIT_CODES, AlphaError, InputOutputError, ReaderGone, printable, tell
+from alpha_cli.core.errors import EXIT_CODES, AlphaError, InputOutputError, ReaderGone, printable, tell
 
 #: name -> (module with the click command, by itself called `command`; one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {

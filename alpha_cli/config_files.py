@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from alpha_cli.errors import BadLine, ConfigurationError, printable
+from alpha_cli.core.errors import BadLine, ConfigurationError, printable
 
 Data = TypeVar("Data")
 
@@ -62,7 +62,7 @@ def read_dated(path: Path, kind: type[Data], check: Callable[[bytes], object] = 
     """
     import msgspec
 
-    from alpha_cli.wire import DECODE_ERRORS
+    from alpha_cli.core.wire import DECODE_ERRORS
 
     try:
         with path.open("rb") as file:

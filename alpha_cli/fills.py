@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alpha_cli.errors import BadLine, NoInput, printable, worth_telling
-from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio, decode
-from alpha_cli.wire import MAX_LINE
+from alpha_cli.core.errors import BadLine, NoInput, printable, worth_telling
+from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio, decode
+from alpha_cli.core.wire import MAX_LINE
 
 _READ = 1 << 20
 

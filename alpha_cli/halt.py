@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alpha_cli.errors import AlphaError, InputOutputError, NoInput, UsageError, tell
+from alpha_cli.core.errors import AlphaError, InputOutputError, NoInput, UsageError, tell
 from alpha_cli.state import HALT, halt_reason
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _record(action: str, reason: str, target: str | None = None) -> bytes:
     """One line of JSON: what was done, when, by whom and why."""
     import msgspec
 
-    from alpha_cli.events import IST
+    from alpha_cli.core.events import IST
 
     now = datetime.now(IST).isoformat(timespec="seconds")
     by = user()

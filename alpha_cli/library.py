@@ -14,8 +14,8 @@ from typing import Any
 
 from alpha_cli.batch import batch_of
 from alpha_cli.chain import Chain
-from alpha_cli.errors import UsageError
-from alpha_cli.events import Event, decode
+from alpha_cli.core.errors import UsageError
+from alpha_cli.core.events import Event, decode
 from alpha_cli.shutdown import Shutdown
 from alpha_cli.stage import Stage, made_batches
 

@@ -12,8 +12,8 @@ import select
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from alpha_cli.errors import InputOutputError, ReaderGone
-from alpha_cli.wire import MAX_LINE
+from alpha_cli.core.errors import InputOutputError, ReaderGone
+from alpha_cli.core.wire import MAX_LINE
 
 READ_SIZE = 1 << 16  # larger reads fall out of the processor's cache and cost a fifth more
 PIPE_SIZE = 1 << 20

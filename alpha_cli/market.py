@@ -12,8 +12,8 @@ from collections.abc import Callable, MutableMapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
-from alpha_cli.errors import BadLine
-from alpha_cli.events import IST, Tick
+from alpha_cli.core.errors import BadLine
+from alpha_cli.core.events import IST, Tick
 
 #: How a tick begins on the wire, and where in the line its key lies: the token and the first
 #: characters of what follows it, so that equal keys mean equal tokens.

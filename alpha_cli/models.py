@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.errors import ConfigurationError, printable
+from alpha_cli.core.errors import ConfigurationError, printable
 from alpha_cli.features import FEATURES
 from alpha_cli.settings import packaged
 

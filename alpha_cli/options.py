@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from alpha_cli.errors import UsageError
+from alpha_cli.core.errors import UsageError
 from alpha_cli.market import Market
 from alpha_cli.stage import Options
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from alpha_cli.cli import COMMANDS, LazyGroup, cli, did_you_mean
-from alpha_cli.errors import UsageError
+from alpha_cli.core.errors import UsageError
 from alpha_cli.market import Market
 from alpha_cli.options import Build, reads_stdin, split_pipeline
 from alpha_cli.stage import Program, Source, Stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from alpha_cli.events import TYPES, schema
+from alpha_cli.core.events import TYPES, schema
 
 
 @click.command()

@@ -27,8 +27,8 @@ from alpha_cli.config_files import (
     find_config as find_config,  # noqa: PLC0414  (others import it from here)
     packaged as packaged,  # noqa: PLC0414  (others import it from here)
 )
-from alpha_cli.errors import ConfigurationError, printable, shown
-from alpha_cli.events import BROKERS as BROKERS  # noqa: PLC0414  (others import it from here)
+from alpha_cli.core.errors import ConfigurationError, printable, shown
+from alpha_cli.core.events import BROKERS as BROKERS  # noqa: PLC0414  (others import it from here)
 
 MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
 MAX_DEPTH = 32  # of nesting

@@ -18,8 +18,8 @@ from alpha_cli import __version__
 from alpha_cli.bad_lines import FAIL, BadLines
 from alpha_cli.batch import Batch, LineDecoder, batch_of
 from alpha_cli.chain import Chain
-from alpha_cli.errors import AlphaError, InputOutputError, ReaderGone, TryAgain, printable, tell
-from alpha_cli.events import WIRE, Eof, Event, Hello, Tick
+from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone, TryAgain, printable, tell
+from alpha_cli.core.events import WIRE, Eof, Event, Hello, Tick
 from alpha_cli.lines import LastLine, LongLine, Writer, blocks, reader
 from alpha_cli.market import Market
 from alpha_cli.shutdown import LeaveNow, Shutdown

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alpha_cli.errors import (
+from alpha_cli.core.errors import (
     AlphaError,
     ConfigurationError,
     InputOutputError,
@@ -24,7 +24,7 @@ from alpha_cli.errors import (
     TryAgain,
     UsageError,
     printable,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     import sqlite3

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from alpha_cli.errors import AlphaError, NoInput, UsageError
+from alpha_cli.core.errors import AlphaError, NoInput, UsageError
 
 if TYPE_CHECKING:
-    from alpha_cli.events import Control
+    from alpha_cli.core.events import Control
     from alpha_cli.risk.standing import Standing
     from alpha_cli.strategy.status import Status, StrategyStatus
 
@@ -260,7 +260,7 @@ def _signals(one: StrategyStatus) -> str:
 
 
 def _time(moment: datetime) -> str:
-    from alpha_cli.events import IST
+    from alpha_cli.core.events import IST
 
     return moment.astimezone(IST).strftime("%Y-%m-%d %H:%M:%S")
 

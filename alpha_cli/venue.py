@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from alpha_cli.events import IST
-from alpha_cli.money import units
+from alpha_cli.core.events import IST
+from alpha_cli.core.money import units
 
 if TYPE_CHECKING:  # both are imported when they are first asked: a stage starts before anything is to be known
     from alpha_cli.calendar import OutOfCoverage, Session, SessionHours, TradingDay

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from alpha_cli import order_states
+from alpha_cli.core import order_states
 from alpha_cli.paper import codes
 from alpha_cli.risk import controls, explained
 

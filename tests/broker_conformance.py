@@ -20,8 +20,17 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from alpha_cli.events import Cancel, Event, Fill, Modify, Order, OrderUpdate, Portfolio, Side, encode
-from alpha_cli.order_states import CANCELLED, COMPLETE, OPEN, RECEIVED, REJECTED, STATES, TRIGGER_PENDING, is_terminal
+from alpha_cli.core.events import Cancel, Event, Fill, Modify, Order, OrderUpdate, Portfolio, Side, encode
+from alpha_cli.core.order_states import (
+    CANCELLED,
+    COMPLETE,
+    OPEN,
+    RECEIVED,
+    REJECTED,
+    STATES,
+    TRIGGER_PENDING,
+    is_terminal,
+)
 
 
 class Able(StrEnum):

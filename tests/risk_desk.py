@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from conftest import BANK, NIFTY, START, signal, tick
 
-from alpha_cli.events import (
+from alpha_cli.core.events import (
     RISK,
     Bar,
     Control,
@@ -22,7 +22,7 @@ from alpha_cli.events import (
     Signal,
     Tick,
 )
-from alpha_cli.ids import derive_id
+from alpha_cli.core.ids import derive_id
 from alpha_cli.instruments import Instrument, Master
 from alpha_cli.market import Market
 from alpha_cli.risk.config import RiskFile

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from conftest import BANK, NIFTY, tick
 
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import Control, Denial, Signal
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import Control, Denial, Signal
 from alpha_cli.market import Market
 from alpha_cli.risk.config import (
     BrokerLevel,

@@ -11,17 +11,9 @@ from typing import Any
 
 from conftest import NIFTY, START
 
-from alpha_cli.events import (
-    Control,
-    Denial,
-    Fill,
-    Order,
-    OrderUpdate,
-    Tick,
-    decode,
-)
+from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Tick, decode
+from alpha_cli.core.money import UNITS
 from alpha_cli.market import Market
-from alpha_cli.money import UNITS
 from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.counts import Scope
 from alpha_cli.risk.engine import RiskEngine

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from alpha_cli.bad_lines import BadLines
-from alpha_cli.errors import InputOutputError, UsageError
+from alpha_cli.core.errors import InputOutputError, UsageError
 
 
 def letters(path: Path) -> list[dict[str, object]]:

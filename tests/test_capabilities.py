@@ -19,8 +19,8 @@ from hypothesis import given, strategies as st
 from alpha_cli import SignalResult
 from alpha_cli.bars.config import parse_intervals
 from alpha_cli.bars.engine import BarBuilder
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import Bar, Event, Fill, Signal, Tick, decode, encode
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import Bar, Event, Fill, Signal, Tick, decode, encode
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.capabilities import CAPABILITIES
 from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, load_file

@@ -18,8 +18,8 @@ from test_events import ONE_OF_EACH
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.batch import Batch, LineDecoder, batch_of
 from alpha_cli.chain import Chain
-from alpha_cli.errors import BadLine
-from alpha_cli.events import (
+from alpha_cli.core.errors import BadLine
+from alpha_cli.core.events import (
     TYPES,
     Cancel,
     Control,
@@ -37,12 +37,12 @@ from alpha_cli.events import (
     decode,
     encode,
 )
+from alpha_cli.core.ledger import Account
+from alpha_cli.core.wire import parse_object
 from alpha_cli.library import pipe
 from alpha_cli.market import Market
 from alpha_cli.paper.engine import Engine
-from alpha_cli.paper.ledger import Account
 from alpha_cli.stage import Stage
-from alpha_cli.wire import parse_object
 
 EOF = b'{"type":"eof","ok":true,"code":0}'
 

@@ -15,7 +15,7 @@ from conftest import run_alpha
 
 from alpha_cli.charges.command import command
 from alpha_cli.cli import execute
-from alpha_cli.events import IST
+from alpha_cli.core.events import IST
 
 
 @pytest.fixture(autouse=True)

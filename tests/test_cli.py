@@ -16,7 +16,7 @@ from conftest import DEADLINE, alpha, environment, run_alpha
 
 from alpha_cli import __version__, cli
 from alpha_cli.cli import COMMANDS, did_you_mean, execute
-from alpha_cli.errors import EXIT_CODES, AlphaError
+from alpha_cli.core.errors import EXIT_CODES, AlphaError
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,12 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
     def tree(cls: type[AlphaError]) -> list[type[AlphaError]]:
         return [
             cls,
-            *(below for sub in cls.__subclasses__() if sub.__module__ == "alpha_cli.errors" for below in tree(sub)),
+            *(
+                below
+                for sub in cls.__subclasses__()
+                if sub.__module__ == "alpha_cli.core.errors"
+                for below in tree(sub)
+            ),
         ]
 
     codes = [cls.exit_code for cls in tree(AlphaError)]

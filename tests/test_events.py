@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT, START, environment, order, signal, tick
 from hypothesis import given, strategies as some
 
-from alpha_cli.errors import BadLine
-from alpha_cli.events import (
+from alpha_cli.core.errors import BadLine
+from alpha_cli.core.events import (
     IST,
     TYPES,
     Bar,
@@ -42,8 +42,8 @@ from alpha_cli.events import (
     encode,
     schema,
 )
-from alpha_cli.ids import derive_id, microseconds
-from alpha_cli.wire import MAX_DEPTH, MAX_LINE, rupees
+from alpha_cli.core.ids import derive_id, microseconds
+from alpha_cli.core.wire import MAX_DEPTH, MAX_LINE, rupees
 
 FULL_TICK = tick(
     price=100.05, symbol="NIFTY 50", received_at=START, volume_traded=7, average_traded_price=99.5,

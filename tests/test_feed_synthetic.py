@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from alpha_cli.events import IST, Tick, decode, encode
+from alpha_cli.core.events import IST, Tick, decode, encode
 from alpha_cli.feed.command import command
 from alpha_cli.feed.synthetic import DEFAULT_DATE, KNOWN, Mode, Synthetic, tokens_of
 from alpha_cli.options import Build

@@ -20,8 +20,8 @@ from hypothesis import given, settings, strategies as st
 
 from alpha_cli.cli import execute
 from alpha_cli.config_files import packaged
-from alpha_cli.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
-from alpha_cli.events import Tick, decode
+from alpha_cli.core.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
+from alpha_cli.core.events import Tick, decode
 from alpha_cli.instruments import Instrument, Master, dump, open_master, resolve
 from alpha_cli.instruments.dump import read_dump
 from alpha_cli.instruments.freeze import FreezeTable, Limit, freeze_quantity, load_freeze_table

@@ -22,7 +22,7 @@ from conftest import DEADLINE, alpha, environment, run_alpha, shared
 from test_instruments import CALL, FUTURE, INDEX, ROWS, SHARE, changed, dump_file, text_of
 
 from alpha_cli.cli import execute
-from alpha_cli.errors import Unavailable, UsageError
+from alpha_cli.core.errors import Unavailable, UsageError
 from alpha_cli.instruments import download, open_master
 
 DAY = "2026-08-18"

@@ -17,7 +17,7 @@ from conftest import BANK, NIFTY, ROOT, START, Pipeline, alpha, counters, enviro
 from hypothesis import given, settings, strategies as some
 
 from alpha_cli import SignalResult
-from alpha_cli.events import Bar, Control, Event, Fill, Signal, Tick, decode, encode
+from alpha_cli.core.events import Bar, Control, Event, Fill, Signal, Tick, decode, encode
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Strategy

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from alpha_cli.errors import InputOutputError, ReaderGone
+from alpha_cli.core.errors import InputOutputError, ReaderGone
+from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.lines import READ_SIZE, LastLine, LongLine, Writer, blocks, reader
-from alpha_cli.wire import MAX_LINE
 
 Pipe = tuple[int, int]
 

@@ -30,7 +30,7 @@ from conftest import (
     ticks,
 )
 
-from alpha_cli.events import Denial, Eof, Fill, Gap, OrderUpdate, Portfolio, decode, encode
+from alpha_cli.core.events import Denial, Eof, Fill, Gap, OrderUpdate, Portfolio, decode, encode
 
 MOMENTUM = ("run-strategy", "momentum")
 FEED = ("feed", "-")

@@ -17,7 +17,20 @@ from test_capabilities import EVERY_TICK, events_of, hosted, module, run_strateg
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.batch import LineDecoder
 from alpha_cli.chain import Chain
-from alpha_cli.events import RUNNER, Bar, Control, Denial, Depth, Fill, Level, Order, Signal, Tick, decode, encode
+from alpha_cli.core.events import (
+    RUNNER,
+    Bar,
+    Control,
+    Denial,
+    Depth,
+    Fill,
+    Level,
+    Order,
+    Signal,
+    Tick,
+    decode,
+    encode,
+)
 from alpha_cli.stage import Options, Stage
 from alpha_cli.strategy.command import build
 from alpha_cli.strategy.host import Host, HostOptions

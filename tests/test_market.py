@@ -12,8 +12,8 @@ import pytest
 from conftest import BANK, NIFTY, START, tick
 from hypothesis import given, strategies as some
 
-from alpha_cli.errors import BadLine
-from alpha_cli.events import Tick, decode, encode
+from alpha_cli.core.errors import BadLine
+from alpha_cli.core.events import Tick, decode, encode
 from alpha_cli.market import TICK_PREFIX, Market
 
 TOKENS = (1, 12, 123, 256265, 4294967295)

@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from conftest import ROOT
 from hypothesis import given, settings, strategies as st
 
-from alpha_cli import order_states
 from alpha_cli.cli import cli
-from alpha_cli.events import (
+from alpha_cli.core import order_states
+from alpha_cli.core.events import (
     IST,
     Cancel,
     ContractNote,
@@ -36,7 +36,8 @@ from alpha_cli.events import (
     Portfolio,
     Tick,
     encode,
-)  # fmt: skip
+)
+from alpha_cli.core.ledger import Account
 from alpha_cli.instruments import Instrument, Master
 from alpha_cli.library import replay
 from alpha_cli.market import Market
@@ -45,7 +46,6 @@ from alpha_cli.paper import codes
 from alpha_cli.paper.codes import Code
 from alpha_cli.paper.config import PaperConfig, Slippage
 from alpha_cli.paper.engine import Engine
-from alpha_cli.paper.ledger import Account
 from alpha_cli.paper.orders import Memory
 from alpha_cli.venue import Venue
 

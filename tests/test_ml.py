@@ -19,7 +19,7 @@ from conftest import BANK, DEADLINE, NIFTY, ROOT, environment, shared, tick
 from hypothesis import given, strategies as st
 
 from alpha_cli import Signal, SignalResult, Tick, models, pipe, replay
-from alpha_cli.errors import ConfigurationError
+from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.features import FEATURES, PRICES_NEEDED, Features
 from alpha_cli.indicators import RSI
 from alpha_cli.strategy.config import StrategyConfig, load_by_name

@@ -14,7 +14,7 @@ from conftest import Pipeline, alpha
 from test_paper_properties import Broker
 
 from alpha_cli.cli import execute
-from alpha_cli.events import IST, Order, Tick, decode, encode
+from alpha_cli.core.events import IST, Order, Tick, decode, encode
 from alpha_cli.paper.accounts import held
 from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.store import Store

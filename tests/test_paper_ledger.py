@@ -10,11 +10,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from alpha_cli.errors import InvariantBroken
-from alpha_cli.events import Quantity
-from alpha_cli.money import UNITS, divided, in_rupees, plain, units
-from alpha_cli.paper.ledger import MAX_QUANTITY, Account, Holding, Unbookable
-from alpha_cli.wire import rupees
+from alpha_cli.core.errors import InvariantBroken
+from alpha_cli.core.events import Quantity
+from alpha_cli.core.ledger import MAX_QUANTITY, Account, Holding, Unbookable
+from alpha_cli.core.money import UNITS, divided, in_rupees, plain, units
+from alpha_cli.core.wire import rupees
 
 CASH = Decimal(1_000_000)
 KEY = (256265, "MIS")

@@ -15,7 +15,7 @@ from conftest import Pipeline, alpha, run_alpha, stream
 from hypothesis import HealthCheck, given, settings, strategies as st
 from msgspec.structs import replace
 
-from alpha_cli.events import (
+from alpha_cli.core.events import (
     IST,
     Cancel,
     ContractNote,
@@ -29,13 +29,13 @@ from alpha_cli.events import (
     decode,
     encode,
 )
+from alpha_cli.core.ledger import Account
+from alpha_cli.core.money import units
+from alpha_cli.core.order_states import RECEIVED, STATES, TERMINAL
 from alpha_cli.market import Market
-from alpha_cli.money import units
-from alpha_cli.order_states import RECEIVED, STATES, TERMINAL
 from alpha_cli.paper.config import PaperConfig, Slippage
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.funds import needed
-from alpha_cli.paper.ledger import Account
 from alpha_cli.paper.orders import Memory
 from alpha_cli.paper.store import Store
 from alpha_cli.venue import Venue

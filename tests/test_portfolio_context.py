@@ -18,20 +18,9 @@ from hypothesis import given, strategies as st
 from test_capabilities import events_of, fill, hosted, one_line, run_strategy, running, said, strategy_file
 
 from alpha_cli import pipe, replay
-from alpha_cli.events import (
-    Bar,
-    Denial,
-    Event,
-    Fill,
-    Order,
-    OrderUpdate,
-    Portfolio,
-    Signal,
-    Tick,
-    encode,
-)  # fmt: skip
+from alpha_cli.core.events import Bar, Denial, Event, Fill, Order, OrderUpdate, Portfolio, Signal, Tick, encode
+from alpha_cli.core.money import UNITS
 from alpha_cli.fills import Follower
-from alpha_cli.money import UNITS
 from alpha_cli.strategy.context import Context
 from alpha_cli.strategy.host import Host, HostOptions
 from alpha_cli.strategy.portfolio import Portfolio as Books

@@ -16,8 +16,8 @@ import pytest
 from conftest import BANK, NIFTY, START, Pipeline, alpha, counters, run_alpha, signal, stream, tick
 from hypothesis import given, strategies as st
 
-from alpha_cli.errors import BadData, NoInput
-from alpha_cli.events import Control, Denial, Fill, Order, OrderUpdate, Signal, decode
+from alpha_cli.core.errors import BadData, NoInput
+from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Signal, decode
 from alpha_cli.instruments import Instrument, Master, open_master
 from alpha_cli.instruments.dump import read_dump
 from alpha_cli.market import Market

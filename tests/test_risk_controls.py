@@ -50,13 +50,7 @@ from risk_desk import (
     sold,
 )
 
-from alpha_cli.events import (
-    IST,
-    Control,
-    Gap,
-    Portfolio,
-    Signal,
-)
+from alpha_cli.core.events import IST, Control, Gap, Portfolio, Signal
 from alpha_cli.instruments import Instrument
 from alpha_cli.risk import sizing
 from alpha_cli.risk.codes import MEANINGS, Code

@@ -38,16 +38,7 @@ from risk_desk import (
     sold,
 )
 
-from alpha_cli.events import (
-    RISK,
-    Cancel,
-    Control,
-    Denial,
-    Modify,
-    Order,
-    Portfolio,
-    Position,
-)
+from alpha_cli.core.events import RISK, Cancel, Control, Denial, Modify, Order, Portfolio, Position
 from alpha_cli.risk.controls.conduct import usable
 from alpha_cli.risk.store import Store
 

@@ -26,11 +26,8 @@ from risk_files import (
 )
 from risk_gate import a_file, codes, events
 
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import (
-    Denial,
-    Order,
-)
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import Denial, Order
 from alpha_cli.risk.config import (
     BrokerLevel,
     RiskFile,

@@ -32,7 +32,7 @@ from risk_files import (
     refused,
 )
 
-from alpha_cli.events import Denial, Order, decode
+from alpha_cli.core.events import Denial, Order, decode
 from alpha_cli.instruments import Instrument, Master
 from alpha_cli.risk.config import (
     HIGHEST_ORDER_VALUE,

@@ -14,12 +14,12 @@ import yaml
 from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, stream, tick
 from hypothesis import assume, given, strategies as st
 
-from alpha_cli.events import IST, Bar, Denial, Event, Fill, Order, OrderUpdate, Signal, Tick, decode, encode
-from alpha_cli.ids import derive_id
+from alpha_cli.core.events import IST, Bar, Denial, Event, Fill, Order, OrderUpdate, Signal, Tick, decode, encode
+from alpha_cli.core.ids import derive_id
+from alpha_cli.core.money import UNITS
 from alpha_cli.instruments import Instrument, Master
 from alpha_cli.instruments.freeze import freeze_quantity
 from alpha_cli.market import Market
-from alpha_cli.money import UNITS
 from alpha_cli.risk.config import Fixed, Notional, PercentOfEquity, RiskFile, VolatilityTarget
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import Refusal

@@ -17,8 +17,8 @@ from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, str
 from msgspec.structs import replace
 from risk_gate import ASSUMED, DAY, LIMIT, Gate, a_file, a_fill, an_update, codes, events, on
 
-from alpha_cli.errors import TryAgain
-from alpha_cli.events import (
+from alpha_cli.core.errors import TryAgain
+from alpha_cli.core.events import (
     IST,
     Cancel,
     Control,
@@ -32,7 +32,7 @@ from alpha_cli.events import (
     Tick,
     encode,
 )
-from alpha_cli.money import UNITS
+from alpha_cli.core.money import UNITS
 
 # --- the drill -------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from conftest import BANK, NIFTY, START, Pipeline, alpha, order, run_alpha, signal, stream, tick
 
-from alpha_cli.events import Control, Denial, Fill, OrderUpdate, decode
-from alpha_cli.ids import derive_id
+from alpha_cli.core.events import Control, Denial, Fill, OrderUpdate, decode
+from alpha_cli.core.ids import derive_id
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.config import load_limits
 from alpha_cli.risk.controls import CONTROLS

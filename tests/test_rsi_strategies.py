@@ -12,7 +12,7 @@ from conftest import BANK, NIFTY, shared, tick
 from hypothesis import given, strategies as st
 
 from alpha_cli import Signal, SignalResult, Tick, pipe, replay
-from alpha_cli.errors import ConfigurationError
+from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.indicators import RSI
 from alpha_cli.strategy.config import StrategyConfig, load_by_name
 from alpha_cli.strategy.factory import create_processor

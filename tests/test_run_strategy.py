@@ -14,8 +14,8 @@ import pytest
 from conftest import BANK, NIFTY, counters, run_alpha, stream, tick, ticks
 
 from alpha_cli import SignalResult
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import Signal, Tick, decode, encode
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import Signal, Tick, decode, encode
 from alpha_cli.settings import load_settings
 from alpha_cli.stage import Options, Stage
 from alpha_cli.strategy.command import build

@@ -11,7 +11,7 @@ import pytest
 from conftest import NIFTY, run_alpha, stream, tick
 
 from alpha_cli import SignalResult
-from alpha_cli.events import Control, Event, Fill, Portfolio, Tick, encode
+from alpha_cli.core.events import Control, Event, Fill, Portfolio, Tick, encode
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner

@@ -17,7 +17,7 @@ from test_capabilities import events_of, hosted, run_strategy, said, yaml_file
 
 from alpha_cli import SignalResult
 from alpha_cli.calendar import SessionHours
-from alpha_cli.events import Denial, Fill, Order, OrderUpdate, Portfolio, Tick, decode, encode
+from alpha_cli.core.events import Denial, Fill, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.settings import packaged
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from conftest import run_alpha
 
-from alpha_cli.events import TYPES, schema
+from alpha_cli.core.events import TYPES, schema
 
 
 @pytest.mark.parametrize("name", list(TYPES))

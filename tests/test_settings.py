@@ -11,7 +11,7 @@ from conftest import NIFTY, run_alpha
 from hypothesis import example, given, settings, strategies as st
 
 from alpha_cli.cli import execute
-from alpha_cli.errors import ConfigurationError, UsageError
+from alpha_cli.core.errors import ConfigurationError, UsageError
 from alpha_cli.paper.config import STARTING_CASH
 from alpha_cli.risk.config import RiskFile, load_limits
 from alpha_cli.settings import Settings, config_names, find_config, load_settings, packaged, read_config, read_yaml

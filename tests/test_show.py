@@ -17,7 +17,7 @@ import pytest
 from conftest import BANK, DEADLINE, NIFTY, START, alpha, environment, order, run_alpha, signal, stream, tick
 from hypothesis import given, strategies as st
 
-from alpha_cli.events import (
+from alpha_cli.core.events import (
     TYPES,
     Bar,
     Cancel,

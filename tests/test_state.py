@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_cli.errors import ConfigurationError, InputOutputError, InvariantBroken, TryAgain, UsageError
+from alpha_cli.core.errors import ConfigurationError, InputOutputError, InvariantBroken, TryAgain, UsageError
 from alpha_cli.state import State, halt_reason, sqlite_errors, transaction
 
 ID, VERSION = 0x74657374, 3

@@ -13,8 +13,8 @@ import pytest
 from conftest import BANK, NIFTY, tick
 from hypothesis import assume, given, strategies as st
 
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import Signal, Tick, encode
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import Signal, Tick, encode
 from alpha_cli.settings import find_config, packaged
 from alpha_cli.strategy.config import StrategyConfig, load_file
 from alpha_cli.strategy.engine import StrategyRunner

@@ -25,14 +25,14 @@ from conftest import DEADLINE, NIFTY, ROOT, environment, run_alpha
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from alpha_cli.cli import execute
-from alpha_cli.errors import (
+from alpha_cli.core.errors import (
     AuthenticationError,
     ConfigurationError,
     InputOutputError,
     TryAgain,
     Unavailable,
     UsageError,
-)  # fmt: skip
+)
 from alpha_cli.settings import packaged
 from alpha_cli.strategies.db import db
 from alpha_cli.strategy import database

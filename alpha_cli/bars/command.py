@@ -7,7 +7,7 @@ from math import isnan
 
 import click
 
-from alpha_cli.events import Tick
+from alpha_cli.core.events import Tick
 from alpha_cli.options import reads_stdin, stage_options
 from alpha_cli.stage import Options, Stage
 

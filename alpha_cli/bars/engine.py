@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from alpha_cli.bars.config import DAY, Interval
 from alpha_cli.calendar import OPEN, Calendar, OutOfCoverage, Session
-from alpha_cli.events import IST, Bar, Tick
+from alpha_cli.core.events import IST, Bar, Tick
 from alpha_cli.venue import Venue
 
 AT_ONCE = timedelta()

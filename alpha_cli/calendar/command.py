@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from alpha_cli.cli import Group
-from alpha_cli.errors import UsageError
+from alpha_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from alpha_cli.calendar.sessions import Calendar, OutOfCoverage, Phase, Session, TradingDay
@@ -45,11 +45,11 @@ def _complete_exchange(_: click.Context, __: click.Parameter, incomplete: str) -
 
 def _at(_: click.Context, __: click.Parameter, text: str | None) -> datetime:
     """`--at`, or now. Raises `UsageError`."""
-    from alpha_cli.events import IST
+    from alpha_cli.core.events import IST
 
     if text is None:
         return datetime.now(IST)
-    from alpha_cli.feed.times import parse_time
+    from alpha_cli.core.time_text import parse_time
 
     try:
         moment = parse_time(text, IST)
@@ -94,7 +94,7 @@ def open_(ctx: click.Context, exchange: str, moment: datetime, *, verbose: bool)
 
 def _in_words(calendar: Calendar, moment: datetime, *, is_open: bool) -> str:
     from alpha_cli.calendar.sessions import OutOfCoverage
-    from alpha_cli.events import IST
+    from alpha_cli.core.events import IST
 
     day = moment.astimezone(IST).date()
     found = calendar.day(day)
@@ -143,7 +143,7 @@ def sessions(date_: str, exchanges: Sequence[str], *, as_json: bool) -> None:
     """
     from alpha_cli.calendar.data import EXCHANGES
     from alpha_cli.calendar.sessions import Calendar
-    from alpha_cli.feed.times import parse_date
+    from alpha_cli.core.time_text import parse_date
 
     day = parse_date("DATE", date_)
     calendars = [Calendar.of(name) for name in dict.fromkeys(name.upper() for name in exchanges or EXCHANGES)]

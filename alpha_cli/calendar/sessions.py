@@ -11,8 +11,8 @@ from functools import cache
 from typing import NamedTuple
 
 from alpha_cli.calendar.data import ExchangeData, Hours, PhaseHours, Regime, Special, canonical, load
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import IST
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import IST
 
 #: The usual continuous session of NSE equity. What holds on a given day, `Calendar.day` says.
 OPEN = time(9, 15)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from alpha_cli.errors import UsageError, printable
+from alpha_cli.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from alpha_cli.charges.engine import Charges, Tariff
@@ -167,7 +167,7 @@ def _asked(
 
 def _day(text: str | None) -> date:
     if text is None:
-        from alpha_cli.events import IST
+        from alpha_cli.core.events import IST
 
         return datetime.now(IST).date()
     try:
@@ -327,7 +327,7 @@ def _common(asked: Asked) -> dict[str, object]:
 def _json(values: dict[str, object], charges: Charges) -> str:
     import msgspec
 
-    from alpha_cli.money import plain
+    from alpha_cli.core.money import plain
 
     exact: Iterable[tuple[str, Decimal]] = charges.items()
     record = {**values, "charges": {name: plain(amount) for name, amount in exact}}

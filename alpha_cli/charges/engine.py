@@ -32,8 +32,8 @@ from alpha_cli.charges.rates import (
     read_tariff,
     tariff_path,
 )
-from alpha_cli.events import Product, Side
-from alpha_cli.money import UNITS
+from alpha_cli.core.events import Product, Side
+from alpha_cli.core.money import UNITS
 
 Charges: TypeAlias = dict[str, Decimal]
 

@@ -37,8 +37,8 @@ from msgspec import Struct
 
 from alpha_cli.charges.engine import EXACT, Charges, Rates, Tariff, together
 from alpha_cli.charges.rates import Holding, Kind
-from alpha_cli.errors import BadData
-from alpha_cli.events import Product, Side
+from alpha_cli.core.errors import BadData
+from alpha_cli.core.events import Product, Side
 
 ZERO = Fraction(0)
 NOTHING = Decimal(0)

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from alpha_cli.config_files import find_config, read_dated
-from alpha_cli.errors import ConfigurationError, printable
-from alpha_cli.wire import check_unique_keys
+from alpha_cli.core.errors import ConfigurationError, printable
+from alpha_cli.core.wire import check_unique_keys
 
 Kind: TypeAlias = Literal["equity", "future", "option"]
 Holding: TypeAlias = Literal["delivery", "intraday"]

@@ -79,7 +79,7 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
         alpha feed ticks.csv --columns timestamp,last_price --instrument-token 256265
         alpha feed --instruments NSE:INFY,NSE:RELIANCE | alpha bars
     """
-    from alpha_cli.feed.times import parse_zone
+    from alpha_cli.core.time_text import parse_zone
     from alpha_cli.feed.window import Window
 
     if not sources and not ctx.obj.fused and _has_a_file_for_input():
@@ -120,8 +120,8 @@ def _has_a_file_for_input() -> bool:
 
 
 def _synthetic(options: Options, window: Window, speed: float | None, given: dict[str, Any]) -> Source:
+    from alpha_cli.core.time_text import parse_date
     from alpha_cli.feed.synthetic import Synthetic
-    from alpha_cli.feed.times import parse_date
     from alpha_cli.feed.window import Selection
 
     market = Synthetic(

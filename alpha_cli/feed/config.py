@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alpha_cli.errors import UsageError
+from alpha_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from alpha_cli.feed.files import File
@@ -38,7 +38,7 @@ def parse_speed(text: str) -> float | None:
 
 def parse_types(text: str) -> frozenset[str]:
     """The event types to give back; a feed has a `hello` and an `eof` of its own."""
-    from alpha_cli.events import TYPES
+    from alpha_cli.core.events import TYPES
 
     types = frozenset(name.strip() for name in text.split(",")) - {""}
     known = sorted(TYPES.keys() - {"hello", "eof"})
@@ -108,7 +108,7 @@ def parse_start_time(text: str | None, zone: tzinfo) -> datetime | None:
     """The time of a first tick that has none."""
     if text is None:
         return None
-    from alpha_cli.feed.times import parse_bound
+    from alpha_cli.core.time_text import parse_bound
 
     moment = parse_bound("--start-time", text, zone)
     if not isinstance(moment, datetime):

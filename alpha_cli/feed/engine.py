@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
-from alpha_cli.errors import BadLine
-from alpha_cli.events import IST, Tick
+from alpha_cli.core.errors import BadLine
+from alpha_cli.core.events import IST, Tick
+from alpha_cli.core.time_text import parse_time
 from alpha_cli.feed.names import Plan, plan_of
-from alpha_cli.feed.times import parse_time
 from alpha_cli.feed.values import DROPPED_AS, FLAT_OHLC, OPTIONAL, Negative, last_price, quantity, shown, whole
 
 _TIMES = ("exchange_timestamp", "timestamp", "last_trade_time", "received_at")

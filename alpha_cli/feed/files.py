@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from alpha_cli.errors import BadData, InputOutputError, NoInput, UsageError, printable
+from alpha_cli.core.errors import BadData, InputOutputError, NoInput, UsageError, printable
 from alpha_cli.lines import READ_SIZE
 from alpha_cli.shutdown import Shutdown
 

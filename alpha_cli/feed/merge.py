@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from alpha_cli.batch import Batch
-from alpha_cli.errors import AlphaError
-from alpha_cli.events import EPOCH
+from alpha_cli.core.errors import AlphaError
+from alpha_cli.core.events import EPOCH
+from alpha_cli.core.time_text import FIRST_YEAR, LAST_YEAR
 from alpha_cli.feed.reader import joined
-from alpha_cli.feed.times import FIRST_YEAR, LAST_YEAR
 
 _MAX_BYTES = 1 << 16
 

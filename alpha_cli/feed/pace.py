@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from alpha_cli.batch import Batch
-from alpha_cli.events import EPOCH
+from alpha_cli.core.events import EPOCH
 from alpha_cli.feed.merge import moment_of
 from alpha_cli.feed.reader import joined
 from alpha_cli.shutdown import Shutdown

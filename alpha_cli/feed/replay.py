@@ -11,8 +11,8 @@ from datetime import datetime, tzinfo
 
 from alpha_cli.bad_lines import BadLines
 from alpha_cli.batch import Batch
-from alpha_cli.errors import NoInput
-from alpha_cli.events import Tick
+from alpha_cli.core.errors import NoInput
+from alpha_cli.core.events import Tick
 from alpha_cli.feed.engine import Normaliser
 from alpha_cli.feed.files import File, stream_reader
 from alpha_cli.feed.ndjson import NdjsonReader

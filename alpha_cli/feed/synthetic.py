@@ -14,7 +14,7 @@ from random import Random
 from typing import Literal
 
 from alpha_cli.batch import Batch, batch_of
-from alpha_cli.events import IST, Depth, Level, Ohlc, Tick
+from alpha_cli.core.events import IST, Depth, Level, Ohlc, Tick
 from alpha_cli.feed.reader import joined
 from alpha_cli.shutdown import Shutdown
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, time, tzinfo
 
 from alpha_cli.batch import Batch
-from alpha_cli.errors import UsageError
-from alpha_cli.events import EPOCH
+from alpha_cli.core.errors import UsageError
+from alpha_cli.core.events import EPOCH
+from alpha_cli.core.time_text import FIRST_YEAR, LAST_YEAR, parse_bound
 from alpha_cli.feed.merge import said_of
 from alpha_cli.feed.reader import joined
-from alpha_cli.feed.times import FIRST_YEAR, LAST_YEAR, parse_bound
 from alpha_cli.shutdown import Shutdown
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from alpha_cli.cli import Group
-from alpha_cli.errors import NoInput, UsageError, printable, tell, worth_telling
+from alpha_cli.core.errors import NoInput, UsageError, printable, tell, worth_telling
 
 if TYPE_CHECKING:
     from alpha_cli.instruments.master import Master
@@ -43,10 +43,10 @@ def command(ctx: click.Context) -> None:
 def _day(_: click.Context, option: click.Parameter, text: str | None) -> date:
     """A date in India; today's without one."""
     if text is None:
-        from alpha_cli.events import IST
+        from alpha_cli.core.events import IST
 
         return datetime.now(IST).date()
-    from alpha_cli.feed.times import parse_date
+    from alpha_cli.core.time_text import parse_date
 
     return parse_date(option.opts[0], text)
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from alpha_cli import __version__
-from alpha_cli.errors import Unavailable, UsageError, printable
+from alpha_cli.core.errors import Unavailable, UsageError, printable
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector

@@ -14,7 +14,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from alpha_cli.errors import BadData, NoInput, printable, shown
+from alpha_cli.core.errors import BadData, NoInput, printable, shown
 from alpha_cli.instruments.instrument import Instrument
 
 REQUIRED = ("instrument_token", "tradingsymbol", "exchange", "segment", "instrument_type", "lot_size", "tick_size")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from alpha_cli.errors import printable
+from alpha_cli.core.errors import printable
 from alpha_cli.instruments.freeze import FreezeTable, Limit, freeze_limit, freeze_quantity
 from alpha_cli.instruments.instrument import Instrument
 from alpha_cli.tables import NOTHING, table

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.errors import BadData, NoInput, UsageError, printable
+from alpha_cli.core.errors import BadData, NoInput, UsageError, printable
 from alpha_cli.instruments.instrument import Instrument
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from alpha_cli.errors import AlphaError, BadData, ConfigurationError, InputOutputError, TryAgain
+from alpha_cli.core.errors import AlphaError, BadData, ConfigurationError, InputOutputError, TryAgain
 from alpha_cli.instruments.instrument import Instrument
 
 if TYPE_CHECKING:

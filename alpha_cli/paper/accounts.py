@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from alpha_cli.errors import ConfigurationError, NoInput, UsageError
+from alpha_cli.core.errors import ConfigurationError, NoInput, UsageError
 from alpha_cli.state import check_name
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ def deposit(where: tuple[Path | None, str], amount: str, *, withdraw: bool) -> N
         alpha paper --state ~/trading deposit 250000
         alpha paper --state ~/trading deposit --withdraw 100000
     """
-    from alpha_cli.money import in_rupees, units
+    from alpha_cli.core.ledger import Unbookable
+    from alpha_cli.core.money import in_rupees, units
     from alpha_cli.paper.config import PaperConfig, rupees
-    from alpha_cli.paper.ledger import Unbookable
     from alpha_cli.paper.store import Store
 
     folder, name = _existing(where)
@@ -282,7 +282,7 @@ def _released(store: Store) -> Iterator[Store]:
 
 
 def _say(store: Store) -> None:
-    from alpha_cli.money import in_rupees
+    from alpha_cli.core.money import in_rupees
 
     account = store.account
     click.echo(f"{store.path}: cash {in_rupees(account.cash)}, capital {in_rupees(account.capital)}")

@@ -12,9 +12,9 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.events import Side
-from alpha_cli.money import UNITS
-from alpha_cli.order_states import is_terminal
+from alpha_cli.core.events import Side
+from alpha_cli.core.money import UNITS
+from alpha_cli.core.order_states import is_terminal
 from alpha_cli.paper.orders import PaperOrder
 
 if TYPE_CHECKING:

@@ -109,7 +109,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
     if given["state"] is None:
         if given["name"] is not None:
             raise click.UsageError("--as names a state; it needs --state DIR")
-        from alpha_cli.paper.ledger import Account
+        from alpha_cli.core.ledger import Account
         from alpha_cli.paper.orders import Memory
 
         journal: Any = Memory(keep_fills=config.charges == "contract-note")

@@ -7,8 +7,8 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from alpha_cli.events import Fill
-from alpha_cli.money import in_rupees, units
+from alpha_cli.core.events import Fill
+from alpha_cli.core.money import in_rupees, units
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import ChargesMode
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder, is_made_by

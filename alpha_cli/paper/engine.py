@@ -19,12 +19,22 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from alpha_cli.errors import Halted
-from alpha_cli.events import Cancel, Event, Fill, Modify, Order, OrderType, Side, Tick, encode
-from alpha_cli.ids import derive_id
+from alpha_cli.core.errors import Halted
+from alpha_cli.core.events import Cancel, Event, Fill, Modify, Order, OrderType, Side, Tick, encode
+from alpha_cli.core.ids import derive_id
+from alpha_cli.core.ledger import Account, Holding, Key, Unbookable
+from alpha_cli.core.money import in_rupees
+from alpha_cli.core.order_states import (
+    CANCEL_PENDING,
+    CANCELLED,
+    COMPLETE,
+    OPEN,
+    OPEN_PENDING,
+    REJECTED,
+    TRIGGER_PENDING,
+)
+from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.market import Market
-from alpha_cli.money import in_rupees
-from alpha_cli.order_states import CANCEL_PENDING, CANCELLED, COMPLETE, OPEN, OPEN_PENDING, REJECTED, TRIGGER_PENDING
 from alpha_cli.paper import gate
 from alpha_cli.paper.book import Book
 from alpha_cli.paper.clock import Clock
@@ -32,12 +42,10 @@ from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.costs import Costs
 from alpha_cli.paper.funds import Funds
-from alpha_cli.paper.ledger import Account, Holding, Key, Unbookable
 from alpha_cli.paper.matching import Liquidity, price_units, protection_price
 from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, later, modified
 from alpha_cli.paper.statement import statement
 from alpha_cli.venue import Contract, Venue
-from alpha_cli.wire import MAX_LINE
 
 #: Characters of someone's reason that an update repeats; the whole could be too long for its line.
 _REASON = 500

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import AfterValidator, Field
 
-from alpha_cli.errors import UsageError
+from alpha_cli.core.errors import UsageError
 from alpha_cli.paper.config import Bands, ChargesMode, Margins, PaperConfig, slippage
 from alpha_cli.settings import Strict, read_config
 

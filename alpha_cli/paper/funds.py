@@ -13,10 +13,10 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from alpha_cli.events import Product, Side
+from alpha_cli.core.events import Product, Side
+from alpha_cli.core.ledger import Account, Holding, Key
 from alpha_cli.market import Market
 from alpha_cli.paper.config import Margins
-from alpha_cli.paper.ledger import Account, Holding, Key
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import PaperOrder
 from alpha_cli.venue import Contract

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from alpha_cli.events import Modify, Order, Side
-from alpha_cli.money import UNITS, in_rupees, units
+from alpha_cli.core.events import Modify, Order, Side
+from alpha_cli.core.money import UNITS, in_rupees, units
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import Bands
 from alpha_cli.paper.matching import price_units

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from alpha_cli.events import Portfolio, Position
-from alpha_cli.money import in_rupees
-from alpha_cli.paper.ledger import Account
+from alpha_cli.core.events import Portfolio, Position
+from alpha_cli.core.ledger import Account
+from alpha_cli.core.money import in_rupees
 
 
 def statement(account: Account, timestamp: datetime | None) -> Portfolio:

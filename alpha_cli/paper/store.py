@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from alpha_cli.errors import InvariantBroken, UsageError
-from alpha_cli.events import ContractNote, Fill, Portfolio
-from alpha_cli.money import in_rupees, plain
-from alpha_cli.order_states import TERMINAL
+from alpha_cli.core.errors import InvariantBroken, UsageError
+from alpha_cli.core.events import ContractNote, Fill, Portfolio
+from alpha_cli.core.ledger import Account, Booking, Holding, Key
+from alpha_cli.core.money import in_rupees, plain
+from alpha_cli.core.order_states import TERMINAL
 from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.ledger import Account, Booking, Holding, Key
 from alpha_cli.paper.orders import PaperOrder, Spot
 from alpha_cli.paper.rows import (
     Row,

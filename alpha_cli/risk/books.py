@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio
-from alpha_cli.ids import microseconds
-from alpha_cli.money import units
-from alpha_cli.order_states import COMPLETE, OPEN, REJECTED, TRIGGER_PENDING, is_terminal
+from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio
+from alpha_cli.core.ids import microseconds
+from alpha_cli.core.money import units
+from alpha_cli.core.order_states import COMPLETE, OPEN, REJECTED, TRIGGER_PENDING, is_terminal
+from alpha_cli.core.wire import MAX_DIGITS
 from alpha_cli.risk.counts import DAY, Entry, Scope, ScopeKey, Trio, repeat_key
 from alpha_cli.risk.limits import PAPER
-from alpha_cli.wire import MAX_DIGITS
 
 _ZERO = Decimal(0)
 

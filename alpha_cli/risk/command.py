@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alpha_cli.cli import Group
-from alpha_cli.errors import ConfigurationError, printable, tell
+from alpha_cli.core.errors import ConfigurationError, printable, tell
 from alpha_cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.stage import Options, Stage
 
 if TYPE_CHECKING:
-    from alpha_cli.events import Event
+    from alpha_cli.core.events import Event
     from alpha_cli.instruments import Master
     from alpha_cli.risk.config import RiskFile
 
@@ -191,7 +191,7 @@ def check_names(limits: RiskFile, instruments: Master | None, where: Path | None
 
 def _put_in_force(store: Any, limits: RiskFile, acknowledged: str | None) -> None:
     """Who starts the stage puts its limits into force: the clock and the user are looked at here, at the edge."""
-    from alpha_cli.events import IST
+    from alpha_cli.core.events import IST
     from alpha_cli.halt import user
     from alpha_cli.risk.governance import put_in_force
 

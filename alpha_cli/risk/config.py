@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import ConfigurationError, printable
-from alpha_cli.events import OrderType, Product
+from alpha_cli.core.errors import ConfigurationError, printable
+from alpha_cli.core.events import OrderType, Product
 from alpha_cli.risk.limits import PAPER
 from alpha_cli.settings import BROKERS, BrokerName, Strict, find_config, read_config
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from alpha_cli.events import (
+from alpha_cli.core.events import (
     EPOCH,
     Bar,
     Cancel,
@@ -31,9 +31,9 @@ from alpha_cli.events import (
     Signal,
     Tick,
 )
-from alpha_cli.ids import derive_id, microseconds
+from alpha_cli.core.ids import derive_id, microseconds
+from alpha_cli.core.money import in_rupees, units
 from alpha_cli.market import Market
-from alpha_cli.money import in_rupees, units
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.controls import CONTROLS, Asked, Check, conduct
@@ -49,7 +49,7 @@ from alpha_cli.risk.states import Halt, States
 from alpha_cli.venue import Contract, Venue, in_india, later
 
 if TYPE_CHECKING:
-    from alpha_cli.errors import Halted
+    from alpha_cli.core.errors import Halted
     from alpha_cli.instruments import Master
     from alpha_cli.risk.config import RiskFile
 

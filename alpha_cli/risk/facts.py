@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from alpha_cli.events import OrderType, Product
-from alpha_cli.money import UNITS
+from alpha_cli.core.events import OrderType, Product
+from alpha_cli.core.money import UNITS
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.counts import Entry, Holding, Scope, ScopeKey
 from alpha_cli.risk.limits import Limits

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from alpha_cli.events import IST, Bar, Gap, Modify, Signal
-from alpha_cli.ids import microseconds
+from alpha_cli.core.events import IST, Bar, Gap, Modify, Signal
+from alpha_cli.core.ids import microseconds
+from alpha_cli.core.money import price_units, units
 from alpha_cli.market import Market
-from alpha_cli.money import price_units, units
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.counts import Entry, Holding, Worth, repeat_key
 from alpha_cli.risk.facts import Exposure, Facts, Level, Outside, Refusal

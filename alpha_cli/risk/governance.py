@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from alpha_cli.errors import ConfigurationError, printable
+from alpha_cli.core.errors import ConfigurationError, printable
 from alpha_cli.risk.config import InstrumentLevel, RiskFile
 from alpha_cli.risk.explained import as_written
 from alpha_cli.risk.limits import PAPER, TIGHTER, of_level

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from alpha_cli.money import units
+from alpha_cli.core.money import units
 
 if TYPE_CHECKING:
     from alpha_cli.risk.config import InstrumentLevel, RiskFile

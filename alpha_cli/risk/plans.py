@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from alpha_cli.ids import microseconds
+from alpha_cli.core.ids import microseconds
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.controls import Asked, Check, asked
 from alpha_cli.risk.counts import DAY, ScopeKey, Trio

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.errors import printable
-from alpha_cli.events import RISK, Control
+from alpha_cli.core.errors import printable
+from alpha_cli.core.events import RISK, Control
 from alpha_cli.halt import HISTORY
 
 #: Bytes that are read at once; a line is a few hundred.

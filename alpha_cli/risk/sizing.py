@@ -13,7 +13,7 @@ from math import log, sqrt
 from statistics import stdev
 from typing import TYPE_CHECKING
 
-from alpha_cli.money import units
+from alpha_cli.core.money import units
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.facts import Refusal, rupees
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from alpha_cli.errors import InvariantBroken
-from alpha_cli.events import Order
-from alpha_cli.ids import derive_id
+from alpha_cli.core.errors import InvariantBroken
+from alpha_cli.core.events import Order
+from alpha_cli.core.ids import derive_id
 
 
 def slice_sizes(quantity: int, freeze: int | None, lot: int) -> list[int]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from alpha_cli.errors import Halted, printable
-from alpha_cli.events import BROKERS, RISK, RUNNER, Control, Event
+from alpha_cli.core.errors import Halted, printable
+from alpha_cli.core.events import BROKERS, RISK, RUNNER, Control, Event
 from alpha_cli.market import Market
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code

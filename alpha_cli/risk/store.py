@@ -14,8 +14,8 @@ from zlib import crc32
 
 import msgspec
 
-from alpha_cli.errors import InvariantBroken
-from alpha_cli.events import BROKERS
+from alpha_cli.core.errors import InvariantBroken
+from alpha_cli.core.events import BROKERS
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.counts import Entry, Scope, ScopeKey

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import NoInput, UsageError, printable
+from alpha_cli.core.errors import NoInput, UsageError, printable
 from alpha_cli.options import bad_option
 from alpha_cli.risk.command import check_names, config_option, instruments_option
 
@@ -46,7 +46,7 @@ def explain(
         alpha risk explain NSE:INFY --strategy momentum
         alpha risk explain 256265 --broker zerodha --json | jq 'select(.limit == null)'
     """
-    from alpha_cli.events import IST
+    from alpha_cli.core.events import IST
     from alpha_cli.instruments import open_master, resolve
     from alpha_cli.risk import explained
     from alpha_cli.risk.config import load_limits

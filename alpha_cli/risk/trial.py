@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from click import unstyle
 
-from alpha_cli.events import Event, Fill, OrderUpdate, Signal, Unknown
+from alpha_cli.core.events import Event, Fill, OrderUpdate, Signal, Unknown
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import CONTROLS, Asked
 from alpha_cli.risk.engine import RiskEngine

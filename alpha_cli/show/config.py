@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from alpha_cli.events import TYPES
+from alpha_cli.core.events import TYPES
 
 
 def parse_types(text: str | None) -> frozenset[str] | None:

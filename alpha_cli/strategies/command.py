@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from alpha_cli.cli import Group
-from alpha_cli.errors import BadData, UsageError, printable
+from alpha_cli.core.errors import BadData, UsageError, printable
 
 
 class Strategies(Group):

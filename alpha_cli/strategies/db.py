@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alpha_cli.errors import NoInput, UsageError, printable, tell
+from alpha_cli.core.errors import NoInput, UsageError, printable, tell
 
 if TYPE_CHECKING:
     from alpha_cli.strategy.config import StrategyConfig

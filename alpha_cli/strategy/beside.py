@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alpha_cli.events import Control, Event
+from alpha_cli.core.events import Control, Event
 
 if TYPE_CHECKING:
     from alpha_cli.fills import Follower

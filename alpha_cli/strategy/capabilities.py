@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import ConfigurationError
-from alpha_cli.events import Tick
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import Tick
 
 #: method -> what it is for, in the order of a processor's life.
 CAPABILITIES: dict[str, str] = {

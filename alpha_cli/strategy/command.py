@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.errors import UsageError, printable, tell
+from alpha_cli.core.errors import UsageError, printable, tell
 from alpha_cli.options import not_nan, reads_stdin, stage_options, state_option
 from alpha_cli.stage import Options, Stage
 

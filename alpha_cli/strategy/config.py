@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from alpha_cli.errors import AlphaError, ConfigurationError, UsageError
+from alpha_cli.core.errors import AlphaError, ConfigurationError, UsageError
 from alpha_cli.settings import NAME, BrokerName, Strict, find_config, read_yaml, validate
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import (
+from alpha_cli.core.errors import (
     AlphaError,
     AuthenticationError,
     ConfigurationError,
@@ -29,7 +29,7 @@ from alpha_cli.errors import (
     Unavailable,
     UsageError,
     printable,
-)  # fmt: skip
+)
 from alpha_cli.settings import Strict, validate
 from alpha_cli.strategy.config import StrategyConfig
 

@@ -15,8 +15,8 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alpha_cli.errors import worth_telling
-from alpha_cli.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
+from alpha_cli.core.errors import worth_telling
+from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.executor import (

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from alpha_cli.errors import AlphaError, ConfigurationError
-from alpha_cli.events import Bar, Fill, Signal, Tick, as_received
-from alpha_cli.ids import derive_id, microseconds
+from alpha_cli.core.errors import AlphaError, ConfigurationError
+from alpha_cli.core.events import Bar, Fill, Signal, Tick, as_received
+from alpha_cli.core.ids import derive_id, microseconds
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.capabilities import adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import StrategyConfig

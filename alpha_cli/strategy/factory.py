@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from alpha_cli.cli import did_you_mean
-from alpha_cli.errors import AlphaError, ConfigurationError, printable, shown
+from alpha_cli.core.errors import AlphaError, ConfigurationError, printable, shown
 from alpha_cli.settings import packaged
 from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.events import IST, Bar, Fill, Tick
-from alpha_cli.ids import microseconds
+from alpha_cli.core.events import IST, Bar, Fill, Tick
+from alpha_cli.core.ids import microseconds
 from alpha_cli.strategy.executor import Aside, Executor, Process
 from alpha_cli.strategy.protocols import History
 from alpha_cli.strategy.timing import SPARED

@@ -13,8 +13,8 @@ from datetime import datetime
 
 import msgspec
 
-from alpha_cli.errors import AlphaError
-from alpha_cli.events import RISK, RUNNER, Control, Event
+from alpha_cli.core.errors import AlphaError
+from alpha_cli.core.events import RISK, RUNNER, Control, Event
 from alpha_cli.strategy.engine import MOST_SAID, StrategyRunner
 from alpha_cli.strategy.executor import Cause, Disabled, Strategy
 from alpha_cli.strategy.factory import changed

@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from alpha_cli.events import Fill, Order, OrderUpdate, Portfolio as Statement, Product, Side
-from alpha_cli.money import divided, in_rupees, units
-from alpha_cli.paper.ledger import ZERO, Account, Holding, Unbookable
+from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio as Statement, Product, Side
+from alpha_cli.core.ledger import ZERO, Account, Holding, Unbookable
+from alpha_cli.core.money import divided, in_rupees, units
 
 #: Fills, and finished orders, remembered so as to know one that comes again: a busy month's.
 _REMEMBERED = 200_000

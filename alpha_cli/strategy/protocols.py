@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_args
 
 import msgspec
 
-from alpha_cli.events import Bar, Fill, OrderType, Product, SignalType, Tick
-from alpha_cli.wire import MAX_DIGITS, rupees
+from alpha_cli.core.events import Bar, Fill, OrderType, Product, SignalType, Tick
+from alpha_cli.core.wire import MAX_DIGITS, rupees
 
 if TYPE_CHECKING:
     from alpha_cli.strategy.config import StrategyConfig

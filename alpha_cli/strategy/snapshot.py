@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli import events as wire
-from alpha_cli.errors import AlphaError, ConfigurationError, InvariantBroken
-from alpha_cli.events import Bar
+from alpha_cli.core import events as wire
+from alpha_cli.core.errors import AlphaError, ConfigurationError, InvariantBroken
+from alpha_cli.core.events import Bar
 from alpha_cli.strategy.engine import Known, StrategyRunner, as_json
 from alpha_cli.strategy.executor import Cause, Disabled, Executor, Strategy
 from alpha_cli.strategy.factory import told

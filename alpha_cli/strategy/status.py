@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.errors import InputOutputError
+from alpha_cli.core.errors import InputOutputError
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Strategy
 

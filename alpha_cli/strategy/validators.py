@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from alpha_cli.events import Bar, Fill, Tick
+from alpha_cli.core.events import Bar, Fill, Tick
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.context import Context
 

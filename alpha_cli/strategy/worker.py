@@ -16,8 +16,8 @@ import msgspec
 
 from alpha_cli.bad_lines import SKIP_LINES, BadLines
 from alpha_cli.batch import LineDecoder
-from alpha_cli.errors import AlphaError, printable, tell
-from alpha_cli.events import Control, Signal, Tick, decode, encode
+from alpha_cli.core.errors import AlphaError, printable, tell
+from alpha_cli.core.events import Control, Signal, Tick, decode, encode
 from alpha_cli.stage import Options, Stage
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.config import PINNED

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from alpha_cli.events import OrderType, Product
+from alpha_cli.core.events import OrderType, Product
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import broker, conduct, exposure, moment, order
 from alpha_cli.risk.facts import Facts, Refusal

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alpha_cli.money import UNITS
+from alpha_cli.core.money import UNITS
+from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.facts import Facts, Refusal, rupees, seconds, share
 from alpha_cli.risk.limits import MILLION, Limits, listed
-from alpha_cli.wire import MAX_LINE
 
 if TYPE_CHECKING:
     from alpha_cli.venue import Contract

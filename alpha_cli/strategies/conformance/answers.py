@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from alpha_cli.events import IST, Tick
+from alpha_cli.core.events import IST, Tick
 from alpha_cli.strategies.conformance.subject import Subject
 from alpha_cli.strategies.conformance.verdict import FAIL, WARNING, Verdict
 from alpha_cli.strategy.capabilities import adapted, capability

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from alpha_cli.events import Tick
+from alpha_cli.core.events import Tick
 from alpha_cli.strategies.conformance.subject import BROKER, Subject
 from alpha_cli.strategies.conformance.verdict import FAIL, SKIPPED, Verdict
 from alpha_cli.strategy.capabilities import CAPABILITIES, adapted, capability

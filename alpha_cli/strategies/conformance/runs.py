@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from alpha_cli.errors import AlphaError
+from alpha_cli.core.errors import AlphaError
 from alpha_cli.strategies.conformance.answers import check_answers
 from alpha_cli.strategies.conformance.contract import check_factory, check_model
 from alpha_cli.strategies.conformance.cost import check_memory, check_speed

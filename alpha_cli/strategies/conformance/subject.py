@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from alpha_cli.batch import tick_view
-from alpha_cli.events import Fill, Signal, Tick, encode
+from alpha_cli.core.events import Fill, Signal, Tick, encode
+from alpha_cli.core.wire import rupees
 from alpha_cli.library import pipe
 from alpha_cli.stage import Stage
 from alpha_cli.strategies.listing import INSTRUMENTS, target
@@ -19,7 +20,6 @@ from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Disabled, Executor, Strategy
 from alpha_cli.strategy.factory import STRATEGIES, create_processor
-from alpha_cli.wire import rupees
 
 BROKER = "paper"
 MOST_HISTORY = 20_000  # ticks that a configuration may ask for

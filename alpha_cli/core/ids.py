@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from alpha_cli.events import EPOCH, IST
+from alpha_cli.core.events import EPOCH, IST
 
 _EPOCH_IN_INDIA = EPOCH.astimezone(IST)
 

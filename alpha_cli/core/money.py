@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Context, Decimal
 
-from alpha_cli.wire import rupees
+from alpha_cli.core.wire import rupees
 
 #: Ledger units in a rupee.
 UNITS = 10_000

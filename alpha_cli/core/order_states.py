@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from alpha_cli.errors import InvariantBroken
+from alpha_cli.core.errors import InvariantBroken
 
 RECEIVED = "PUT ORDER REQ RECEIVED"
 VALIDATION_PENDING = "VALIDATION PENDING"

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from alpha_cli.errors import BadLine
-from alpha_cli.wire import (
+from alpha_cli.core.errors import BadLine
+from alpha_cli.core.wire import (
     DECODE_ERRORS,
     MAX_LINE,
     check_depth,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.errors import BadLine
+from alpha_cli.core.errors import BadLine
 
 MAX_LINE = 1 << 20  # bytes, without the newline
 MAX_DEPTH = 32

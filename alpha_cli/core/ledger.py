@@ -19,10 +19,10 @@ from typing import NamedTuple, NoReturn
 
 from msgspec import Struct
 
-from alpha_cli.errors import InvariantBroken
-from alpha_cli.events import Product, Side
-from alpha_cli.money import UNITS, divided, in_rupees, units
-from alpha_cli.wire import MAX_DIGITS
+from alpha_cli.core.errors import InvariantBroken
+from alpha_cli.core.events import Product, Side
+from alpha_cli.core.money import UNITS, divided, in_rupees, units
+from alpha_cli.core.wire import MAX_DIGITS
 
 ZERO = Decimal(0)
 
