@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alpha_cli.core.errors import AlphaError, InputOutputError, NoInput, UsageError, tell
-from alpha_cli.state import HALT, halt_reason
+from alpha_cli.storage.folder import HALT, halt_reason
 
 if TYPE_CHECKING:
     from alpha_cli.risk.standing import Standing

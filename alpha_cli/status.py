@@ -96,7 +96,7 @@ class Folder(NamedTuple):
 
 def look(path: Path) -> Folder:
     """What is in the state folder at `path`. Raises `NoInput` if there is none, or it cannot be read."""
-    from alpha_cli.state import NAME, halt_reason
+    from alpha_cli.storage.folder import NAME, halt_reason
 
     try:
         files = sorted(file.name for file in path.iterdir())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from alpha_cli.core.errors import ConfigurationError, InputOutputError, InvariantBroken, TryAgain, UsageError
-from alpha_cli.state import State, halt_reason, sqlite_errors, transaction
+from alpha_cli.storage.folder import State, halt_reason, sqlite_errors, transaction
 
 ID, VERSION = 0x74657374, 3
 
@@ -228,5 +228,5 @@ def test_what_cannot_be_looked_at_counts_as_halted(tmp_path, where):
 
 def test_sqlite_is_not_imported_until_a_database_is_opened():
     """Start-up is part of the price of a pipeline."""
-    code = "import sys, alpha_cli.state; print({'sqlite3', 'sqlite_utils'} & set(sys.modules))"
+    code = "import sys, alpha_cli.storage.folder; print({'sqlite3', 'sqlite_utils'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from alpha_cli.core.errors import ConfigurationError, NoInput, UsageError
-from alpha_cli.state import check_name
+from alpha_cli.storage.folder import check_name
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -250,7 +250,7 @@ def _database(where: tuple[Path | None, str]) -> Iterator[Database]:
     import sqlite_utils
 
     from alpha_cli.paper.schema import APPLICATION_ID, VERSION
-    from alpha_cli.state import sqlite_errors
+    from alpha_cli.storage.folder import sqlite_errors
 
     folder, name = _existing(where)
     path = folder / f"{name}.db"

@@ -118,7 +118,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         )
     else:
         from alpha_cli.paper.store import Store  # SQLite is for those who keep something
-        from alpha_cli.state import halt_reason
+        from alpha_cli.storage.folder import halt_reason
 
         journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
         try:

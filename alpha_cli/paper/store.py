@@ -41,7 +41,7 @@ from alpha_cli.paper.rows import (
     spot_row,
 )  # fmt: skip
 from alpha_cli.paper.schema import APPLICATION_ID, MIGRATIONS, VERSION, create
-from alpha_cli.state import State, sqlite_errors, transaction
+from alpha_cli.storage.folder import State, sqlite_errors, transaction
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -96,7 +96,7 @@ def build(
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.engine import RiskEngine
     from alpha_cli.settings import load_settings
-    from alpha_cli.state import halt_reason
+    from alpha_cli.storage.folder import halt_reason
 
     if state is None and (name is not None or ack_limits is not None):
         raise click.UsageError(f"{'--as' if name is not None else '--ack-limits'} needs --state DIR")

@@ -21,7 +21,7 @@ from alpha_cli.risk.codes import Code
 from alpha_cli.risk.counts import Entry, Scope, ScopeKey
 from alpha_cli.risk.journal import Body, Repeated
 from alpha_cli.risk.standing import Key, Standing, Standings
-from alpha_cli.state import State, sqlite_errors, transaction
+from alpha_cli.storage.folder import State, sqlite_errors, transaction
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from alpha_cli.core.errors import ConfigurationError, InvariantBroken
-from alpha_cli.state import State, sqlite_errors, transaction
+from alpha_cli.storage.folder import State, sqlite_errors, transaction
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.snapshot import RunnerState
 
