@@ -122,8 +122,8 @@ def execute(argv: Sequence[str]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
             return made or 0
-        from alpha_cli.shutdown import LeaveNow
-        from alpha_cli.stage import Program, run
+        from alpha_cli.stream.shutdown import LeaveNow
+        from alpha_cli.stream.stage import Program, run
 
         try:
             return run(Program.of(made))

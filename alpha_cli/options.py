@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from alpha_cli.core.errors import UsageError
-from alpha_cli.market import Market
-from alpha_cli.stage import Options
+from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.stage import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

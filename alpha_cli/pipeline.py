@@ -6,9 +6,9 @@ import click
 
 from alpha_cli.cli import COMMANDS, LazyGroup, cli, did_you_mean
 from alpha_cli.core.errors import UsageError
-from alpha_cli.market import Market
 from alpha_cli.options import Build, reads_stdin, split_pipeline
-from alpha_cli.stage import Program, Source, Stage
+from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.stage import Program, Source, Stage
 
 STAGES = ("feed", "bars", "run-strategy", "risk", "paper", "show")
 

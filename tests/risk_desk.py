@@ -24,11 +24,11 @@ from alpha_cli.core.events import (
 )
 from alpha_cli.core.ids import derive_id
 from alpha_cli.instruments import Instrument, Master
-from alpha_cli.market import Market
 from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import Facts
 from alpha_cli.risk.store import Store
+from alpha_cli.stream.last_ticks import Market
 
 DAY = 86_400
 CLOSE = 6.25 * 3600

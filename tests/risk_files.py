@@ -13,7 +13,6 @@ from conftest import BANK, NIFTY, tick
 
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Control, Denial, Signal
-from alpha_cli.market import Market
 from alpha_cli.risk.config import (
     BrokerLevel,
     InstrumentLevel,
@@ -24,6 +23,7 @@ from alpha_cli.risk.config import (
 )
 from alpha_cli.risk.controls import CONTROLS
 from alpha_cli.risk.engine import RiskEngine
+from alpha_cli.stream.last_ticks import Market
 
 INFY, FUTURE = 408065, 14866434
 MASTER = (

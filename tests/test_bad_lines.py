@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from alpha_cli.bad_lines import BadLines
 from alpha_cli.core.errors import InputOutputError, UsageError
+from alpha_cli.stream.bad_lines import BadLines
 
 
 def letters(path: Path) -> list[dict[str, object]]:

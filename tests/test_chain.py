@@ -15,9 +15,6 @@ from conftest import BANK, HELLO, NIFTY, START, order, run_alpha, signal, stream
 from hypothesis import given, settings, strategies as some
 from test_events import ONE_OF_EACH
 
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import Batch, LineDecoder, batch_of
-from alpha_cli.chain import Chain
 from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import (
     TYPES,
@@ -40,9 +37,12 @@ from alpha_cli.core.events import (
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.wire import parse_object
 from alpha_cli.library import pipe
-from alpha_cli.market import Market
 from alpha_cli.paper.engine import Engine
-from alpha_cli.stage import Stage
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import Batch, LineDecoder, batch_of
+from alpha_cli.stream.chain import Chain
+from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.stage import Stage
 
 EOF = b'{"type":"eof","ok":true,"code":0}'
 

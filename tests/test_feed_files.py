@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from conftest import DEADLINE, environment, shared
 
-from alpha_cli.bad_lines import BadLines
 from alpha_cli.core.errors import BadData
 from alpha_cli.core.events import Tick, decode
 from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.feed.command import command
 from alpha_cli.options import Build
-from alpha_cli.stage import Source
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.stage import Source
 
 
 def wire(n: int, token: int = 5, price: str = "100.5", more: str = "") -> bytes:

@@ -12,7 +12,7 @@ from conftest import NIFTY, START, Pipeline, alpha, environment, run_alpha, sign
 from alpha_cli import pipe
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import encode
-from alpha_cli.lines import reader
+from alpha_cli.stream.lines import reader
 
 
 def bad_among_good() -> bytes:

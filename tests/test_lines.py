@@ -10,7 +10,7 @@ import pytest
 
 from alpha_cli.core.errors import InputOutputError, ReaderGone
 from alpha_cli.core.wire import MAX_LINE
-from alpha_cli.lines import READ_SIZE, LastLine, LongLine, Writer, blocks, reader
+from alpha_cli.stream.lines import READ_SIZE, LastLine, LongLine, Writer, blocks, reader
 
 Pipe = tuple[int, int]
 

@@ -14,9 +14,6 @@ from conftest import BANK, DEADLINE, NIFTY, Pipeline, alpha, counters, run_alpha
 from hypothesis import given, settings, strategies as st
 from test_capabilities import EVERY_TICK, events_of, hosted, module, run_strategy, said, strategy_file, yaml_file
 
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import LineDecoder
-from alpha_cli.chain import Chain
 from alpha_cli.core.events import (
     RUNNER,
     Bar,
@@ -31,10 +28,13 @@ from alpha_cli.core.events import (
     decode,
     encode,
 )
-from alpha_cli.stage import Options, Stage
 from alpha_cli.strategy.command import build
 from alpha_cli.strategy.host import Host, HostOptions
 from alpha_cli.strategy.selection import Selection
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import LineDecoder
+from alpha_cli.stream.chain import Chain
+from alpha_cli.stream.stage import Options, Stage
 
 
 @pytest.fixture(autouse=True)

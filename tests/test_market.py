@@ -14,7 +14,7 @@ from hypothesis import given, strategies as some
 
 from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import Tick, decode, encode
-from alpha_cli.market import TICK_PREFIX, Market
+from alpha_cli.stream.last_ticks import TICK_PREFIX, Market
 
 TOKENS = (1, 12, 123, 256265, 4294967295)
 MISSING = 77

@@ -40,13 +40,13 @@ from alpha_cli.core.events import (
 from alpha_cli.core.ledger import Account
 from alpha_cli.instruments import Instrument, Master
 from alpha_cli.library import replay
-from alpha_cli.market import Market
 from alpha_cli.options import Build
 from alpha_cli.paper import codes
 from alpha_cli.paper.codes import Code
 from alpha_cli.paper.config import PaperConfig, Slippage
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.orders import Memory
+from alpha_cli.stream.last_ticks import Market
 from alpha_cli.venue import Venue
 
 PAGE = ROOT / "docs" / "matching.md"

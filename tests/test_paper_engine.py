@@ -12,11 +12,11 @@ from hypothesis import given, settings, strategies as st
 from alpha_cli.core.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.wire import MAX_LINE, check_rupees
-from alpha_cli.market import Market
 from alpha_cli.paper.config import PaperConfig
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.funds import Funds
 from alpha_cli.paper.orders import Memory, PaperOrder
+from alpha_cli.stream.last_ticks import Market
 
 TOKEN = 256265
 OPENING = datetime(2024, 6, 3, 9, 15, tzinfo=IST)

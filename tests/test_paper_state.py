@@ -20,7 +20,7 @@ from conftest import DEADLINE, Pipeline, alpha, counters, run_alpha, shared
 from test_hostile import lines_of
 
 from alpha_cli.core.events import IST, Cancel, Eof, Fill, Hello, Modify, Order, OrderUpdate, Tick, decode, encode
-from alpha_cli.lines import PIPE_SIZE
+from alpha_cli.stream.lines import PIPE_SIZE
 
 TOKEN = 256265
 OPENING = datetime(2024, 6, 3, 9, 15, tzinfo=IST)

@@ -9,7 +9,7 @@ import click
 
 from alpha_cli.core.events import Tick
 from alpha_cli.options import reads_stdin, stage_options
-from alpha_cli.stage import Options, Stage
+from alpha_cli.stream.stage import Options, Stage
 
 
 @click.command("bars")

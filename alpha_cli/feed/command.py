@@ -20,7 +20,7 @@ from alpha_cli.feed.config import (
     parse_types,
 )
 from alpha_cli.options import reads_stdin, stage_options
-from alpha_cli.stage import Options, Source
+from alpha_cli.stream.stage import Options, Source
 
 if TYPE_CHECKING:
     from alpha_cli.feed.window import Window

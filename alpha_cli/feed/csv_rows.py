@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import csv
 
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import Batch
 from alpha_cli.core.errors import BadLine, ConfigurationError
 from alpha_cli.core.events import Tick
 from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.feed.engine import Normaliser
 from alpha_cli.feed.names import Plan, knows, plan_of
 from alpha_cli.feed.reader import Reader, encoded, joined
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import Batch
 
 
 class CsvReader(Reader):

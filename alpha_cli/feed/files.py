@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from alpha_cli.core.errors import BadData, InputOutputError, NoInput, UsageError, printable
-from alpha_cli.lines import READ_SIZE
-from alpha_cli.shutdown import Shutdown
+from alpha_cli.stream.lines import READ_SIZE
+from alpha_cli.stream.shutdown import Shutdown
 
 NDJSON = (".ndjson", ".jsonl")
 CSV = (".csv",)

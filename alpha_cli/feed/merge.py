@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from alpha_cli.batch import Batch
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import EPOCH
 from alpha_cli.core.time_text import FIRST_YEAR, LAST_YEAR
 from alpha_cli.feed.reader import joined
+from alpha_cli.stream.batch import Batch
 
 _MAX_BYTES = 1 << 16
 

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Union
 import msgspec
 from msgspec import Meta, Struct
 
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import Batch
 from alpha_cli.core.errors import BadData, BadLine, tell, worth_telling
 from alpha_cli.core.events import WIRE, Eof, Hello, Tick, decode
 from alpha_cli.core.wire import DECODE_ERRORS, MAX_LINE, parse_object
 from alpha_cli.feed.engine import Normaliser
 from alpha_cli.feed.reader import Reader, encoded, joined
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import Batch
 
 
 class _Nothing(Struct, tag="nothing"):

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from alpha_cli.batch import Batch
 from alpha_cli.core.events import EPOCH
 from alpha_cli.feed.merge import moment_of
 from alpha_cli.feed.reader import joined
-from alpha_cli.shutdown import Shutdown
+from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.shutdown import Shutdown
 
 
 def paced(batches: Iterator[Batch], speed: float, shutdown: Shutdown) -> Iterator[Batch]:

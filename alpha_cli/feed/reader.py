@@ -10,13 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import Batch
 from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import Tick, encode
 from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.feed.engine import Normaliser
-from alpha_cli.lines import LastLine, LongLine, blocks
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.lines import LastLine, LongLine, blocks
 
 _BOM = b"\xef\xbb\xbf"
 

@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import Batch
 from alpha_cli.core.errors import NoInput
 from alpha_cli.core.events import Tick
 from alpha_cli.feed.engine import Normaliser
@@ -18,7 +16,9 @@ from alpha_cli.feed.files import File, stream_reader
 from alpha_cli.feed.ndjson import NdjsonReader
 from alpha_cli.feed.reader import Reader
 from alpha_cli.feed.window import Selection, Window
-from alpha_cli.shutdown import Shutdown
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.shutdown import Shutdown
 
 
 @dataclass

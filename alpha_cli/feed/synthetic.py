@@ -13,10 +13,10 @@ from datetime import date, datetime, timedelta
 from random import Random
 from typing import Literal
 
-from alpha_cli.batch import Batch, batch_of
 from alpha_cli.core.events import IST, Depth, Level, Ohlc, Tick
 from alpha_cli.feed.reader import joined
-from alpha_cli.shutdown import Shutdown
+from alpha_cli.stream.batch import Batch, batch_of
+from alpha_cli.stream.shutdown import Shutdown
 
 Mode = Literal["ltp", "quote", "full"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, time, tzinfo
 
-from alpha_cli.batch import Batch
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.events import EPOCH
 from alpha_cli.core.time_text import FIRST_YEAR, LAST_YEAR, parse_bound
 from alpha_cli.feed.merge import said_of
 from alpha_cli.feed.reader import joined
-from alpha_cli.shutdown import Shutdown
+from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.shutdown import Shutdown
 
 
 class Window:

@@ -10,7 +10,7 @@ import click
 from alpha_cli.cli import Group
 from alpha_cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
-from alpha_cli.stage import Options, Stage
+from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
     from alpha_cli.instruments import Master

@@ -12,7 +12,7 @@ import click
 from alpha_cli.cli import Group
 from alpha_cli.core.errors import ConfigurationError, printable, tell
 from alpha_cli.options import Build, reads_stdin, stage_options, state_option
-from alpha_cli.stage import Options, Stage
+from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
     from alpha_cli.core.events import Event
@@ -138,7 +138,7 @@ def build(
             requests = Requests(state, store.heard, _report)
             kept = {"journal": store, "books": store.books, "standings": store.standings, "halts": store.halts}
         if fills is not None:
-            from alpha_cli.fills import Follower
+            from alpha_cli.stream.follow import Follower
 
             follower = Follower(fills, _report)
             release.append(follower.close)

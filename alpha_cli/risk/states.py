@@ -11,11 +11,11 @@ from typing import Any
 
 from alpha_cli.core.errors import Halted, printable
 from alpha_cli.core.events import BROKERS, RISK, RUNNER, Control, Event
-from alpha_cli.market import Market
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.facts import Facts, Refusal
 from alpha_cli.risk.standing import Standing, Standings
+from alpha_cli.stream.last_ticks import Market
 
 #: Characters of a reason that are repeated.
 MOST_SAID = 500

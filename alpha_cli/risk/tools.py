@@ -15,7 +15,7 @@ from alpha_cli.risk.command import check_names, config_option, instruments_optio
 
 if TYPE_CHECKING:
     from alpha_cli.risk.trial import Trial
-    from alpha_cli.stage import Program
+    from alpha_cli.stream.stage import Program
 
 #: What of a recording a trial looks at. Orders and denials of that day are what today's limits decide anew.
 TYPES = "tick,bar,signal,cancel,modify,order_update,fill,portfolio,gap,control"
@@ -97,7 +97,7 @@ def test(
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.trial import Trial
     from alpha_cli.settings import load_settings
-    from alpha_cli.stage import Program, Source
+    from alpha_cli.stream.stage import Program, Source
 
     if source != "-" and not Path(source).exists():
         raise NoInput(f"{source}: no such file; record one with alpha risk > FILE or alpha paper --forward > FILE")

@@ -20,13 +20,13 @@ from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import CONTROLS, Asked
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import Facts, Refusal
-from alpha_cli.stage import Options, Stage
+from alpha_cli.stream.stage import Options, Stage
 from alpha_cli.venue import in_india
 
 if TYPE_CHECKING:
     from alpha_cli.instruments import Master
-    from alpha_cli.market import Market
     from alpha_cli.risk.config import RiskFile
+    from alpha_cli.stream.last_ticks import Market
 
 
 class Tally(msgspec.Struct):

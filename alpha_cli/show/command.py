@@ -7,7 +7,7 @@ import click
 from alpha_cli.options import reads_stdin, stage_options
 from alpha_cli.show.config import parse_types, wants_colour
 from alpha_cli.show.engine import SHOWN, Show
-from alpha_cli.stage import Options, Stage
+from alpha_cli.stream.stage import Options, Stage
 
 
 @click.command("show")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from alpha_cli.core.events import Control, Event
 
 if TYPE_CHECKING:
-    from alpha_cli.fills import Follower
+    from alpha_cli.stream.follow import Follower
 
 
 class Listener(Protocol):
@@ -59,7 +59,7 @@ class Beside:
 
 
 def _follower(fills: Path, report: Callable[[str], None]) -> Follower:
-    from alpha_cli.fills import Follower
+    from alpha_cli.stream.follow import Follower
 
     return Follower(fills, report)
 

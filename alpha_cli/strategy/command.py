@@ -13,7 +13,7 @@ import click
 
 from alpha_cli.core.errors import UsageError, printable, tell
 from alpha_cli.options import not_nan, reads_stdin, stage_options, state_option
-from alpha_cli.stage import Options, Stage
+from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
     from alpha_cli.strategy.host import Host, HostOptions

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.core.errors import worth_telling
 from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
-from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.executor import (
     Aside,
@@ -35,6 +34,7 @@ from alpha_cli.strategy.factory import told
 from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, LaneState, Told, aside, in_order
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.watchdog import Overtime
+from alpha_cli.stream.shutdown import LeaveNow
 from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:

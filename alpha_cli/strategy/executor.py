@@ -17,7 +17,6 @@ import msgspec
 from alpha_cli.core.errors import AlphaError, ConfigurationError
 from alpha_cli.core.events import Bar, Fill, Signal, Tick, as_received
 from alpha_cli.core.ids import derive_id, microseconds
-from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.capabilities import adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.context import Context
@@ -25,6 +24,7 @@ from alpha_cli.strategy.factory import create_processor, create_validator, told
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.protocols import History, SignalResult, StrategyProcessor
 from alpha_cli.strategy.timing import Timing
+from alpha_cli.stream.shutdown import LeaveNow
 
 if TYPE_CHECKING:
     from alpha_cli.bars.config import Interval

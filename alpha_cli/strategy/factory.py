@@ -22,11 +22,11 @@ from pydantic import BaseModel, ValidationError
 from alpha_cli.cli import did_you_mean
 from alpha_cli.core.errors import AlphaError, ConfigurationError, printable, shown
 from alpha_cli.settings import packaged
-from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of, source_of
 from alpha_cli.strategy.protocols import StrategyProcessor, StrategyValidator
 from alpha_cli.strategy.watchdog import Overtime
+from alpha_cli.stream.shutdown import LeaveNow
 
 #: type -> the file in `strategies/` that has its `create_processor`.
 PROCESSORS: dict[str, str] = {

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
-from alpha_cli.shutdown import LeaveNow
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
 from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.status import StrategyStatus, statuses
 from alpha_cli.strategy.watchdog import Watchdog
+from alpha_cli.stream.shutdown import LeaveNow
 from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:

@@ -14,11 +14,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from alpha_cli.bad_lines import SKIP_LINES, BadLines
-from alpha_cli.batch import LineDecoder
 from alpha_cli.core.errors import AlphaError, printable, tell
 from alpha_cli.core.events import Control, Signal, Tick, decode, encode
-from alpha_cli.stage import Options, Stage
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.config import PINNED
 from alpha_cli.strategy.engine import Known
@@ -27,6 +24,9 @@ from alpha_cli.strategy.factory import loaded_sources, told
 from alpha_cli.strategy.host import Host, HostOptions
 from alpha_cli.strategy.management import refusal
 from alpha_cli.strategy.selection import Wanted
+from alpha_cli.stream.bad_lines import SKIP_LINES, BadLines
+from alpha_cli.stream.batch import LineDecoder
+from alpha_cli.stream.stage import Options, Stage
 
 
 class Stop(msgspec.Struct, frozen=True):

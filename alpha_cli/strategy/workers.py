@@ -37,7 +37,6 @@ from zlib import crc32
 
 import msgspec
 
-from alpha_cli.batch import Batch
 from alpha_cli.calendar import OutOfCoverage
 from alpha_cli.core.errors import AlphaError, BadLine, InvariantBroken
 from alpha_cli.core.events import RISK, RUNNER, Control, Event, decode, encode
@@ -49,6 +48,7 @@ from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.snapshot import RunnerState
 from alpha_cli.strategy.status import StrategyStatus
 from alpha_cli.strategy.worker import Added, Answer, Ask, Marks, Reload, Stop, together, work
+from alpha_cli.stream.batch import Batch
 
 Report = Callable[[str], None]
 Reread = Callable[[], Sequence[Wanted]]

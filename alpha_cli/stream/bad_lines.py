@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from alpha_cli.core.errors import BadLine, InputOutputError, UsageError, printable, tell, worth_telling
-from alpha_cli.lines import KEPT_OF_LONG_LINE
+from alpha_cli.stream.lines import KEPT_OF_LONG_LINE
 
 FAIL = "fail"
 SKIP_LINES = "skip"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Union, get_type_hints
 
 import msgspec
 
-from alpha_cli.bad_lines import BadLines
 from alpha_cli.core import events as wire
 from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import MONEY, TYPES, Eof, Event, Hello, Tick, check_money, decode, encode
 from alpha_cli.core.wire import DECODE_ERRORS
+from alpha_cli.stream.bad_lines import BadLines
 
 if TYPE_CHECKING:
-    from alpha_cli.stage import Stage
+    from alpha_cli.stream.stage import Stage
 
 _REQUIRED_OF_TICK = ("instrument_token", "timestamp", "last_price")
 

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.batch import BAD, BLANK, Batch, LineDecoder
 from alpha_cli.core.errors import BadData, InvariantBroken, TryAgain
 from alpha_cli.core.events import WIRE, Control, Eof, Event, Fill, Hello, Order, OrderUpdate, Portfolio, Tick, encode
-from alpha_cli.market import TICK_PREFIX, Market
+from alpha_cli.stream.batch import BAD, BLANK, Batch, LineDecoder
+from alpha_cli.stream.last_ticks import TICK_PREFIX, Market
 
 if TYPE_CHECKING:
-    from alpha_cli.stage import Stage
+    from alpha_cli.stream.stage import Stage
 
 _PREFIX_LENGTH = len(TICK_PREFIX)
 _FEW_LINES = 16

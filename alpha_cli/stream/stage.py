@@ -15,14 +15,14 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from alpha_cli import __version__
-from alpha_cli.bad_lines import FAIL, BadLines
-from alpha_cli.batch import Batch, LineDecoder, batch_of
-from alpha_cli.chain import Chain
 from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone, TryAgain, printable, tell
 from alpha_cli.core.events import WIRE, Eof, Event, Hello, Tick
-from alpha_cli.lines import LastLine, LongLine, Writer, blocks, reader
-from alpha_cli.market import Market
-from alpha_cli.shutdown import LeaveNow, Shutdown
+from alpha_cli.stream.bad_lines import FAIL, BadLines
+from alpha_cli.stream.batch import Batch, LineDecoder, batch_of
+from alpha_cli.stream.chain import Chain
+from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.lines import LastLine, LongLine, Writer, blocks, reader
+from alpha_cli.stream.shutdown import LeaveNow, Shutdown
 
 Step = Callable[[Any], Iterable[Event]]
 TickFields = tuple[str, ...] | None
