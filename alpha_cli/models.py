@@ -20,9 +20,9 @@ from typing import Any
 
 import msgspec
 
+from alpha_cli.config.settings import packaged
 from alpha_cli.core.errors import ConfigurationError, printable
 from alpha_cli.features import FEATURES
-from alpha_cli.settings import packaged
 
 _WITHIN = 1e-3  # of 1: what the probabilities of both directions add up to
 

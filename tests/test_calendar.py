@@ -17,7 +17,7 @@ from alpha_cli.bars.config import Interval
 from alpha_cli.bars.engine import BarBuilder
 from alpha_cli.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, session_of, sessions
 from alpha_cli.calendar.data import EXCHANGES, FOLLOWS, ExchangeData, load
-from alpha_cli.config_files import packaged
+from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import ConfigurationError, UsageError
 from alpha_cli.core.events import IST, Tick
 

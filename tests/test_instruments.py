@@ -19,7 +19,7 @@ from conftest import DEADLINE, environment, run_alpha, shared, signal, stream, t
 from hypothesis import given, settings, strategies as st
 
 from alpha_cli.cli import execute
-from alpha_cli.config_files import packaged
+from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
 from alpha_cli.core.events import Tick, decode
 from alpha_cli.instruments import Instrument, Master, dump, open_master, resolve

@@ -14,9 +14,9 @@ import pytest
 from conftest import BANK, NIFTY, counters, run_alpha, stream, tick, ticks
 
 from alpha_cli import SignalResult
+from alpha_cli.config.settings import load_settings
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Signal, Tick, decode, encode
-from alpha_cli.settings import load_settings
 from alpha_cli.strategy.command import build
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner

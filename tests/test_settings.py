@@ -11,10 +11,18 @@ from conftest import NIFTY, run_alpha
 from hypothesis import example, given, settings, strategies as st
 
 from alpha_cli.cli import execute
+from alpha_cli.config.settings import (
+    Settings,
+    config_names,
+    find_config,
+    load_settings,
+    packaged,
+    read_config,
+    read_yaml,
+)
 from alpha_cli.core.errors import ConfigurationError, UsageError
 from alpha_cli.paper.config import STARTING_CASH
 from alpha_cli.risk.config import RiskFile, load_limits
-from alpha_cli.settings import Settings, config_names, find_config, load_settings, packaged, read_config, read_yaml
 from alpha_cli.strategy.command import build
 from alpha_cli.strategy.config import StrategyConfig, load_by_name, load_file
 from alpha_cli.strategy.selection import Selection

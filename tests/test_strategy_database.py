@@ -25,6 +25,7 @@ from conftest import DEADLINE, NIFTY, ROOT, environment, run_alpha
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from alpha_cli.cli import execute
+from alpha_cli.config.settings import packaged
 from alpha_cli.core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -33,7 +34,6 @@ from alpha_cli.core.errors import (
     Unavailable,
     UsageError,
 )
-from alpha_cli.settings import packaged
 from alpha_cli.strategies.db import db
 from alpha_cli.strategy import database
 from alpha_cli.strategy.config import StrategyConfig, load_file

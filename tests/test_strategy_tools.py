@@ -14,7 +14,7 @@ import pytest
 from conftest import DEADLINE, NIFTY, ROOT, environment
 
 from alpha_cli.cli import execute
-from alpha_cli.settings import packaged
+from alpha_cli.config.settings import packaged
 from alpha_cli.strategies import listing, scaffold
 from alpha_cli.strategies.conformance import cost, subject as subjects
 from alpha_cli.strategies.conformance.runs import CHECKS, FIRST, run

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from alpha_cli.config_files import find_config, find_own_config, read_dated
+from alpha_cli.config.files import find_config, find_own_config, read_dated
 from alpha_cli.core.errors import ConfigurationError, UsageError, printable
 
 #: The exchanges and segments with a file of their own, by the names that Kite gives them.

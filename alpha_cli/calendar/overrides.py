@@ -14,7 +14,7 @@ import msgspec
 from pydantic import BeforeValidator, Field, model_validator
 
 from alpha_cli.calendar.data import ExchangeData, Holiday, Hours, Part, Regime, Special
-from alpha_cli.settings import Strict, read_config
+from alpha_cli.config.settings import Strict, read_config
 
 
 def _clock(value: Any) -> time:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from alpha_cli.config_files import find_config, read_dated
+from alpha_cli.config.files import find_config, read_dated
 from alpha_cli.core.errors import ConfigurationError, printable
 from alpha_cli.core.wire import check_unique_keys
 

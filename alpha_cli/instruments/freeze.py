@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from alpha_cli.config_files import find_config, read_dated
+from alpha_cli.config.files import find_config, read_dated
 from alpha_cli.core.errors import ConfigurationError, printable
 from alpha_cli.instruments.instrument import Instrument
 

@@ -94,7 +94,7 @@ class PaperConfig(msgspec.Struct, frozen=True):
 def configured(path: Path | None = None) -> PaperConfig:
     """The configuration of `path`, or of the nearest `paper.yaml`, or the defaults. Raises `ConfigurationError`."""
     if path is None:
-        from alpha_cli.config_files import find_own_config
+        from alpha_cli.config.files import find_own_config
 
         path = find_own_config(FILE)
         if path is None:

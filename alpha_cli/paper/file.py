@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import AfterValidator, Field
 
+from alpha_cli.config.settings import Strict, read_config
 from alpha_cli.core.errors import UsageError
 from alpha_cli.paper.config import Bands, ChargesMode, Margins, PaperConfig, slippage
-from alpha_cli.settings import Strict, read_config
 
 #: Percent in the file; basis points inside.
 Percent = Annotated[Decimal, Field(gt=0, le=1000, decimal_places=2)]

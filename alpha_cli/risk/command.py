@@ -92,10 +92,10 @@ def build(
     ack_limits: str | None = None,
 ) -> Stage:
     """The stage. Raises what reading limits, master and state raises."""
+    from alpha_cli.config.settings import load_settings
     from alpha_cli.instruments import open_master
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.engine import RiskEngine
-    from alpha_cli.settings import load_settings
     from alpha_cli.storage.folder import halt_reason
 
     if state is None and (name is not None or ack_limits is not None):

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from alpha_cli.cli import did_you_mean
+from alpha_cli.config.settings import BROKERS, BrokerName, Strict, find_config, read_config
 from alpha_cli.core.errors import ConfigurationError, printable
 from alpha_cli.core.events import OrderType, Product
 from alpha_cli.risk.limits import PAPER
-from alpha_cli.settings import BROKERS, BrokerName, Strict, find_config, read_config
 
 #: Rupees that one order may be worth whatever is set: the exchanges' own ceiling.
 #: Source: SEBI CIR/MRD/DP/34/2012, ten crore an order.

@@ -46,11 +46,11 @@ def explain(
         alpha risk explain NSE:INFY --strategy momentum
         alpha risk explain 256265 --broker zerodha --json | jq 'select(.limit == null)'
     """
+    from alpha_cli.config.settings import BROKERS
     from alpha_cli.core.events import IST
     from alpha_cli.instruments import open_master, resolve
     from alpha_cli.risk import explained
     from alpha_cli.risk.config import load_limits
-    from alpha_cli.settings import BROKERS
     from alpha_cli.venue import Venue
 
     limits = load_limits(file)
@@ -92,11 +92,11 @@ def test(
         alpha pipe "feed | run-strategy momentum | risk | paper --forward" > run.ndjson
         alpha risk test run.ndjson --config strict.yaml
     """
+    from alpha_cli.config.settings import load_settings
     from alpha_cli.feed.command import command as feed
     from alpha_cli.instruments import open_master
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.trial import Trial
-    from alpha_cli.settings import load_settings
     from alpha_cli.stream.stage import Program, Source
 
     if source != "-" and not Path(source).exists():

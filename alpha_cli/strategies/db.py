@@ -235,7 +235,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _found() -> list[Path]:
-    from alpha_cli.settings import config_names, find_config
+    from alpha_cli.config.settings import config_names, find_config
 
     return [find_config(f"strategies/{name}.yaml") for name in config_names("strategies")]
 

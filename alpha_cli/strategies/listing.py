@@ -13,8 +13,8 @@ import click
 import msgspec
 
 from alpha_cli.cli import did_you_mean
+from alpha_cli.config.settings import config_names, find_config
 from alpha_cli.core.errors import AlphaError, ConfigurationError, printable
-from alpha_cli.settings import config_names, find_config
 from alpha_cli.strategy.capabilities import CAPABILITIES, capability
 from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of, load_file
 from alpha_cli.strategy.factory import (

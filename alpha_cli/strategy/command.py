@@ -25,7 +25,7 @@ DEADLINE, DEADLINE_OF_WORKERS = 5.0, 0.5
 
 
 def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    from alpha_cli.settings import config_names
+    from alpha_cli.config.settings import config_names
 
     return [name for name in config_names("strategies") if name.startswith(incomplete)]
 
@@ -158,7 +158,7 @@ def build(
     verbose: bool = False,
 ) -> Stage:
     """The stage that hosts the strategies of `selection`."""
-    from alpha_cli.settings import load_settings
+    from alpha_cli.config.settings import load_settings
     from alpha_cli.strategy.beside import Beside
     from alpha_cli.strategy.host import HostOptions
     from alpha_cli.strategy.status import Observer, figures

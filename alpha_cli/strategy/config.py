@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from alpha_cli.config.settings import NAME, BrokerName, Strict, find_config, read_yaml, validate
 from alpha_cli.core.errors import AlphaError, ConfigurationError, UsageError
-from alpha_cli.settings import NAME, BrokerName, Strict, find_config, read_yaml, validate
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 TypeName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]

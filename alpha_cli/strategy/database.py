@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from alpha_cli.cli import did_you_mean
+from alpha_cli.config.settings import Strict, validate
 from alpha_cli.core.errors import (
     AlphaError,
     AuthenticationError,
@@ -30,7 +31,6 @@ from alpha_cli.core.errors import (
     UsageError,
     printable,
 )
-from alpha_cli.settings import Strict, validate
 from alpha_cli.strategy.config import StrategyConfig
 
 TABLE = "strategy_configurations"

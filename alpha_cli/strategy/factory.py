@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from alpha_cli.cli import did_you_mean
+from alpha_cli.config.settings import packaged
 from alpha_cli.core.errors import AlphaError, ConfigurationError, printable, shown
-from alpha_cli.settings import packaged
 from alpha_cli.strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
 from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of, source_of
 from alpha_cli.strategy.protocols import StrategyProcessor, StrategyValidator

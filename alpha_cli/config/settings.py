@@ -21,11 +21,11 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from alpha_cli.config_files import (
-    config_folders as config_folders,  # noqa: PLC0414  (others import it from here)
-    config_names as config_names,  # noqa: PLC0414  (others import it from here)
-    find_config as find_config,  # noqa: PLC0414  (others import it from here)
-    packaged as packaged,  # noqa: PLC0414  (others import it from here)
+from alpha_cli.config.files import (
+    config_folders as config_folders,
+    config_names as config_names,
+    find_config as find_config,
+    packaged as packaged,
 )
 from alpha_cli.core.errors import ConfigurationError, printable, shown
 from alpha_cli.core.events import BROKERS as BROKERS  # noqa: PLC0414  (others import it from here)
