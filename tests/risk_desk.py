@@ -23,7 +23,7 @@ from alpha_cli.core.events import (
     Tick,
 )
 from alpha_cli.core.ids import derive_id
-from alpha_cli.instruments import Instrument, Master
+from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import Facts

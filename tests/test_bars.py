@@ -856,8 +856,8 @@ def test_candles_taken_apart_into_ticks_are_put_together_again() -> None:
 
 def test_bars_follow_the_sessions_of_their_instrument():
     """A derivative trades on until 15:40 from 2026-08-03, when a share has closed; by the master."""
-    from alpha_cli.instruments import Instrument, Master
-    from alpha_cli.venue import Venue
+    from alpha_cli.market.contracts import Venue
+    from alpha_cli.market.instruments import Instrument, Master
 
     future = Instrument(
         5, "NFO", "NIFTY26NOVFUT", "NIFTY", "NFO-FUT", "FUT", 65, Decimal("0.05"), date(2026, 11, 24), None, "1"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from alpha_cli.calendar import Calendar
+from alpha_cli.market.calendar import Calendar
 
 # They are built on pandas, which warns its users of what is to come; those are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -13,10 +13,10 @@ import pytest
 from conftest import ROOT, shared
 from hypothesis import given, settings, strategies as st
 
-from alpha_cli.charges.engine import COMPONENTS, FOUR_DECIMALS, Charges, Tariff, Trade, together
-from alpha_cli.charges.rates import EXCHANGES, NO_SOURCE, ChargesUnknown, read_tariff
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.money import in_rupees
+from alpha_cli.market.charges.engine import COMPONENTS, FOUR_DECIMALS, Charges, Tariff, Trade, together
+from alpha_cli.market.charges.rates import EXCHANGES, NO_SOURCE, ChargesUnknown, read_tariff
 
 FILE = ROOT / "configs" / "charges" / "zerodha.json"
 TARIFF = Tariff.load(FILE)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from conftest import run_alpha
 
-from alpha_cli.charges.command import command
 from alpha_cli.cli import execute
 from alpha_cli.core.events import IST
+from alpha_cli.tools.charges import command
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, strategies as st
 
-from alpha_cli.charges.engine import Charges, Tariff, together
-from alpha_cli.charges.note import Note, NoteTrade, contract_note
-from alpha_cli.charges.rates import ChargesUnknown
 from alpha_cli.core.errors import BadData
+from alpha_cli.market.charges.engine import Charges, Tariff, together
+from alpha_cli.market.charges.note import Note, NoteTrade, contract_note
+from alpha_cli.market.charges.rates import ChargesUnknown
 
 TARIFF = Tariff.load(ROOT / "configs" / "charges" / "zerodha.json")
 TODAY = date(2026, 11, 20)

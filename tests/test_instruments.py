@@ -22,11 +22,11 @@ from alpha_cli.cli import execute
 from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
 from alpha_cli.core.events import Tick, decode
-from alpha_cli.instruments import Instrument, Master, dump, open_master, resolve
-from alpha_cli.instruments.dump import read_dump
-from alpha_cli.instruments.freeze import FreezeTable, Limit, freeze_quantity, load_freeze_table
-from alpha_cli.instruments.master import default_path, look_up
-from alpha_cli.instruments.store import Loaded, load
+from alpha_cli.market.instruments import Instrument, Master, dump, open_master, resolve
+from alpha_cli.market.instruments.dump import read_dump
+from alpha_cli.market.instruments.freeze import FreezeTable, Limit, freeze_quantity, load_freeze_table
+from alpha_cli.market.instruments.master import default_path, look_up
+from alpha_cli.market.instruments.store import Loaded, load
 from alpha_cli.strategy.config import load_file
 
 HEADER = (
@@ -325,7 +325,7 @@ def test_a_dump_of_another_day_is_refused_unless_forced(tmp_path: Path) -> None:
 
 def test_two_may_not_load_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits a while, then asks to be run again."""
-    monkeypatch.setattr("alpha_cli.instruments.store.PATIENCE", 0.05)
+    monkeypatch.setattr("alpha_cli.market.instruments.store.PATIENCE", 0.05)
     path = tmp_path / "i.db"
     load(path, instruments(*ROWS), DAY)
     db = sqlite3.connect(path, isolation_level=None)

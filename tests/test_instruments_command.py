@@ -23,7 +23,7 @@ from test_instruments import CALL, FUTURE, INDEX, ROWS, SHARE, changed, dump_fil
 
 from alpha_cli.cli import execute
 from alpha_cli.core.errors import Unavailable, UsageError
-from alpha_cli.instruments import download, open_master
+from alpha_cli.market.instruments import download, open_master
 
 DAY = "2026-08-18"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import run_alpha
 
-from alpha_cli.calendar import command as market, sessions
-from alpha_cli.calendar.data import EXCHANGES
 from alpha_cli.cli import execute
+from alpha_cli.market.calendar import sessions
+from alpha_cli.market.calendar.data import EXCHANGES
+from alpha_cli.tools import market as market
 
 
 @pytest.fixture(autouse=True)

@@ -38,8 +38,9 @@ from alpha_cli.core.events import (
     encode,
 )
 from alpha_cli.core.ledger import Account
-from alpha_cli.instruments import Instrument, Master
 from alpha_cli.library import replay
+from alpha_cli.market.contracts import Venue
+from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.options import Build
 from alpha_cli.paper import codes
 from alpha_cli.paper.codes import Code
@@ -47,7 +48,6 @@ from alpha_cli.paper.config import PaperConfig, Slippage
 from alpha_cli.paper.engine import Engine
 from alpha_cli.paper.orders import Memory
 from alpha_cli.stream.last_ticks import Market
-from alpha_cli.venue import Venue
 
 PAGE = ROOT / "docs" / "matching.md"
 

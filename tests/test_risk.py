@@ -18,8 +18,8 @@ from hypothesis import given, strategies as st
 
 from alpha_cli.core.errors import BadData, NoInput
 from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Signal, decode
-from alpha_cli.instruments import Instrument, Master, open_master
-from alpha_cli.instruments.dump import read_dump
+from alpha_cli.market.instruments import Instrument, Master, open_master
+from alpha_cli.market.instruments.dump import read_dump
 from alpha_cli.risk.config import RiskFile, load_limits
 from alpha_cli.risk.controls import CONTROLS
 from alpha_cli.risk.engine import RiskEngine

@@ -51,7 +51,7 @@ from risk_desk import (
 )
 
 from alpha_cli.core.events import IST, Control, Gap, Portfolio, Signal
-from alpha_cli.instruments import Instrument
+from alpha_cli.market.instruments import Instrument
 from alpha_cli.risk import sizing
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.config import RiskFile

@@ -33,7 +33,8 @@ from risk_files import (
 )
 
 from alpha_cli.core.events import Denial, Order, decode
-from alpha_cli.instruments import Instrument, Master
+from alpha_cli.market.contracts import Venue
+from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.risk.config import (
     HIGHEST_ORDER_VALUE,
     BrokerLevel,
@@ -43,7 +44,6 @@ from alpha_cli.risk.config import (
 )
 from alpha_cli.risk.controls import asked
 from alpha_cli.risk.limits import TIGHTER, Levels, Limits, fits, of_level, tightest
-from alpha_cli.venue import Venue
 
 # --- of several levels the tightest ----------------------------------------------------------
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from alpha_cli.core.errors import InvariantBroken
 from alpha_cli.core.events import IST, Cancel, Control, Denial, Fill, Modify, Order, OrderUpdate, Signal, Tick
 from alpha_cli.core.money import UNITS
-from alpha_cli.instruments import Instrument, Master
+from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.risk.config import RiskFile
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.slicing import slice_sizes

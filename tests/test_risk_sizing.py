@@ -17,8 +17,8 @@ from hypothesis import assume, given, strategies as st
 from alpha_cli.core.events import IST, Bar, Denial, Event, Fill, Order, OrderUpdate, Signal, Tick, decode, encode
 from alpha_cli.core.ids import derive_id
 from alpha_cli.core.money import UNITS
-from alpha_cli.instruments import Instrument, Master
-from alpha_cli.instruments.freeze import freeze_quantity
+from alpha_cli.market.instruments import Instrument, Master
+from alpha_cli.market.instruments.freeze import freeze_quantity
 from alpha_cli.risk.config import Fixed, Notional, PercentOfEquity, RiskFile, VolatilityTarget
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import Refusal

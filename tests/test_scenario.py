@@ -16,9 +16,9 @@ from conftest import BANK, NIFTY, Pipeline, alpha, run_alpha, stream, tick
 from test_capabilities import events_of, hosted, run_strategy, said, yaml_file
 
 from alpha_cli import SignalResult
-from alpha_cli.calendar import SessionHours
 from alpha_cli.config.settings import packaged
 from alpha_cli.core.events import Denial, Fill, Order, OrderUpdate, Portfolio, Tick, decode, encode
+from alpha_cli.market.calendar import SessionHours
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Strategy

@@ -54,8 +54,8 @@ def command(
     reads_stdin(ctx)
     from alpha_cli.bars.config import parse_intervals
     from alpha_cli.bars.engine import BarBuilder
-    from alpha_cli.instruments import open_master
-    from alpha_cli.venue import Venue
+    from alpha_cli.market.contracts import Venue
+    from alpha_cli.market.instruments import open_master
 
     venue = Venue(open_master, all_hours=all_hours)
     builder = BarBuilder(parse_intervals(intervals), grace=timedelta(seconds=grace), all_hours=all_hours, venue=venue)

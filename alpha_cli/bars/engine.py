@@ -19,9 +19,9 @@ from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from typing import Any, NamedTuple
 
 from alpha_cli.bars.config import DAY, Interval
-from alpha_cli.calendar import OPEN, Calendar, OutOfCoverage, Session
 from alpha_cli.core.events import IST, Bar, Tick
-from alpha_cli.venue import Venue
+from alpha_cli.market.calendar import OPEN, Calendar, OutOfCoverage, Session
+from alpha_cli.market.contracts import Venue
 
 AT_ONCE = timedelta()
 GRACE = timedelta(seconds=1)

@@ -67,7 +67,7 @@ def parse_instruments(text: str) -> list[int]:
 
 def _resolved(text: str, parts: Sequence[str]) -> list[int]:
     """The tokens of `parts`, some of which are symbols."""
-    from alpha_cli.instruments import open_master, resolve
+    from alpha_cli.market.instruments import open_master, resolve
 
     master = open_master()
     try:
@@ -83,7 +83,7 @@ def parse_instrument(text: str | None) -> int | None:
     """The token of the instrument named, by token or by symbol."""
     if text is None:
         return None
-    from alpha_cli.instruments import open_master, resolve
+    from alpha_cli.market.instruments import open_master, resolve
 
     master = open_master()
     try:

@@ -18,7 +18,7 @@ from alpha_cli.core.order_states import is_terminal
 from alpha_cli.paper.orders import PaperOrder
 
 if TYPE_CHECKING:
-    from alpha_cli.calendar import SessionHours
+    from alpha_cli.market.calendar import SessionHours
 
 #: (key, priority, order): the smallest key is reached first. Keys are prices in rupees as floats, the very
 #: floats that a tick has for the same price; those of bids are negative.

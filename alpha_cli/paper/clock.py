@@ -14,12 +14,12 @@ from alpha_cli.core.events import IST, ContractNote, Event, Fill, Order, Side
 from alpha_cli.core.ledger import MAX_QUANTITY, Holding, Key
 from alpha_cli.core.money import in_rupees, units
 from alpha_cli.core.order_states import CANCELLED, COMPLETE
+from alpha_cli.market.contracts import Contract, at_midnight, end_of
 from alpha_cli.paper.agenda import Agenda, Due, What
 from alpha_cli.paper.codes import MEANINGS, Code
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, Spot, in_india, made_id
 from alpha_cli.stream.last_ticks import Market
-from alpha_cli.venue import Contract, at_midnight, end_of
 
 if TYPE_CHECKING:
     from alpha_cli.paper.engine import Engine

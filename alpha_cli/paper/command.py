@@ -13,7 +13,7 @@ from alpha_cli.paper.config import CHARGES, PaperConfig, configured, latency, ru
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
-    from alpha_cli.instruments import Master
+    from alpha_cli.market.instruments import Master
 
 #: Commands that look at the account of a state folder or change it; see `accounts`.
 ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
@@ -91,14 +91,14 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         ctx.obj = (given["state"], given["name"] or "paper")
         return None
     reads_stdin(ctx)
+    from alpha_cli.market.contracts import Venue
     from alpha_cli.paper.engine import Engine
-    from alpha_cli.venue import Venue
 
     build: Build = ctx.obj
     config = _config(given)
 
     def master() -> Master | None:
-        from alpha_cli.instruments import open_master  # with the first order
+        from alpha_cli.market.instruments import open_master  # with the first order
 
         return open_master(given["master"])
 

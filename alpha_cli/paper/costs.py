@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from alpha_cli.core.events import Fill
 from alpha_cli.core.money import in_rupees, units
+from alpha_cli.market.contracts import Contract, Venue
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import ChargesMode
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder, is_made_by
-from alpha_cli.venue import Contract, Venue
 
 if TYPE_CHECKING:
-    from alpha_cli.charges.engine import Charges, Tariff
+    from alpha_cli.market.charges.engine import Charges, Tariff
 
 _FOUR_DECIMALS = Decimal("0.0001")
 
@@ -32,7 +32,7 @@ class Costs:
     def tariff(self) -> Tariff:
         """Read when it is first needed."""
         if self._tariff is None:
-            from alpha_cli.charges.engine import Tariff
+            from alpha_cli.market.charges.engine import Tariff
 
             self._tariff = Tariff.load()
         return self._tariff
@@ -43,7 +43,7 @@ class Costs:
         kind = (contract.on, instrument.exchange, contract.traded_as, order.product)
         if self.mode == "none" or kind in self._known:
             return
-        from alpha_cli.charges.rates import ChargesUnknown
+        from alpha_cli.market.charges.rates import ChargesUnknown
 
         try:
             for side in ("BUY", "SELL"):
@@ -80,7 +80,7 @@ class Costs:
 
     def of_day(self, day: date, fills: Iterable[Fill], venue: Venue) -> dict[str, int]:
         """The contract note of `day` over all its `fills`, with what the ledger takes beside it."""
-        from alpha_cli.charges.note import NoteTrade, contract_note
+        from alpha_cli.market.charges.note import NoteTrade, contract_note
 
         trades = []
         for fill in fills:
@@ -120,7 +120,7 @@ class Costs:
 
 def _add(made: dict[str, int], charges: Charges) -> None:
     """Enter rupees, rounded half up to a ledger unit."""
-    from alpha_cli.charges.engine import EXACT
+    from alpha_cli.market.charges.engine import EXACT
 
     for name, amount in charges.items():
         if name != "total":

@@ -34,6 +34,7 @@ from alpha_cli.core.order_states import (
     TRIGGER_PENDING,
 )
 from alpha_cli.core.wire import MAX_LINE
+from alpha_cli.market.contracts import Contract, Venue
 from alpha_cli.paper import gate
 from alpha_cli.paper.book import Book
 from alpha_cli.paper.clock import Clock
@@ -45,7 +46,6 @@ from alpha_cli.paper.matching import Liquidity, price_units, protection_price
 from alpha_cli.paper.orders import Journal, Memory, PaperOrder, in_india, later, modified
 from alpha_cli.paper.statement import statement
 from alpha_cli.stream.last_ticks import Market
-from alpha_cli.venue import Contract, Venue
 
 #: Characters of someone's reason that an update repeats; the whole could be too long for its line.
 _REASON = 500

@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from alpha_cli.core.events import Product, Side
 from alpha_cli.core.ledger import Account, Holding, Key
+from alpha_cli.market.contracts import Contract
 from alpha_cli.paper.config import Margins
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import PaperOrder
 from alpha_cli.stream.last_ticks import Market
-from alpha_cli.venue import Contract
 
 _WHOLE = 10_000  # basis points
 

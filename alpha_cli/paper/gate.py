@@ -13,14 +13,14 @@ from msgspec import Struct
 
 from alpha_cli.core.events import Modify, Order, Side
 from alpha_cli.core.money import UNITS, in_rupees, units
+from alpha_cli.market.contracts import Contract
 from alpha_cli.paper.codes import Code, Refused
 from alpha_cli.paper.config import Bands
 from alpha_cli.paper.matching import price_units
 from alpha_cli.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
-from alpha_cli.venue import Contract
 
 if TYPE_CHECKING:
-    from alpha_cli.calendar.sessions import Phase
+    from alpha_cli.market.calendar.sessions import Phase
 
 #: What Kite takes. Source: kite.trade forum, discussion 31294.
 MOST_MODIFICATIONS = 25

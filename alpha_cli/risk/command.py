@@ -16,7 +16,7 @@ from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
     from alpha_cli.core.events import Event
-    from alpha_cli.instruments import Master
+    from alpha_cli.market.instruments import Master
     from alpha_cli.risk.config import RiskFile
 
 #: Commands that look at limits, instead of deciding by them.
@@ -93,7 +93,7 @@ def build(
 ) -> Stage:
     """The stage. Raises what reading limits, master and state raises."""
     from alpha_cli.config.settings import load_settings
-    from alpha_cli.instruments import open_master
+    from alpha_cli.market.instruments import open_master
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.engine import RiskEngine
     from alpha_cli.storage.folder import halt_reason

@@ -33,6 +33,7 @@ from alpha_cli.core.events import (
 )
 from alpha_cli.core.ids import derive_id, microseconds
 from alpha_cli.core.money import in_rupees, units
+from alpha_cli.market.contracts import Contract, Venue, in_india, later
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.codes import Code
 from alpha_cli.risk.controls import CONTROLS, Asked, Check, conduct
@@ -46,11 +47,10 @@ from alpha_cli.risk.slicing import sliced
 from alpha_cli.risk.standing import Standings
 from alpha_cli.risk.states import Halt, States
 from alpha_cli.stream.last_ticks import Market
-from alpha_cli.venue import Contract, Venue, in_india, later
 
 if TYPE_CHECKING:
     from alpha_cli.core.errors import Halted
-    from alpha_cli.instruments import Master
+    from alpha_cli.market.instruments import Master
     from alpha_cli.risk.config import RiskFile
 
 #: How often positions are marked while nothing else happens, in stream time.

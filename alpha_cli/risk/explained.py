@@ -12,7 +12,7 @@ from alpha_cli.risk.facts import seconds, share
 from alpha_cli.risk.limits import PAPER, Levels
 
 if TYPE_CHECKING:
-    from alpha_cli.venue import Contract
+    from alpha_cli.market.contracts import Contract
 
 
 #: What can be set and is no control, with what it does.

@@ -18,8 +18,8 @@ from alpha_cli.risk.counts import Entry, Holding, Scope, ScopeKey
 from alpha_cli.risk.limits import Limits
 
 if TYPE_CHECKING:
+    from alpha_cli.market.contracts import Contract
     from alpha_cli.risk.standing import Standing
-    from alpha_cli.venue import Contract
 
 Figure = int | float | str | None
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from alpha_cli.core.events import IST, Bar, Gap, Modify, Signal
 from alpha_cli.core.ids import microseconds
 from alpha_cli.core.money import price_units, units
+from alpha_cli.market.contracts import Contract, in_india
 from alpha_cli.risk.books import Books
 from alpha_cli.risk.counts import Entry, Holding, Worth, repeat_key
 from alpha_cli.risk.facts import Exposure, Facts, Level, Outside, Refusal
@@ -21,10 +22,9 @@ from alpha_cli.risk.plans import MINUTE_BAR, Plan
 from alpha_cli.risk.sizing import size
 from alpha_cli.risk.slicing import slice_sizes
 from alpha_cli.stream.last_ticks import Market
-from alpha_cli.venue import Contract, in_india
 
 if TYPE_CHECKING:
-    from alpha_cli.calendar import SessionHours
+    from alpha_cli.market.calendar import SessionHours
 
 _NOTHING: Mapping[Level, Worth] = {}
 _NOTHING_HELD = Holding()

@@ -15,8 +15,8 @@ from alpha_cli.risk.facts import Level
 from alpha_cli.risk.limits import Levels, Limits, of_level
 
 if TYPE_CHECKING:
+    from alpha_cli.market.contracts import Contract
     from alpha_cli.risk.config import RiskFile
-    from alpha_cli.venue import Contract
 
 #: Limits that need every position of a scope at its newest price.
 _WORTH = ("max_gross_exposure", "max_net_exposure")

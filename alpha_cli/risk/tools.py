@@ -48,10 +48,10 @@ def explain(
     """
     from alpha_cli.config.settings import BROKERS
     from alpha_cli.core.events import IST
-    from alpha_cli.instruments import open_master, resolve
+    from alpha_cli.market.contracts import Venue
+    from alpha_cli.market.instruments import open_master, resolve
     from alpha_cli.risk import explained
     from alpha_cli.risk.config import load_limits
-    from alpha_cli.venue import Venue
 
     limits = load_limits(file)
     found = open_master(master)
@@ -94,7 +94,7 @@ def test(
     """
     from alpha_cli.config.settings import load_settings
     from alpha_cli.feed.command import command as feed
-    from alpha_cli.instruments import open_master
+    from alpha_cli.market.instruments import open_master
     from alpha_cli.risk.config import load_limits
     from alpha_cli.risk.trial import Trial
     from alpha_cli.stream.stage import Program, Source

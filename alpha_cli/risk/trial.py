@@ -16,15 +16,15 @@ import msgspec
 from click import unstyle
 
 from alpha_cli.core.events import Event, Fill, OrderUpdate, Signal, Unknown
+from alpha_cli.market.contracts import in_india
 from alpha_cli.risk.codes import MEANINGS, Code
 from alpha_cli.risk.controls import CONTROLS, Asked
 from alpha_cli.risk.engine import RiskEngine
 from alpha_cli.risk.facts import Facts, Refusal
 from alpha_cli.stream.stage import Options, Stage
-from alpha_cli.venue import in_india
 
 if TYPE_CHECKING:
-    from alpha_cli.instruments import Master
+    from alpha_cli.market.instruments import Master
     from alpha_cli.risk.config import RiskFile
     from alpha_cli.stream.last_ticks import Market
 

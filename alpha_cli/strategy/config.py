@@ -54,7 +54,7 @@ class StrategyConfig(Strict):
         """Tokens for the instruments that are named by symbol. Raises `ValueError`."""
         if not isinstance(named, (list, tuple)) or not any(map(_is_name, named)):
             return named
-        from alpha_cli.instruments import open_master, resolve
+        from alpha_cli.market.instruments import open_master, resolve
 
         master = None
         try:

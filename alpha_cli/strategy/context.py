@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from alpha_cli.calendar import CLOSE, OPEN
+from alpha_cli.market.calendar import CLOSE, OPEN
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.portfolio import OpenOrder, Portfolio
 

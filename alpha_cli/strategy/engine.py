@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.core.errors import worth_telling
 from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
+from alpha_cli.market.contracts import Venue
 from alpha_cli.strategy.config import StrategyConfig
 from alpha_cli.strategy.executor import (
     Aside,
@@ -35,11 +36,10 @@ from alpha_cli.strategy.lane import NEVER, NOTHING, Call, Lane, LaneState, Told,
 from alpha_cli.strategy.portfolio import Portfolio
 from alpha_cli.strategy.watchdog import Overtime
 from alpha_cli.stream.shutdown import LeaveNow
-from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
     from alpha_cli.bars.engine import BarBuilder
-    from alpha_cli.calendar import OutOfCoverage
+    from alpha_cli.market.calendar import OutOfCoverage
 
 Report = Callable[[str], None]
 

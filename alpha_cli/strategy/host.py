@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.market.contracts import Venue
 from alpha_cli.strategy.engine import StrategyRunner
 from alpha_cli.strategy.executor import Process, Strategy
 from alpha_cli.strategy.selection import Wanted
 from alpha_cli.strategy.status import StrategyStatus, statuses
 from alpha_cli.strategy.watchdog import Watchdog
 from alpha_cli.stream.shutdown import LeaveNow
-from alpha_cli.venue import Venue
 
 if TYPE_CHECKING:
-    from alpha_cli.instruments import Master
+    from alpha_cli.market.instruments import Master
     from alpha_cli.strategy.management import Manager
     from alpha_cli.strategy.snapshot import RunnerState
 
@@ -188,7 +188,7 @@ class Host:
 
 def _master() -> Master | None:
     """The user's instrument master; imported when the first tick wants to know."""
-    from alpha_cli.instruments import open_master
+    from alpha_cli.market.instruments import open_master
 
     return open_master()
 

@@ -37,9 +37,9 @@ from zlib import crc32
 
 import msgspec
 
-from alpha_cli.calendar import OutOfCoverage
 from alpha_cli.core.errors import AlphaError, BadLine, InvariantBroken
 from alpha_cli.core.events import RISK, RUNNER, Control, Event, decode, encode
+from alpha_cli.market.calendar import OutOfCoverage
 from alpha_cli.strategy import snapshot
 from alpha_cli.strategy.factory import sources_of
 from alpha_cli.strategy.host import Host, HostOptions, total

@@ -18,7 +18,7 @@ from alpha_cli.risk.facts import Facts, Refusal
 from alpha_cli.risk.limits import PAPER, Limits
 
 if TYPE_CHECKING:
-    from alpha_cli.venue import Contract
+    from alpha_cli.market.contracts import Contract
 
 ORDER_TYPES = get_args(OrderType)
 PRODUCTS = get_args(Product)

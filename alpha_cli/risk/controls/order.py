@@ -11,7 +11,7 @@ from alpha_cli.risk.facts import Facts, Refusal, rupees, seconds, share
 from alpha_cli.risk.limits import MILLION, Limits, listed
 
 if TYPE_CHECKING:
-    from alpha_cli.venue import Contract
+    from alpha_cli.market.contracts import Contract
 
 #: Rupees: the tolerance of an option is held against at least this premium, so that cheap ones can trade at all.
 #: Source: limit price protection of BSE and NSE, 40 % of a premium above 50, ₹20 below; the shape is kept.

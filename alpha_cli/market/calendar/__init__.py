@@ -1,6 +1,6 @@
 """When the markets are open: sessions by exchange and date, from dated files."""
 
-from alpha_cli.calendar.sessions import (
+from alpha_cli.market.calendar.sessions import (
     CLOSE as CLOSE,
     OPEN as OPEN,
     AllHours as AllHours,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from alpha_cli.core.errors import printable
-from alpha_cli.instruments.freeze import FreezeTable, Limit, freeze_limit, freeze_quantity
-from alpha_cli.instruments.instrument import Instrument
+from alpha_cli.market.instruments.freeze import FreezeTable, Limit, freeze_limit, freeze_quantity
+from alpha_cli.market.instruments.instrument import Instrument
 from alpha_cli.tables import NOTHING, table
 
 if TYPE_CHECKING:
-    from alpha_cli.instruments.master import Master
-    from alpha_cli.instruments.store import Loaded, Version
+    from alpha_cli.market.instruments.master import Master
+    from alpha_cli.market.instruments.store import Loaded, Version
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

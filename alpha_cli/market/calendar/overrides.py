@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BeforeValidator, Field, model_validator
 
-from alpha_cli.calendar.data import ExchangeData, Holiday, Hours, Part, Regime, Special
 from alpha_cli.config.settings import Strict, read_config
+from alpha_cli.market.calendar.data import ExchangeData, Holiday, Hours, Part, Regime, Special
 
 
 def _clock(value: Any) -> time:

@@ -18,7 +18,9 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from msgspec import Struct
 
-from alpha_cli.charges.rates import (
+from alpha_cli.core.events import Product, Side
+from alpha_cli.core.money import UNITS
+from alpha_cli.market.charges.rates import (
     COMMODITIES,
     EXCHANGES,
     Asked,
@@ -32,8 +34,6 @@ from alpha_cli.charges.rates import (
     read_tariff,
     tariff_path,
 )
-from alpha_cli.core.events import Product, Side
-from alpha_cli.core.money import UNITS
 
 Charges: TypeAlias = dict[str, Decimal]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.core.errors import BadData, NoInput, UsageError, printable
-from alpha_cli.instruments.instrument import Instrument
+from alpha_cli.market.instruments.instrument import Instrument
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from alpha_cli.instruments.store import Version
+    from alpha_cli.market.instruments.store import Version
 
 ENVIRONMENT = "ALPHA_INSTRUMENTS"
 LOAD = "alpha instruments fetch, or alpha instruments load FILE"
@@ -49,7 +49,7 @@ class Master:
         given = list(instruments)
 
         def connect() -> sqlite3.Connection:
-            from alpha_cli.instruments.store import in_memory
+            from alpha_cli.market.instruments.store import in_memory
 
             return in_memory(given)
 
@@ -165,7 +165,7 @@ class Master:
         return [version for version in found if exchange in {None, version.instrument.exchange}]
 
     def _rows(self, rest: str, values: Sequence[Any]) -> list[Version]:
-        from alpha_cli.instruments.store import COLUMNS, version_of
+        from alpha_cli.market.instruments.store import COLUMNS, version_of
 
         rows = self._query(f"SELECT {COLUMNS} FROM instruments {rest}", values)  # noqa: S608
         try:
@@ -174,7 +174,7 @@ class Master:
             raise BadData(f"{self.path}: damaged: {error}; remove it and load the dumps again") from None
 
     def _query(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        from alpha_cli.instruments.store import sqlite_errors
+        from alpha_cli.market.instruments.store import sqlite_errors
 
         if self._db is None:
             self._db = self._connect()
@@ -222,7 +222,7 @@ def open_master(path: Path | None = None) -> Master | None:
         ) from None
     except OSError as error:
         raise NoInput(f"instrument master {path}: {error.strerror or error}") from None
-    from alpha_cli.instruments import store
+    from alpha_cli.market.instruments import store
 
     if beginning == store.MAGIC:
         found = path
@@ -231,7 +231,7 @@ def open_master(path: Path | None = None) -> Master | None:
             return store.connected(found)
 
         return Master(connect, path)
-    from alpha_cli.instruments.dump import read_dump
+    from alpha_cli.market.instruments.dump import read_dump
 
     instruments = read_dump(path)
     return Master(lambda: store.in_memory(instruments), path)
@@ -290,7 +290,7 @@ def _alive(versions: Sequence[Version], on: date | None) -> Instrument | None:
 
     Before the first dump it is the first, for a contract is listed for weeks before anybody looks.
     """
-    from alpha_cli.instruments.store import held
+    from alpha_cli.market.instruments.store import held
 
     if on is None:
         best = max(versions, key=lambda version: (version.last_seen, version.first_seen), default=None)

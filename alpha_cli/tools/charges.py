@@ -12,8 +12,8 @@ import click
 from alpha_cli.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from alpha_cli.charges.engine import Charges, Tariff
-    from alpha_cli.charges.note import Note
+    from alpha_cli.market.charges.engine import Charges, Tariff
+    from alpha_cli.market.charges.note import Note
 
 #: As `rates.EXCHANGES` has them; here so that --help needs nothing.
 EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO")
@@ -95,7 +95,7 @@ def command(trades: tuple[str, ...], *, day: str | None, note: bool, sources: bo
         alpha charges SELL 10@2500 --product CNC --note
         alpha charges --sources --exchange NFO --kind future
     """
-    from alpha_cli.charges.engine import Tariff
+    from alpha_cli.market.charges.engine import Tariff
 
     if sources:
         if trades or note:
@@ -148,7 +148,7 @@ def _leg(side: str, text: str) -> Leg:
 def _asked(
     day: str | None, *, exchange: str | None, kind: str | None, product: str | None, group: str | None, agri: bool
 ) -> Asked:
-    from alpha_cli.charges.rates import COMMODITIES, EXCHANGES as KINDS
+    from alpha_cli.market.charges.rates import COMMODITIES, EXCHANGES as KINDS
 
     exchange = exchange or "NSE"
     kinds = KINDS[exchange]
@@ -180,7 +180,7 @@ def _day(text: str | None) -> date:
 
 
 def _estimate(tariff: Tariff, asked: Asked, leg: Leg) -> Charges:
-    from alpha_cli.charges.engine import Trade
+    from alpha_cli.market.charges.engine import Trade
 
     if leg.side == "EXERCISE":
         return tariff.on_exercise(asked.day, asked.exchange, leg.price * leg.quantity)
@@ -192,7 +192,7 @@ def _estimate(tariff: Tariff, asked: Asked, leg: Leg) -> Charges:
 
 
 def _estimate_lines(tariff: Tariff, asked: Asked, legs: Sequence[Leg], *, as_json: bool) -> Iterator[str]:
-    from alpha_cli.charges.engine import together
+    from alpha_cli.market.charges.engine import together
 
     each = [_estimate(tariff, asked, leg) for leg in legs]
     summed = together(each)
@@ -223,7 +223,7 @@ def _breakeven(legs: Sequence[Leg], total: Decimal) -> Decimal | None:
 
 
 def _note(tariff: Tariff, asked: Asked, legs: Sequence[Leg]) -> Note:
-    from alpha_cli.charges.note import NoteTrade, contract_note
+    from alpha_cli.market.charges.note import NoteTrade, contract_note
 
     of: Any = asked
     trades = []
@@ -315,7 +315,7 @@ def _table(charges: Charges) -> Iterator[str]:
 
 
 def _paisa(amount: Decimal) -> Decimal:
-    from alpha_cli.charges.engine import EXACT, PAISA
+    from alpha_cli.market.charges.engine import EXACT, PAISA
 
     return EXACT.quantize(amount, PAISA)
 

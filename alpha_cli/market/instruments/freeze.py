@@ -14,7 +14,7 @@ import msgspec
 
 from alpha_cli.config.files import find_config, read_dated
 from alpha_cli.core.errors import ConfigurationError, printable
-from alpha_cli.instruments.instrument import Instrument
+from alpha_cli.market.instruments.instrument import Instrument
 
 NAME = "freeze.json"
 _MAX_QUANTITY = 10**9

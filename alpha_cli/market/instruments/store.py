@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from alpha_cli.core.errors import AlphaError, BadData, ConfigurationError, InputOutputError, TryAgain
-from alpha_cli.instruments.instrument import Instrument
+from alpha_cli.market.instruments.instrument import Instrument
 
 if TYPE_CHECKING:
     import sqlite3

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from alpha_cli.core.errors import BadData, NoInput, printable, shown
-from alpha_cli.instruments.instrument import Instrument
+from alpha_cli.market.instruments.instrument import Instrument
 
 REQUIRED = ("instrument_token", "tradingsymbol", "exchange", "segment", "instrument_type", "lot_size", "tick_size")
 OPTIONAL = ("name", "exchange_token", "expiry", "strike")

@@ -5,7 +5,7 @@ it through `open_master`. The key of an instrument is EXCHANGE:SYMBOL, for token
 Without a master any token trades as NSE equity: `Instrument.unlisted`.
 """
 
-from alpha_cli.instruments.instrument import Instrument
-from alpha_cli.instruments.master import Master, open_master, resolve
+from alpha_cli.market.instruments.instrument import Instrument
+from alpha_cli.market.instruments.master import Master, open_master, resolve
 
 __all__ = ["Instrument", "Master", "open_master", "resolve"]

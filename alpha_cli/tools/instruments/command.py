@@ -15,7 +15,7 @@ from alpha_cli.cli import Group
 from alpha_cli.core.errors import NoInput, UsageError, printable, tell, worth_telling
 
 if TYPE_CHECKING:
-    from alpha_cli.instruments.master import Master
+    from alpha_cli.market.instruments.master import Master
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -115,7 +115,7 @@ def fetch(url: str, database: Path | None, day: date, bad: str, *, force: bool) 
     """
     from tempfile import TemporaryDirectory
 
-    from alpha_cli.instruments import download
+    from alpha_cli.market.instruments import download
 
     target = _target(database)
     download.check_url(url)
@@ -144,7 +144,7 @@ def find(
         alpha instruments find reliance --exchange NSE
         alpha instruments find banknifty fut --json | jq .instrument_token
     """
-    from alpha_cli.instruments import listing
+    from alpha_cli.tools.instruments import listing
 
     with _opened(database) as master:
         found = master.find(" ".join(words), limit + 1, exchange=exchange, on=day)
@@ -171,9 +171,9 @@ def show(name: str, database: Path | None, day: date, *, as_json: bool) -> None:
         alpha instruments show NFO:NIFTY26AUG25000CE
         alpha instruments show 256265 --json
     """
-    from alpha_cli.instruments import listing
-    from alpha_cli.instruments.freeze import load_freeze_table
-    from alpha_cli.instruments.master import look_up
+    from alpha_cli.market.instruments.freeze import load_freeze_table
+    from alpha_cli.market.instruments.master import look_up
+    from alpha_cli.tools.instruments import listing
 
     with _opened(database) as master:
         try:
@@ -187,7 +187,7 @@ def show(name: str, database: Path | None, day: date, *, as_json: bool) -> None:
 
 def _target(database: Path | None) -> Path:
     """The file to load into. Raises `UsageError` if there is to be none."""
-    from alpha_cli.instruments.master import default_path
+    from alpha_cli.market.instruments.master import default_path
 
     path = database or default_path()
     if path is None:
@@ -196,8 +196,9 @@ def _target(database: Path | None) -> Path:
 
 
 def _load(file: Path, target: Path, day: date, bad: str, *, force: bool, source: str | None = None) -> None:
-    from alpha_cli.instruments import listing, store
-    from alpha_cli.instruments.dump import read_dump
+    from alpha_cli.market.instruments import store
+    from alpha_cli.market.instruments.dump import read_dump
+    from alpha_cli.tools.instruments import listing
 
     wrong: list[str] = []
     instruments = read_dump(file, source, wrong.append if bad == "skip" else None)
@@ -215,7 +216,7 @@ def _load(file: Path, target: Path, day: date, bad: str, *, force: bool, source:
 @contextmanager
 def _opened(database: Path | None) -> Iterator[Master]:
     """The master, closed afterwards. Raises `NoInput` if there is none."""
-    from alpha_cli.instruments.master import LOAD, open_master
+    from alpha_cli.market.instruments.master import LOAD, open_master
 
     master = open_master(database)
     if master is None:

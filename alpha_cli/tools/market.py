@@ -12,7 +12,7 @@ from alpha_cli.cli import Group
 from alpha_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from alpha_cli.calendar.sessions import Calendar, OutOfCoverage, Phase, Session, TradingDay
+    from alpha_cli.market.calendar.sessions import Calendar, OutOfCoverage, Phase, Session, TradingDay
 
 CLOSED = 1
 
@@ -38,7 +38,7 @@ def command(ctx: click.Context) -> None:
 
 
 def _complete_exchange(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    from alpha_cli.calendar.data import EXCHANGES, FOLLOWS
+    from alpha_cli.market.calendar.data import EXCHANGES, FOLLOWS
 
     return [name for name in (*EXCHANGES, *FOLLOWS) if name.startswith(incomplete.upper())]
 
@@ -83,7 +83,7 @@ def open_(ctx: click.Context, exchange: str, moment: datetime, *, verbose: bool)
         alpha market open && echo trading
         */5 * * * *  alpha market open MCX && $HOME/bin/check
     """
-    from alpha_cli.calendar.sessions import Calendar
+    from alpha_cli.market.calendar.sessions import Calendar
 
     calendar = Calendar.of(exchange.upper())
     is_open = calendar.is_open(moment)
@@ -93,8 +93,8 @@ def open_(ctx: click.Context, exchange: str, moment: datetime, *, verbose: bool)
 
 
 def _in_words(calendar: Calendar, moment: datetime, *, is_open: bool) -> str:
-    from alpha_cli.calendar.sessions import OutOfCoverage
     from alpha_cli.core.events import IST
+    from alpha_cli.market.calendar.sessions import OutOfCoverage
 
     day = moment.astimezone(IST).date()
     found = calendar.day(day)
@@ -121,7 +121,7 @@ def next_(exchange: str, moment: datetime) -> None:
         alpha market next
         sleep $(( $(date -d "$(alpha market next MCX)" +%s) - $(date +%s) ))
     """
-    from alpha_cli.calendar.sessions import Calendar
+    from alpha_cli.market.calendar.sessions import Calendar
 
     click.echo(Calendar.of(exchange.upper()).next_open(moment).isoformat())
 
@@ -141,9 +141,9 @@ def sessions(date_: str, exchanges: Sequence[str], *, as_json: bool) -> None:
         alpha market sessions 2026-11-24
         alpha market sessions 2026-02-01 NSE MCX --json | jq .continuous
     """
-    from alpha_cli.calendar.data import EXCHANGES
-    from alpha_cli.calendar.sessions import Calendar
     from alpha_cli.core.time_text import parse_date
+    from alpha_cli.market.calendar.data import EXCHANGES
+    from alpha_cli.market.calendar.sessions import Calendar
 
     day = parse_date("DATE", date_)
     calendars = [Calendar.of(name) for name in dict.fromkeys(name.upper() for name in exchanges or EXCHANGES)]
@@ -166,7 +166,7 @@ class Row(NamedTuple):
 
 
 def _rows(calendar: Calendar, day: date) -> Iterator[Row]:
-    from alpha_cli.calendar.sessions import OutOfCoverage
+    from alpha_cli.market.calendar.sessions import OutOfCoverage
 
     try:
         ordinary = calendar.day(day)

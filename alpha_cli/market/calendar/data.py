@@ -165,7 +165,7 @@ def _changed(data: ExchangeData) -> ExchangeData:
     own = find_own_config(OWN_FILE)
     if own is None:
         return data
-    from alpha_cli.calendar.overrides import changed  # pydantic and YAML, which most have no need of
+    from alpha_cli.market.calendar.overrides import changed  # pydantic and YAML, which most have no need of
 
     data = changed(data, own)
     _check(data, str(own))

@@ -10,9 +10,9 @@ from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import NamedTuple
 
-from alpha_cli.calendar.data import ExchangeData, Hours, PhaseHours, Regime, Special, canonical, load
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import IST
+from alpha_cli.market.calendar.data import ExchangeData, Hours, PhaseHours, Regime, Special, canonical, load
 
 #: The usual continuous session of NSE equity. What holds on a given day, `Calendar.day` says.
 OPEN = time(9, 15)

@@ -15,8 +15,8 @@ from alpha_cli.core.events import IST
 from alpha_cli.core.money import units
 
 if TYPE_CHECKING:  # both are imported when they are first asked: a stage starts before anything is to be known
-    from alpha_cli.calendar import OutOfCoverage, Session, SessionHours, TradingDay
-    from alpha_cli.instruments import Instrument, Master
+    from alpha_cli.market.calendar import OutOfCoverage, Session, SessionHours, TradingDay
+    from alpha_cli.market.instruments import Instrument, Master
 
 Kind = Literal["equity", "future", "option"]
 
@@ -69,7 +69,7 @@ class Contract(Struct, frozen=True, eq=False):
     def auction(self) -> Session | None:
         """When the closing auction matches; None without one."""
         phases = None if self.day is None else self.day.closing_auction
-        from alpha_cli.calendar import Session
+        from alpha_cli.market.calendar import Session
 
         return Session(phases[-1].open, phases[-1].close) if phases else None
 
@@ -104,7 +104,7 @@ class Venue:
 
     def name_of(self, token: int) -> str:
         """EXCHANGE:SYMBOL of what `token` was last asked about as."""
-        from alpha_cli.instruments import Instrument
+        from alpha_cli.market.instruments import Instrument
 
         known = self._contracts.get(token)
         return Instrument.unlisted(token).key if known is None else known.instrument.key
@@ -124,7 +124,7 @@ class Venue:
         """The sessions of the day on which a derivative expires; None if they are not known."""
         if instrument.expiry is None or self._all_hours:
             return None
-        from alpha_cli.calendar import Calendar, OutOfCoverage
+        from alpha_cli.market.calendar import Calendar, OutOfCoverage
 
         try:
             return Calendar.of(instrument.exchange).day(
@@ -145,7 +145,7 @@ class Venue:
 
         Raises `OutOfCoverage`.
         """
-        from alpha_cli.calendar import Calendar, Session
+        from alpha_cli.market.calendar import Calendar, Session
 
         exchange, auctioned = self._closes(token, on)
         day = Calendar.of(exchange).day(on, closing_auction=auctioned)
@@ -179,9 +179,9 @@ class Venue:
         return None if found is None else found.instrument_token
 
     def _made(self, token: int, on: date) -> Contract:
-        from alpha_cli.calendar import Calendar, OutOfCoverage
-        from alpha_cli.instruments import Instrument
-        from alpha_cli.instruments.freeze import freeze_quantity
+        from alpha_cli.market.calendar import Calendar, OutOfCoverage
+        from alpha_cli.market.instruments import Instrument
+        from alpha_cli.market.instruments.freeze import freeze_quantity
 
         # What is not alive on the day may have expired before: that is another answer than "unknown".
         master = self.master
@@ -230,7 +230,7 @@ class Venue:
     def _hours_of(self, exchange: str, *, closing_auction: bool) -> SessionHours:
         key = ("" if self._all_hours else exchange, closing_auction)
         if key not in self._hours:
-            from alpha_cli.calendar import AllHours, SessionHours
+            from alpha_cli.market.calendar import AllHours, SessionHours
 
             hours = AllHours() if self._all_hours else SessionHours(exchange, closing_auction=closing_auction)
             self._hours[key] = hours

@@ -35,10 +35,10 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from alpha_cli.charges.engine import EXACT, Charges, Rates, Tariff, together
-from alpha_cli.charges.rates import Holding, Kind
 from alpha_cli.core.errors import BadData
 from alpha_cli.core.events import Product, Side
+from alpha_cli.market.charges.engine import EXACT, Charges, Rates, Tariff, together
+from alpha_cli.market.charges.rates import Holding, Kind
 
 ZERO = Fraction(0)
 NOTHING = Decimal(0)
