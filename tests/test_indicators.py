@@ -15,7 +15,7 @@ import pytest
 from conftest import shared
 from hypothesis import given, strategies as st
 
-from alpha_cli.indicators import ATR, EMA, MAX_PERIOD, RSI, SMA, Bollinger, Indicator, StandardDeviation
+from alpha_cli.kit.indicators import ATR, EMA, MAX_PERIOD, RSI, SMA, Bollinger, Indicator, StandardDeviation
 
 ONE_VALUE: list[Callable[[int], Any]] = [SMA, EMA, RSI, StandardDeviation, Bollinger]
 

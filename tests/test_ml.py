@@ -18,10 +18,11 @@ import pytest
 from conftest import BANK, DEADLINE, NIFTY, ROOT, environment, shared, tick
 from hypothesis import given, strategies as st
 
-from alpha_cli import Signal, SignalResult, Tick, models, pipe, replay
+from alpha_cli import Signal, SignalResult, Tick, pipe, replay
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.features import FEATURES, PRICES_NEEDED, Features
-from alpha_cli.indicators import RSI
+from alpha_cli.kit import models
+from alpha_cli.kit.features import FEATURES, PRICES_NEEDED, Features
+from alpha_cli.kit.indicators import RSI
 from alpha_cli.strategy.config import StrategyConfig, load_by_name
 from alpha_cli.strategy.factory import create_processor
 
@@ -269,9 +270,7 @@ def test_a_model_is_loaded_once_and_again_when_it_changed(copied: Path) -> None:
 
 def test_nothing_heavy_is_imported_before_a_model_is_loaded() -> None:
     """The start of a pipeline does not pay for a model that it has not."""
-    program = (
-        "import sys, alpha_cli.models, alpha_cli.features; print('numpy' in sys.modules, 'onnxruntime' in sys.modules)"
-    )
+    program = "import sys, alpha_cli.kit.models, alpha_cli.kit.features; print('numpy' in sys.modules, 'onnxruntime' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, timeout=DEADLINE, check=True, cwd=ROOT, env=environment()
     )

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from alpha_cli import Signal, SignalResult, Tick, pipe, replay
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.indicators import RSI
+from alpha_cli.kit.indicators import RSI
 from alpha_cli.strategy.config import StrategyConfig, load_by_name
 from alpha_cli.strategy.factory import create_processor
 

@@ -269,7 +269,7 @@ def test_a_lookback_that_the_history_cannot_hold_is_refused(kind: str, needed: i
 
 
 PURE = {"__future__", "collections", "collections.abc", "itertools", "math", "pydantic", "typing"}
-PURE |= {"alpha_cli.features", "alpha_cli.indicators", "alpha_cli.models"}
+PURE |= {"alpha_cli.kit.features", "alpha_cli.kit.indicators", "alpha_cli.kit.models"}
 IMPURE_NAMES = {
     "open",
     "print",

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from alpha_cli.indicators import RSI, SMA, StandardDeviation
+from alpha_cli.kit.indicators import RSI, SMA, StandardDeviation
 
 _HORIZONS = (1, 5, 10, 20)  # ticks
 _SHORT, _LONG = 20, 60  # ticks of volatility

@@ -22,7 +22,7 @@ import msgspec
 
 from alpha_cli.config.settings import packaged
 from alpha_cli.core.errors import ConfigurationError, printable
-from alpha_cli.features import FEATURES
+from alpha_cli.kit.features import FEATURES
 
 _WITHIN = 1e-3  # of 1: what the probabilities of both directions add up to
 
@@ -52,7 +52,7 @@ class Model:
         self._inputs = {session.get_inputs()[0].name: self._input}
 
     def probability(self, features: Sequence[float]) -> float:
-        """Of a rise; `features` are values of `alpha_cli.features.FEATURES`, in that order."""
+        """Of a rise; `features` are values of `alpha_cli.kit.features.FEATURES`, in that order."""
         self._input[0] = features
         rise: float = self._run(self._outputs, self._inputs)[0].item(1)
         if not 0 <= rise <= 1:
