@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         encode as encode,
     )
     from alpha_cli.library import pipe as pipe, replay as replay
-    from alpha_cli.strategy.protocols import SignalResult as SignalResult
+    from alpha_cli.stages.run_strategy.protocols import SignalResult as SignalResult
     from alpha_cli.stream.last_ticks import Market as Market
     from alpha_cli.stream.stage import Stage as Stage
 
@@ -44,7 +44,7 @@ _HOMES = {
     "alpha_cli.library": ("pipe", "replay"),
     "alpha_cli.stream.last_ticks": ("Market",),
     "alpha_cli.stream.stage": ("Stage",),
-    "alpha_cli.strategy.protocols": ("SignalResult",),
+    "alpha_cli.stages.run_strategy.protocols": ("SignalResult",),
     "alpha_cli.core.events": (
         "Bar", "Cancel", "Control", "Denial", "Depth", "Eof", "Event", "Fill", "Gap", "Hello", "Level", "Modify",
         "Ohlc", "Order", "OrderUpdate", "Portfolio", "Position", "Signal", "Tick", "Unknown", "decode", "encode",

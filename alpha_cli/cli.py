@@ -20,13 +20,13 @@ from alpha_cli.core.errors import EXIT_CODES, AlphaError, InputOutputError, Read
 
 #: name -> (module with the click command, by itself called `command`; one line of help), in the order of the flow.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "feed": ("alpha_cli.feed.command", "Make or replay ticks: a synthetic market, or recorded files."),
-    "bars": ("alpha_cli.bars.command", "Build bars from ticks; adds them."),
-    "run-strategy": ("alpha_cli.strategy.command", "Run strategies on ticks; adds signals."),
-    "risk": ("alpha_cli.risk.command", "Turn each signal into an order or a denial."),
-    "paper": ("alpha_cli.paper.command", "Simulate a broker: orders to fills and a portfolio."),
+    "feed": ("alpha_cli.stages.feed.command", "Make or replay ticks: a synthetic market, or recorded files."),
+    "bars": ("alpha_cli.stages.bars.command", "Build bars from ticks; adds them."),
+    "run-strategy": ("alpha_cli.stages.run_strategy.command", "Run strategies on ticks; adds signals."),
+    "risk": ("alpha_cli.stages.risk.command", "Turn each signal into an order or a denial."),
+    "paper": ("alpha_cli.stages.paper.command", "Simulate a broker: orders to fills and a portfolio."),
     "pipe": ("alpha_cli.pipeline", "Run a whole pipeline in one process; same bytes, faster."),
-    "show": ("alpha_cli.show.command", "Print a stream for people."),
+    "show": ("alpha_cli.stages.show.command", "Print a stream for people."),
     "instruments": ("alpha_cli.tools.instruments.command", "Load, find and show instruments."),
     "strategies": ("alpha_cli.strategies.command", "List, describe, begin and check strategies."),
     "status": ("alpha_cli.status", "Show what the strategies and stages of a state folder do."),

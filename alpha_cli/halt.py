@@ -19,7 +19,7 @@ from alpha_cli.core.errors import AlphaError, InputOutputError, NoInput, UsageEr
 from alpha_cli.storage.folder import HALT, halt_reason
 
 if TYPE_CHECKING:
-    from alpha_cli.risk.standing import Standing
+    from alpha_cli.stages.risk.trading_state import Standing
 
 HISTORY = "halts.ndjson"
 _LONGEST_REASON = 500  # characters
@@ -135,7 +135,7 @@ def rearm(strategy: str, state: Path | None, reason: str) -> None:
 
 def _stopped(folder: Path) -> list[Standing] | None:
     """What risk stopped by itself, by its databases in `folder`; None if one of them cannot be read."""
-    from alpha_cli.risk.store import standings_in
+    from alpha_cli.stages.risk.store import standings_in
 
     found: list[Standing] = []
     for path in sorted(folder.glob("*.db")):

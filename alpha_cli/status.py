@@ -18,8 +18,8 @@ from alpha_cli.core.errors import AlphaError, NoInput, UsageError
 
 if TYPE_CHECKING:
     from alpha_cli.core.events import Control
-    from alpha_cli.risk.standing import Standing
-    from alpha_cli.strategy.status import Status, StrategyStatus
+    from alpha_cli.stages.risk.trading_state import Standing
+    from alpha_cli.stages.run_strategy.status import Status, StrategyStatus
 
 STATUS, LOCK, DATABASE = ".status.json", ".lock", ".db"
 _LARGEST = 64 << 20  # bytes of a status file; thousands of strategies take one or two
@@ -123,12 +123,12 @@ def look(path: Path) -> Folder:
 
 def _stopped_by(path: Path, stage: StageState) -> tuple[list[Standing], list[Control]]:
     """What a stage in the folder stopped; and if anything, what it was asked for since it last looked."""
-    from alpha_cli.risk.store import stopped_in
+    from alpha_cli.stages.risk.store import stopped_in
 
     stopped, heard = stopped_in(path / f"{stage.name}{DATABASE}")
     if not stopped or heard is None:
         return stopped, []
-    from alpha_cli.risk.requests import Requests
+    from alpha_cli.stages.risk.requests import Requests
 
     return stopped, list(Requests(path, heard, lambda _: None))
 
@@ -296,7 +296,7 @@ def _read(path: Path) -> Status:
     """Raises `OSError`, or `ValueError` for what is no status."""
     import msgspec
 
-    from alpha_cli.strategy.status import Status
+    from alpha_cli.stages.run_strategy.status import Status
 
     with path.open("rb") as file:
         text = file.read(_LARGEST + 1)

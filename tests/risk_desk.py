@@ -24,10 +24,10 @@ from alpha_cli.core.events import (
 )
 from alpha_cli.core.ids import derive_id
 from alpha_cli.market.instruments import Instrument, Master
-from alpha_cli.risk.config import RiskFile
-from alpha_cli.risk.engine import RiskEngine
-from alpha_cli.risk.facts import Facts
-from alpha_cli.risk.store import Store
+from alpha_cli.stages.risk.config import RiskFile
+from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.facts import Facts
+from alpha_cli.stages.risk.store import Store
 from alpha_cli.stream.last_ticks import Market
 
 DAY = 86_400

@@ -13,7 +13,7 @@ from conftest import BANK, NIFTY, tick
 
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Control, Denial, Signal
-from alpha_cli.risk.config import (
+from alpha_cli.stages.risk.config import (
     BrokerLevel,
     InstrumentLevel,
     OneInstrument,
@@ -21,8 +21,8 @@ from alpha_cli.risk.config import (
     StrategyLevel,
     load_limits,
 )
-from alpha_cli.risk.controls import CONTROLS
-from alpha_cli.risk.engine import RiskEngine
+from alpha_cli.stages.risk.controls import CONTROLS
+from alpha_cli.stages.risk.engine import RiskEngine
 from alpha_cli.stream.last_ticks import Market
 
 INFY, FUTURE = 408065, 14866434

@@ -13,10 +13,10 @@ from conftest import NIFTY, START
 
 from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Tick, decode
 from alpha_cli.core.money import UNITS
-from alpha_cli.risk.config import RiskFile
-from alpha_cli.risk.counts import Scope
-from alpha_cli.risk.engine import RiskEngine
-from alpha_cli.risk.store import Store
+from alpha_cli.stages.risk.config import RiskFile
+from alpha_cli.stages.risk.counters import Scope
+from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.store import Store
 from alpha_cli.stream.last_ticks import Market
 
 DAY = 86_400

@@ -31,10 +31,10 @@ from conftest import (
 )
 from hypothesis import given, settings, strategies as st
 
-from alpha_cli.bars.config import Interval, parse_intervals
-from alpha_cli.bars.engine import NEVER, BarBuilder
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.events import IST, Bar, Eof, Tick, decode, encode
+from alpha_cli.stages.bars.config import Interval, parse_intervals
+from alpha_cli.stages.bars.engine import NEVER, BarBuilder
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 CLOSE = 6.25 * HOUR  # seconds after the session opened

@@ -17,19 +17,19 @@ from conftest import BANK, NIFTY, START, counters, run_alpha, stream, tick, tick
 from hypothesis import given, strategies as st
 
 from alpha_cli import SignalResult
-from alpha_cli.bars.config import parse_intervals
-from alpha_cli.bars.engine import BarBuilder
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Bar, Event, Fill, Signal, Tick, decode, encode
-from alpha_cli.strategy import snapshot
-from alpha_cli.strategy.capabilities import CAPABILITIES
-from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, load_file
-from alpha_cli.strategy.context import Context
-from alpha_cli.strategy.engine import StrategyRunner
-from alpha_cli.strategy.executor import Strategy
-from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.selection import Selection, Wanted
-from alpha_cli.strategy.status import statuses
+from alpha_cli.stages.bars.config import parse_intervals
+from alpha_cli.stages.bars.engine import BarBuilder
+from alpha_cli.stages.run_strategy import snapshot
+from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
+from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, load_file
+from alpha_cli.stages.run_strategy.context import Context
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
+from alpha_cli.stages.run_strategy.executor import Strategy
+from alpha_cli.stages.run_strategy.host import Host, HostOptions
+from alpha_cli.stages.run_strategy.selection import Selection, Wanted
+from alpha_cli.stages.run_strategy.status import statuses
 
 CLOSE = 6.25 * 3600  # seconds after the opening
 

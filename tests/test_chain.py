@@ -37,7 +37,7 @@ from alpha_cli.core.events import (
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.wire import parse_object
 from alpha_cli.library import pipe
-from alpha_cli.paper.engine import Engine
+from alpha_cli.stages.paper.engine import Engine
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.batch import Batch, LineDecoder, batch_of
 from alpha_cli.stream.chain import Chain

@@ -12,8 +12,8 @@ from conftest import shared
 from alpha_cli.core.errors import BadLine, UsageError
 from alpha_cli.core.events import IST, Tick, decode, encode
 from alpha_cli.core.time_text import parse_time, parse_zone
-from alpha_cli.feed.engine import Normaliser
-from alpha_cli.feed.names import plan_of
+from alpha_cli.stages.feed.engine import Normaliser
+from alpha_cli.stages.feed.names import plan_of
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=IST)
 BASE = {"instrument_token": 256265, "timestamp": "2026-01-05T12:00:00", "last_price": 100.5}

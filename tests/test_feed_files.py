@@ -20,8 +20,8 @@ from conftest import DEADLINE, environment, shared
 from alpha_cli.core.errors import BadData
 from alpha_cli.core.events import Tick, decode
 from alpha_cli.core.wire import MAX_LINE
-from alpha_cli.feed.command import command
 from alpha_cli.options import Build
+from alpha_cli.stages.feed.command import command
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.stage import Source
 
@@ -405,8 +405,8 @@ def test_a_replay_gives_the_same_bytes_wherever_it_lies(saved: Any) -> None:
 def test_hostile_json() -> None:
     """Every file of the JSON test suite is a bad line or nothing, and never a traceback."""
     folder = shared("hostile-json") / "test_parsing"
-    from alpha_cli.feed.engine import Normaliser
-    from alpha_cli.feed.ndjson import NdjsonReader
+    from alpha_cli.stages.feed.engine import Normaliser
+    from alpha_cli.stages.feed.ndjson import NdjsonReader
 
     bad = BadLines("feed", "skip")
     for path in sorted(folder.iterdir()):

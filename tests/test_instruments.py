@@ -27,7 +27,7 @@ from alpha_cli.market.instruments.dump import read_dump
 from alpha_cli.market.instruments.freeze import FreezeTable, Limit, freeze_quantity, load_freeze_table
 from alpha_cli.market.instruments.master import default_path, look_up
 from alpha_cli.market.instruments.store import Loaded, load
-from alpha_cli.strategy.config import load_file
+from alpha_cli.stages.run_strategy.config import load_file
 
 HEADER = (
     "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"

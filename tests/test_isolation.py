@@ -18,9 +18,9 @@ from hypothesis import given, settings, strategies as some
 
 from alpha_cli import SignalResult
 from alpha_cli.core.events import Bar, Control, Event, Fill, Signal, Tick, decode, encode
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.engine import StrategyRunner
-from alpha_cli.strategy.executor import Strategy
+from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
+from alpha_cli.stages.run_strategy.executor import Strategy
 
 Answer = Callable[..., Any]
 

@@ -28,9 +28,9 @@ from alpha_cli.core.events import (
     decode,
     encode,
 )
-from alpha_cli.strategy.command import build
-from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.selection import Selection
+from alpha_cli.stages.run_strategy.command import build
+from alpha_cli.stages.run_strategy.host import Host, HostOptions
+from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.batch import LineDecoder
 from alpha_cli.stream.chain import Chain

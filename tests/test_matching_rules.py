@@ -42,11 +42,11 @@ from alpha_cli.library import replay
 from alpha_cli.market.contracts import Venue
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.options import Build
-from alpha_cli.paper import codes
-from alpha_cli.paper.codes import Code
-from alpha_cli.paper.config import PaperConfig, Slippage
-from alpha_cli.paper.engine import Engine
-from alpha_cli.paper.orders import Memory
+from alpha_cli.stages.paper import codes
+from alpha_cli.stages.paper.codes import Code
+from alpha_cli.stages.paper.config import PaperConfig, Slippage
+from alpha_cli.stages.paper.engine import Engine
+from alpha_cli.stages.paper.orders import Memory
 from alpha_cli.stream.last_ticks import Market
 
 PAGE = ROOT / "docs" / "matching.md"
@@ -1762,7 +1762,7 @@ def test_m70_a_halt_refuses_orders_and_modifications_and_takes_cancels():
 
 def test_m61_the_last_day_may_end_with_a_session_and_another_run_settle(tmp_path):
     """A feed that stops at the close leaves the settlement to the next run: the same price, by the day's last."""
-    from alpha_cli.paper.store import Store
+    from alpha_cli.stages.paper.store import Store
 
     config = PaperConfig(charges="none")
     first = Broker(_LAST_DAY)

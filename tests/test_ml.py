@@ -23,8 +23,8 @@ from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.kit import models
 from alpha_cli.kit.features import FEATURES, PRICES_NEEDED, Features
 from alpha_cli.kit.indicators import RSI
-from alpha_cli.strategy.config import StrategyConfig, load_by_name
-from alpha_cli.strategy.factory import create_processor
+from alpha_cli.stages.run_strategy.config import StrategyConfig, load_by_name
+from alpha_cli.stages.run_strategy.factory import create_processor
 
 pytest.importorskip("onnxruntime")
 

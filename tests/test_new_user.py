@@ -12,7 +12,7 @@ import pytest
 from conftest import alpha, environment, order, run_alpha, stream, tick
 
 from alpha_cli.cli import execute
-from alpha_cli.paper.config import Bands, configured, slippage
+from alpha_cli.stages.paper.config import Bands, configured, slippage
 
 NIFTY_CALL = {
     "instrument_token": "15845634", "exchange_token": "61897", "tradingsymbol": "NIFTY26AUG25000CE", "name": "NIFTY",

@@ -152,7 +152,7 @@ def test_the_readme_lists_every_command_event_code_and_denial() -> None:
     from alpha_cli.cli import COMMANDS
     from alpha_cli.core.errors import EXIT_CODES
     from alpha_cli.core.events import TYPES
-    from alpha_cli.risk.codes import Code
+    from alpha_cli.stages.risk.codes import Code
 
     for name in COMMANDS:
         assert f"alpha {name}" in README

@@ -15,9 +15,9 @@ from test_paper_properties import Broker
 
 from alpha_cli.cli import execute
 from alpha_cli.core.events import IST, Order, Tick, decode, encode
-from alpha_cli.paper.accounts import held
-from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.store import Store
+from alpha_cli.stages.paper.accounts import held
+from alpha_cli.stages.paper.config import PaperConfig
+from alpha_cli.stages.paper.store import Store
 
 OPENING = datetime(2026, 1, 5, 9, 15, tzinfo=IST)  # a Monday
 LISTINGS = ("positions", "holdings", "orders", "trades", "notes")

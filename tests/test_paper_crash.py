@@ -20,9 +20,9 @@ from msgspec.structs import replace
 from test_paper_properties import Broker, a_day
 
 from alpha_cli.core.events import Cancel, Modify, Order, Tick, decode
-from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.schema import APPLICATION_ID, VERSION
-from alpha_cli.paper.store import Store
+from alpha_cli.stages.paper.config import PaperConfig
+from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION
+from alpha_cli.stages.paper.store import Store
 
 CONFIG = PaperConfig(charges="contract-note")
 

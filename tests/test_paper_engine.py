@@ -12,10 +12,10 @@ from hypothesis import given, settings, strategies as st
 from alpha_cli.core.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.wire import MAX_LINE, check_rupees
-from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.engine import Engine
-from alpha_cli.paper.funds import Funds
-from alpha_cli.paper.orders import Memory, PaperOrder
+from alpha_cli.stages.paper.config import PaperConfig
+from alpha_cli.stages.paper.engine import Engine
+from alpha_cli.stages.paper.margin import Funds
+from alpha_cli.stages.paper.orders import Memory, PaperOrder
 from alpha_cli.stream.last_ticks import Market
 
 TOKEN = 256265

@@ -33,11 +33,11 @@ from alpha_cli.core.ledger import Account
 from alpha_cli.core.money import units
 from alpha_cli.core.order_states import RECEIVED, STATES, TERMINAL
 from alpha_cli.market.contracts import Venue
-from alpha_cli.paper.config import PaperConfig, Slippage
-from alpha_cli.paper.engine import Engine
-from alpha_cli.paper.funds import needed
-from alpha_cli.paper.orders import Memory
-from alpha_cli.paper.store import Store
+from alpha_cli.stages.paper.config import PaperConfig, Slippage
+from alpha_cli.stages.paper.engine import Engine
+from alpha_cli.stages.paper.margin import needed
+from alpha_cli.stages.paper.orders import Memory
+from alpha_cli.stages.paper.store import Store
 from alpha_cli.stream.last_ticks import Market
 
 OPENING = datetime(2026, 1, 5, 9, 15, tzinfo=IST)  # a Monday

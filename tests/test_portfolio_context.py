@@ -20,9 +20,9 @@ from test_capabilities import events_of, fill, hosted, one_line, run_strategy, r
 from alpha_cli import pipe, replay
 from alpha_cli.core.events import Bar, Denial, Event, Fill, Order, OrderUpdate, Portfolio, Signal, Tick, encode
 from alpha_cli.core.money import UNITS
-from alpha_cli.strategy.context import Context
-from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.portfolio import Portfolio as Books
+from alpha_cli.stages.run_strategy.context import Context
+from alpha_cli.stages.run_strategy.host import Host, HostOptions
+from alpha_cli.stages.run_strategy.portfolio import Portfolio as Books
 from alpha_cli.stream.follow import Follower
 
 

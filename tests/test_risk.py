@@ -20,9 +20,9 @@ from alpha_cli.core.errors import BadData, NoInput
 from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Signal, decode
 from alpha_cli.market.instruments import Instrument, Master, open_master
 from alpha_cli.market.instruments.dump import read_dump
-from alpha_cli.risk.config import RiskFile, load_limits
-from alpha_cli.risk.controls import CONTROLS
-from alpha_cli.risk.engine import RiskEngine
+from alpha_cli.stages.risk.config import RiskFile, load_limits
+from alpha_cli.stages.risk.controls import CONTROLS
+from alpha_cli.stages.risk.engine import RiskEngine
 from alpha_cli.stream.last_ticks import Market
 
 DAY = 86_400

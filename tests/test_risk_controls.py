@@ -52,14 +52,14 @@ from risk_desk import (
 
 from alpha_cli.core.events import IST, Control, Gap, Portfolio, Signal
 from alpha_cli.market.instruments import Instrument
-from alpha_cli.risk import sizing
-from alpha_cli.risk.codes import MEANINGS, Code
-from alpha_cli.risk.config import RiskFile
-from alpha_cli.risk.controls import CONTROLS, asked, broker, conduct, exposure, moment, order as order_controls
-from alpha_cli.risk.controls.order import MOST_METADATA
-from alpha_cli.risk.counts import Scope
-from alpha_cli.risk.facts import BrokerFacts, Facts, Refusal
-from alpha_cli.risk.limits import Levels, Limits
+from alpha_cli.stages.risk import sizing
+from alpha_cli.stages.risk.codes import MEANINGS, Code
+from alpha_cli.stages.risk.config import RiskFile
+from alpha_cli.stages.risk.controls import CONTROLS, asked, broker, conduct, exposure, moment, order as order_controls
+from alpha_cli.stages.risk.controls.order import MOST_METADATA
+from alpha_cli.stages.risk.counters import Scope
+from alpha_cli.stages.risk.facts import BrokerFacts, Facts, Refusal
+from alpha_cli.stages.risk.limits import Levels, Limits
 
 # --- each control in a stream ----------------------------------------------------------------
 

@@ -39,8 +39,8 @@ from risk_desk import (
 )
 
 from alpha_cli.core.events import RISK, Cancel, Control, Denial, Modify, Order, Portfolio, Position
-from alpha_cli.risk.controls.conduct import usable
-from alpha_cli.risk.store import Store
+from alpha_cli.stages.risk.controls.conduct import usable
+from alpha_cli.stages.risk.store import Store
 
 # --- REDUCING and HALTED ---------------------------------------------------------------------
 

@@ -28,13 +28,9 @@ from risk_gate import a_file, codes, events
 
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Denial, Order
-from alpha_cli.risk.config import (
-    BrokerLevel,
-    RiskFile,
-    load_limits,
-)
-from alpha_cli.risk.governance import differences, put_in_force
-from alpha_cli.risk.store import Store
+from alpha_cli.stages.risk.config import BrokerLevel, RiskFile, load_limits
+from alpha_cli.stages.risk.governance import differences, put_in_force
+from alpha_cli.stages.risk.store import Store
 
 # --- who may loosen them ----------------------------------------------------------------------
 
@@ -311,7 +307,7 @@ def test_looser_limits_need_to_be_acknowledged_by_their_hash(tmp_path: Path) -> 
 )  # fmt: skip
 def test_what_is_looser(old: dict[str, Any], new: dict[str, Any], looser: bool) -> None:
     """What lets any order pass that was refused before."""
-    from alpha_cli.risk.governance import differences
+    from alpha_cli.stages.risk.governance import differences
 
     before, after = (RiskFile.model_validate({"brokers": {"paper": one}}) for one in (old, new))
     found, changed = differences(before, after)
@@ -321,7 +317,7 @@ def test_what_is_looser(old: dict[str, Any], new: dict[str, Any], looser: bool) 
 
 def test_fewer_slices_or_strategies_are_looked_at_like_the_rest() -> None:
     """Each level by its name; one that is gone let nothing but its limits go."""
-    from alpha_cli.risk.governance import differences
+    from alpha_cli.stages.risk.governance import differences
 
     before = RiskFile.model_validate(
         {"strategies": {"a": {"max_slices": 2}}, "instruments": {"1": {"max_position": 1}}}

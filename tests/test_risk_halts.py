@@ -284,7 +284,7 @@ def test_a_halt_of_a_control_event_is_lifted_by_the_commands(tmp_path: Path) -> 
 
 def test_a_list_of_requests_that_was_cut_asks_for_nothing_again(tmp_path: Path) -> None:
     """What is left in it was acted on, or is not what it was; what comes from then on counts."""
-    from alpha_cli.risk.requests import Requests
+    from alpha_cli.stages.risk.requests import Requests
 
     told: list[str] = []
     path = tmp_path / "halts.ndjson"

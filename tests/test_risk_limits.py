@@ -35,15 +35,9 @@ from risk_files import (
 from alpha_cli.core.events import Denial, Order, decode
 from alpha_cli.market.contracts import Venue
 from alpha_cli.market.instruments import Instrument, Master
-from alpha_cli.risk.config import (
-    HIGHEST_ORDER_VALUE,
-    BrokerLevel,
-    OneInstrument,
-    RiskFile,
-    load_limits,
-)
-from alpha_cli.risk.controls import asked
-from alpha_cli.risk.limits import TIGHTER, Levels, Limits, fits, of_level, tightest
+from alpha_cli.stages.risk.config import HIGHEST_ORDER_VALUE, BrokerLevel, OneInstrument, RiskFile, load_limits
+from alpha_cli.stages.risk.controls import asked
+from alpha_cli.stages.risk.limits import TIGHTER, Levels, Limits, fits, of_level, tightest
 
 # --- of several levels the tightest ----------------------------------------------------------
 

@@ -23,10 +23,10 @@ from alpha_cli.core.errors import InvariantBroken
 from alpha_cli.core.events import IST, Cancel, Control, Denial, Fill, Modify, Order, OrderUpdate, Signal, Tick
 from alpha_cli.core.money import UNITS
 from alpha_cli.market.instruments import Instrument, Master
-from alpha_cli.risk.config import RiskFile
-from alpha_cli.risk.engine import RiskEngine
-from alpha_cli.risk.slicing import slice_sizes
-from alpha_cli.risk.store import Store
+from alpha_cli.stages.risk.config import RiskFile
+from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.slicing import slice_sizes
+from alpha_cli.stages.risk.store import Store
 from alpha_cli.stream.last_ticks import Market
 
 SHARE, OPTION = 408065, 12_000_002

@@ -19,11 +19,11 @@ from alpha_cli.core.ids import derive_id
 from alpha_cli.core.money import UNITS
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.market.instruments.freeze import freeze_quantity
-from alpha_cli.risk.config import Fixed, Notional, PercentOfEquity, RiskFile, VolatilityTarget
-from alpha_cli.risk.engine import RiskEngine
-from alpha_cli.risk.facts import Refusal
-from alpha_cli.risk.sizing import MOST_UNITS, interval_seconds, size
-from alpha_cli.risk.slicing import slice_sizes
+from alpha_cli.stages.risk.config import Fixed, Notional, PercentOfEquity, RiskFile, VolatilityTarget
+from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.facts import Refusal
+from alpha_cli.stages.risk.sizing import MOST_UNITS, interval_seconds, size
+from alpha_cli.stages.risk.slicing import slice_sizes
 from alpha_cli.stream.last_ticks import Market
 
 FUTURE, OPTION = 14866434, 15845634

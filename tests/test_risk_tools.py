@@ -15,9 +15,9 @@ from conftest import BANK, NIFTY, START, Pipeline, alpha, order, run_alpha, sign
 
 from alpha_cli.core.events import Control, Denial, Fill, OrderUpdate, decode
 from alpha_cli.core.ids import derive_id
-from alpha_cli.risk.codes import MEANINGS, Code
-from alpha_cli.risk.config import load_limits
-from alpha_cli.risk.controls import CONTROLS
+from alpha_cli.stages.risk.codes import MEANINGS, Code
+from alpha_cli.stages.risk.config import load_limits
+from alpha_cli.stages.risk.controls import CONTROLS
 
 INFY, FUTURE, OPTION = 408065, 14866434, 15845634
 MASTER = (

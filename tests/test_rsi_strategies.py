@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 from alpha_cli import Signal, SignalResult, Tick, pipe, replay
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.kit.indicators import RSI
-from alpha_cli.strategy.config import StrategyConfig, load_by_name
-from alpha_cli.strategy.factory import create_processor
+from alpha_cli.stages.run_strategy.config import StrategyConfig, load_by_name
+from alpha_cli.stages.run_strategy.factory import create_processor
 
 Said = list[tuple[int, str]]  # (index of the tick, side)
 FAST = {"period": 2, "oversold": 30, "overbought": 70}

@@ -17,13 +17,13 @@ from alpha_cli import SignalResult
 from alpha_cli.config.settings import load_settings
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Signal, Tick, decode, encode
-from alpha_cli.strategy.command import build
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.engine import StrategyRunner
-from alpha_cli.strategy.executor import Strategy as Hosted
-from alpha_cli.strategy.host import total
-from alpha_cli.strategy.selection import Selection
-from alpha_cli.strategy.status import statuses
+from alpha_cli.stages.run_strategy.command import build
+from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
+from alpha_cli.stages.run_strategy.executor import Strategy as Hosted
+from alpha_cli.stages.run_strategy.host import total
+from alpha_cli.stages.run_strategy.selection import Selection
+from alpha_cli.stages.run_strategy.status import statuses
 from alpha_cli.stream.stage import Options, Stage
 
 Answer = Callable[[Tick, Sequence[Tick]], Any]

@@ -12,12 +12,12 @@ from conftest import NIFTY, run_alpha, stream, tick
 
 from alpha_cli import SignalResult
 from alpha_cli.core.events import Control, Event, Fill, Portfolio, Tick, encode
-from alpha_cli.strategy import snapshot
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.engine import StrategyRunner
-from alpha_cli.strategy.executor import Strategy
-from alpha_cli.strategy.management import Manager
-from alpha_cli.strategy.selection import Wanted
+from alpha_cli.stages.run_strategy import snapshot
+from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
+from alpha_cli.stages.run_strategy.executor import Strategy
+from alpha_cli.stages.run_strategy.requests import Manager
+from alpha_cli.stages.run_strategy.selection import Wanted
 
 
 def config(**values: Any) -> StrategyConfig:

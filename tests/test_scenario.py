@@ -19,10 +19,10 @@ from alpha_cli import SignalResult
 from alpha_cli.config.settings import packaged
 from alpha_cli.core.events import Denial, Fill, Order, OrderUpdate, Portfolio, Tick, decode, encode
 from alpha_cli.market.calendar import SessionHours
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.engine import StrategyRunner
-from alpha_cli.strategy.executor import Strategy
-from alpha_cli.strategy.status import statuses
+from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
+from alpha_cli.stages.run_strategy.executor import Strategy
+from alpha_cli.stages.run_strategy.status import statuses
 
 KINDS = ("rules_rsi", "ml_momentum", "hybrid_ml_rsi")
 WITH_MODEL = {"ml_momentum", "hybrid_ml_rsi"}

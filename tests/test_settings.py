@@ -21,11 +21,11 @@ from alpha_cli.config.settings import (
     read_yaml,
 )
 from alpha_cli.core.errors import ConfigurationError, UsageError
-from alpha_cli.paper.config import STARTING_CASH
-from alpha_cli.risk.config import RiskFile, load_limits
-from alpha_cli.strategy.command import build
-from alpha_cli.strategy.config import StrategyConfig, load_by_name, load_file
-from alpha_cli.strategy.selection import Selection
+from alpha_cli.stages.paper.config import STARTING_CASH
+from alpha_cli.stages.risk.config import RiskFile, load_limits
+from alpha_cli.stages.run_strategy.command import build
+from alpha_cli.stages.run_strategy.config import StrategyConfig, load_by_name, load_file
+from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stream.stage import Options
 
 GOOD = f"id: mine\nstrategy_type: momentum\ninstruments: [{NIFTY}]\n"

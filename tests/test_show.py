@@ -36,7 +36,7 @@ from alpha_cli.core.events import (
     decode,
     encode,
 )
-from alpha_cli.show.engine import Show
+from alpha_cli.stages.show.engine import Show
 
 HOSTILE = "a\nb\rc\x1b[31md\u202ee\u2066f\x07g\x9bh\u200ei\tj\x00k\u2028l"
 

@@ -18,8 +18,8 @@ import pytest
 from conftest import Pipeline, alpha, run_alpha, stream, ticks
 
 from alpha_cli.cli import execute
+from alpha_cli.stages.run_strategy.status import Status, StrategyStatus
 from alpha_cli.status import for_people, look
-from alpha_cli.strategy.status import Status, StrategyStatus
 
 AT = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)  # noon in India
 

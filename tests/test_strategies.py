@@ -16,10 +16,10 @@ from hypothesis import assume, given, strategies as st
 from alpha_cli.config.settings import find_config, packaged
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Signal, Tick, encode
-from alpha_cli.strategy.config import StrategyConfig, load_file
-from alpha_cli.strategy.engine import StrategyRunner
-from alpha_cli.strategy.executor import Strategy
-from alpha_cli.strategy.factory import create_processor
+from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
+from alpha_cli.stages.run_strategy.executor import Strategy
+from alpha_cli.stages.run_strategy.factory import create_processor
 
 Said = list[tuple[int, str]]  # (index of the tick, side)
 

@@ -34,10 +34,10 @@ from alpha_cli.core.errors import (
     Unavailable,
     UsageError,
 )
+from alpha_cli.stages.run_strategy import config_table as database
+from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
+from alpha_cli.stages.run_strategy.config_table import COLUMNS, Migration, open_table
 from alpha_cli.strategies.db import db
-from alpha_cli.strategy import database
-from alpha_cli.strategy.config import StrategyConfig, load_file
-from alpha_cli.strategy.database import COLUMNS, Migration, open_table
 
 pytest_plugins = ["servers"]
 
@@ -950,7 +950,7 @@ def test_sqlite_needs_no_psycopg(sqlite_url: str) -> None:
     """It is not even imported."""
     made(sqlite_url, CONFIG)
     program = (
-        "import sys; from alpha_cli.strategy.database import open_table; "
+        "import sys; from alpha_cli.stages.run_strategy.config_table import open_table; "
         "print(open_table(sys.argv[1]).read_all()[0].id, 'psycopg' in sys.modules)"
     )
     done = subprocess.run(

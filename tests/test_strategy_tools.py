@@ -15,14 +15,14 @@ from conftest import DEADLINE, NIFTY, ROOT, environment
 
 from alpha_cli.cli import execute
 from alpha_cli.config.settings import packaged
+from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
+from alpha_cli.stages.run_strategy.config_table import open_table
+from alpha_cli.stages.run_strategy.factory import PROCESSORS, STRATEGIES
 from alpha_cli.strategies import listing, scaffold
 from alpha_cli.strategies.conformance import cost, subject as subjects
 from alpha_cli.strategies.conformance.runs import CHECKS, FIRST, run
 from alpha_cli.strategies.conformance.subject import Subject
 from alpha_cli.strategies.conformance.verdict import FAIL, OK, SKIPPED, WARNING, Result, Verdict
-from alpha_cli.strategy.capabilities import CAPABILITIES
-from alpha_cli.strategy.database import open_table
-from alpha_cli.strategy.factory import PROCESSORS, STRATEGIES
 
 BUILT_IN = [name for name, file in PROCESSORS.items() if (packaged("strategies") / file.partition(":")[0]).is_file()]
 PATIENCE = 20.0  # seconds for a check that is not meant to be slow

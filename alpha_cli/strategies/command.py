@@ -50,7 +50,7 @@ def command(ctx: click.Context) -> None:
 
 def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     from alpha_cli.config.settings import config_names
-    from alpha_cli.strategy.factory import STRATEGIES
+    from alpha_cli.stages.run_strategy.factory import STRATEGIES
 
     known = {*STRATEGIES.names(), *config_names("strategies")}
     return sorted(name for name in known if name.startswith(incomplete))

@@ -12,8 +12,8 @@ import click
 from alpha_cli.core.errors import NoInput, UsageError, printable, tell
 
 if TYPE_CHECKING:
-    from alpha_cli.strategy.config import StrategyConfig
-    from alpha_cli.strategy.database import ConfigurationTable
+    from alpha_cli.stages.run_strategy.config import StrategyConfig
+    from alpha_cli.stages.run_strategy.config_table import ConfigurationTable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -81,7 +81,7 @@ def import_(paths: tuple[Path, ...], url: str | None, *, packaged: bool) -> None
     Example:
         alpha strategies db import momentum.yaml mine/ --config-db sqlite:///strategies.db
     """
-    from alpha_cli.strategy.config import load_file, unique
+    from alpha_cli.stages.run_strategy.config import load_file, unique
 
     # A strategy's own code is looked for beside its file, wherever the table will be read from.
     files = [file.absolute() for file in [*_files(paths), *(_found() if packaged or not paths else ())]]
@@ -201,7 +201,7 @@ def list_(url: str | None) -> None:
 
 
 def _table(url: str | None, *, create: bool = False) -> ConfigurationTable:
-    from alpha_cli.strategy.database import open_table
+    from alpha_cli.stages.run_strategy.config_table import open_table
 
     if not url:
         raise UsageError("name the database: --config-db sqlite:///strategies.db, or set ALPHA_CONFIG_DB to its URL")
@@ -214,7 +214,7 @@ def _remark(command: str, text: str) -> None:
 
 def _check(config: StrategyConfig) -> None:
     """Refuse what `run-strategy` would refuse: an unknown type, a parameter out of bounds, a validator that objects."""
-    from alpha_cli.strategy.factory import create_processor, create_validator
+    from alpha_cli.stages.run_strategy.factory import create_processor, create_validator
 
     create_processor(config)
     create_validator(config)
@@ -275,7 +275,7 @@ def _yaml(config: StrategyConfig) -> str:
     """A document that `load_file` reads as an equal configuration."""
     import yaml
 
-    from alpha_cli.strategy.config import file_of
+    from alpha_cli.stages.run_strategy.config import file_of
 
     class Dumper(yaml.SafeDumper):
         def represent_str(self, data: str) -> yaml.ScalarNode:  # unless quoted, \x85 comes back as \n

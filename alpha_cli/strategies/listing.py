@@ -15,9 +15,9 @@ import msgspec
 from alpha_cli.cli import did_you_mean
 from alpha_cli.config.settings import config_names, find_config
 from alpha_cli.core.errors import AlphaError, ConfigurationError, printable
-from alpha_cli.strategy.capabilities import CAPABILITIES, capability
-from alpha_cli.strategy.config import OLDER_TYPES, StrategyConfig, file_of, load_file
-from alpha_cli.strategy.factory import (
+from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES, capability
+from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, file_of, load_file
+from alpha_cli.stages.run_strategy.factory import (
     PROCESSORS,
     STRATEGIES,
     VALIDATION,
@@ -396,7 +396,7 @@ def _from_files() -> list[Configured]:
 
 
 def _from_database(url: str) -> list[Configured]:
-    from alpha_cli.strategy.database import open_table
+    from alpha_cli.stages.run_strategy.config_table import open_table
 
     with open_table(url) as rows:
         return [_configured(config.id, config) for config in rows.read_all()]

@@ -1,4 +1,4 @@
-"""`alpha strategies check`: does a strategy keep to the contract of `alpha_cli.strategy.protocols`?
+"""`alpha strategies check`: does a strategy keep to the contract of `alpha_cli.stages.run_strategy.protocols`?
 
 Every check is a function from a `Subject` to why it holds; it raises `Verdict` for anything else. They
 run one after another in a process of their own, because a strategy may hang or crash and an audit hook

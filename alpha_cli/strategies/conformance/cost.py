@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from alpha_cli.stages.run_strategy import snapshot
+from alpha_cli.stages.run_strategy.context import Context
 from alpha_cli.strategies.conformance.subject import Subject, Trial
 from alpha_cli.strategies.conformance.verdict import FAIL, WARNING, Verdict
-from alpha_cli.strategy import snapshot
-from alpha_cli.strategy.context import Context
 
 LONG = 10_000  # ticks before the memory is looked at for the first time; then come twice as many
 GROWTH = 64 << 10, 0.1  # bytes and share by which what a strategy holds may grow over these

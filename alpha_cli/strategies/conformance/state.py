@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any
 
+from alpha_cli.stages.run_strategy import snapshot
+from alpha_cli.stages.run_strategy.capabilities import capability
 from alpha_cli.strategies.conformance.cost import reachable
 from alpha_cli.strategies.conformance.subject import Subject, Trial
 from alpha_cli.strategies.conformance.verdict import FAIL, WARNING, Verdict, compare
-from alpha_cli.strategy import snapshot
-from alpha_cli.strategy.capabilities import capability
 
 CUTS = (0.0002, 0.1531, 0.5003, 0.9717)  # of the ticks, after which it is stopped and started again; not round
 
