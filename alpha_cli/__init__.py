@@ -1,7 +1,7 @@
 """alpha: algorithmic trading on Indian markets from the command line, one small program a stage.
 
 Importing this package imports nothing else, so that commands start quickly; the names below load
-on first use. See `alpha_cli.library` for what notebooks and tests build on.
+on first use. See `alpha_cli.cli.library` for what notebooks and tests build on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from alpha_cli.cli.library import pipe as pipe, replay as replay
     from alpha_cli.core.events import (
         Bar as Bar,
         Cancel as Cancel,
@@ -35,13 +36,12 @@ if TYPE_CHECKING:
         decode as decode,
         encode as encode,
     )
-    from alpha_cli.library import pipe as pipe, replay as replay
     from alpha_cli.stages.run_strategy.protocols import SignalResult as SignalResult
     from alpha_cli.stream.last_ticks import Market as Market
     from alpha_cli.stream.stage import Stage as Stage
 
 _HOMES = {
-    "alpha_cli.library": ("pipe", "replay"),
+    "alpha_cli.cli.library": ("pipe", "replay"),
     "alpha_cli.stream.last_ticks": ("Market",),
     "alpha_cli.stream.stage": ("Stage",),
     "alpha_cli.stages.run_strategy.protocols": ("SignalResult",),

@@ -15,6 +15,7 @@ from conftest import BANK, HELLO, NIFTY, START, order, run_alpha, signal, stream
 from hypothesis import given, settings, strategies as some
 from test_events import ONE_OF_EACH
 
+from alpha_cli.cli.library import pipe
 from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import (
     TYPES,
@@ -36,7 +37,6 @@ from alpha_cli.core.events import (
 )
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.wire import parse_object
-from alpha_cli.library import pipe
 from alpha_cli.stages.paper.engine import Engine
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.batch import Batch, LineDecoder, batch_of

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import run_alpha
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.core.events import IST
 from alpha_cli.tools.charges import command
 

@@ -14,8 +14,9 @@ import click
 import pytest
 from conftest import DEADLINE, alpha, environment, run_alpha
 
-from alpha_cli import __version__, cli
-from alpha_cli.cli import COMMANDS, did_you_mean, execute
+from alpha_cli import __version__
+from alpha_cli.cli import app as cli
+from alpha_cli.cli.app import COMMANDS, did_you_mean, execute
 from alpha_cli.core.errors import EXIT_CODES, AlphaError
 
 
@@ -213,7 +214,7 @@ def test_there_is_a_completion_script_for_each_shell(shell: str, monkeypatch: py
 def completed(*words: str) -> list[str]:
     """What bash is offered after `alpha WORDS…`, the last of them begun."""
     line = SimpleNamespace(words=" ".join(["alpha", *words]), at=str(len(words)))
-    program = "from alpha_cli.cli import cli; cli.main(prog_name='alpha')"
+    program = "from alpha_cli.cli.app import cli; cli.main(prog_name='alpha')"
     made = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, timeout=DEADLINE, check=True,
         env=environment({"_ALPHA_COMPLETE": "bash_complete", "COMP_WORDS": line.words, "COMP_CWORD": line.at}),

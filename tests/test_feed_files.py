@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from conftest import DEADLINE, environment, shared
 
+from alpha_cli.cli.options import Build
 from alpha_cli.core.errors import BadData
 from alpha_cli.core.events import Tick, decode
 from alpha_cli.core.wire import MAX_LINE
-from alpha_cli.options import Build
 from alpha_cli.stages.feed.command import command
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.stage import Source
@@ -386,7 +386,7 @@ def test_bad_fail_stops_at_the_first(saved: Any) -> None:
 )  # fmt: skip
 def test_a_wrong_command_line(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """2, and one line that names the option."""
-    from alpha_cli.cli import execute
+    from alpha_cli.cli.app import execute
 
     monkeypatch.chdir(tmp_path)
     for name in ("a.ndjson", "a.csv", "a.txt"):

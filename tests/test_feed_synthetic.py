@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from alpha_cli.cli.options import Build
 from alpha_cli.core.events import IST, Tick, decode, encode
-from alpha_cli.options import Build
 from alpha_cli.stages.feed.command import command
 from alpha_cli.stages.feed.synthetic import DEFAULT_DATE, KNOWN, Mode, Synthetic, tokens_of
 

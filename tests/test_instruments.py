@@ -18,7 +18,7 @@ import pytest
 from conftest import DEADLINE, environment, run_alpha, shared, signal, stream, tick
 from hypothesis import given, settings, strategies as st
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
 from alpha_cli.core.events import Tick, decode

@@ -21,7 +21,7 @@ import pytest
 from conftest import DEADLINE, alpha, environment, run_alpha, shared
 from test_instruments import CALL, FUTURE, INDEX, ROWS, SHARE, changed, dump_file, text_of
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.core.errors import Unavailable, UsageError
 from alpha_cli.market.instruments import download, open_master
 
@@ -296,7 +296,7 @@ def test_a_lookup_starts_without_what_configurations_take(
 ) -> None:
     """Neither pydantic nor YAML, and of SQLite the standard library's alone."""
     program = (
-        "import sys; from alpha_cli.cli import execute; code = execute(sys.argv[1:]); "
+        "import sys; from alpha_cli.cli.app import execute; code = execute(sys.argv[1:]); "
         "print(code, *(set(sys.modules) & {'pydantic', 'yaml', 'sqlite_utils', 'sqlite3', 'urllib.request'}))"
     )
     file = [str(dump_file(tmp_path, *ROWS))] if args == ("load",) else []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import run_alpha
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.market.calendar import sessions
 from alpha_cli.market.calendar.data import EXCHANGES
 from alpha_cli.tools import market as market

@@ -20,7 +20,9 @@ from click.testing import CliRunner
 from conftest import ROOT
 from hypothesis import given, settings, strategies as st
 
-from alpha_cli.cli import cli
+from alpha_cli.cli.app import cli
+from alpha_cli.cli.library import replay
+from alpha_cli.cli.options import Build
 from alpha_cli.core import order_states
 from alpha_cli.core.events import (
     IST,
@@ -38,10 +40,8 @@ from alpha_cli.core.events import (
     encode,
 )
 from alpha_cli.core.ledger import Account
-from alpha_cli.library import replay
 from alpha_cli.market.contracts import Venue
 from alpha_cli.market.instruments import Instrument, Master
-from alpha_cli.options import Build
 from alpha_cli.stages.paper import codes
 from alpha_cli.stages.paper.codes import Code
 from alpha_cli.stages.paper.config import PaperConfig, Slippage

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import alpha, environment, order, run_alpha, stream, tick
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.stages.paper.config import Bands, configured, slippage
 
 NIFTY_CALL = {

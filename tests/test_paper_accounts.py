@@ -13,7 +13,7 @@ import pytest
 from conftest import Pipeline, alpha
 from test_paper_properties import Broker
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.core.events import IST, Order, Tick, decode, encode
 from alpha_cli.stages.paper.accounts import held
 from alpha_cli.stages.paper.config import PaperConfig

@@ -91,7 +91,7 @@ def rows(state, query, name="paper"):
 def test_no_input_gives_one_portfolio_and_imports_no_database():
     """The hot start: without --state neither sqlite nor pydantic is loaded."""
     code = (
-        "import sys; from alpha_cli.cli import execute; execute(['paper']);"
+        "import sys; from alpha_cli.cli.app import execute; execute(['paper']);"
         "print(sorted({'sqlite3', 'sqlite_utils', 'pydantic', 'orjson'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, check=True)

@@ -10,7 +10,7 @@ import pytest
 from conftest import NIFTY, run_alpha
 from hypothesis import example, given, settings, strategies as st
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.config.settings import (
     Settings,
     config_names,

@@ -17,9 +17,9 @@ import msgspec
 import pytest
 from conftest import Pipeline, alpha, run_alpha, stream, ticks
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.stages.run_strategy.status import Status, StrategyStatus
-from alpha_cli.status import for_people, look
+from alpha_cli.tools.status import for_people, look
 
 AT = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)  # noon in India
 

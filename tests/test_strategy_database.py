@@ -24,7 +24,7 @@ import yaml
 from conftest import DEADLINE, NIFTY, ROOT, environment, run_alpha
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.config.settings import packaged
 from alpha_cli.core.errors import (
     AuthenticationError,
@@ -37,7 +37,7 @@ from alpha_cli.core.errors import (
 from alpha_cli.stages.run_strategy import config_table as database
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
 from alpha_cli.stages.run_strategy.config_table import COLUMNS, Migration, open_table
-from alpha_cli.strategies.db import db
+from alpha_cli.tools.strategies.db import db
 
 pytest_plugins = ["servers"]
 
@@ -240,7 +240,7 @@ def test_any_configuration_comes_back_from_the_table_and_from_its_yaml(
     tables: dict[str, database.ConfigurationTable], tmp_path: Path, any_config: StrategyConfig
 ) -> None:
     """The same, and so it is exported and imported."""
-    from alpha_cli.strategies.db import _yaml
+    from alpha_cli.tools.strategies.db import _yaml
 
     for table in tables.values():
         table.put(any_config)

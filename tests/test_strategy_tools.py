@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from conftest import DEADLINE, NIFTY, ROOT, environment
 
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 from alpha_cli.config.settings import packaged
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
 from alpha_cli.stages.run_strategy.config_table import open_table
 from alpha_cli.stages.run_strategy.factory import PROCESSORS, STRATEGIES
-from alpha_cli.strategies import listing, scaffold
-from alpha_cli.strategies.conformance import cost, subject as subjects
-from alpha_cli.strategies.conformance.runs import CHECKS, FIRST, run
-from alpha_cli.strategies.conformance.subject import Subject
-from alpha_cli.strategies.conformance.verdict import FAIL, OK, SKIPPED, WARNING, Result, Verdict
+from alpha_cli.tools.strategies import listing, scaffold
+from alpha_cli.tools.strategies.conformance import cost, subject as subjects
+from alpha_cli.tools.strategies.conformance.runs import CHECKS, FIRST, run
+from alpha_cli.tools.strategies.conformance.subject import Subject
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, OK, SKIPPED, WARNING, Result, Verdict
 
 BUILT_IN = [name for name, file in PROCESSORS.items() if (packaged("strategies") / file.partition(":")[0]).is_file()]
 PATIENCE = 20.0  # seconds for a check that is not meant to be slow
@@ -97,12 +97,18 @@ def test_the_list_for_people_is_three_tables(capsys: pytest.CaptureFixture[str])
 
 def test_the_list_imports_neither_models_nor_databases() -> None:
     """onnxruntime takes longer to import than all the rest; what one command needs the others do not pay for."""
-    program = "import sys\nfrom alpha_cli.cli import execute\nexecute(['strategies', 'list'])\nprint(*sys.modules)"
+    program = "import sys\nfrom alpha_cli.cli.app import execute\nexecute(['strategies', 'list'])\nprint(*sys.modules)"
     made = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, timeout=DEADLINE, env=environment(), check=True, cwd=ROOT
     )
     modules = set(made.stdout.decode().splitlines()[-1].split())
-    assert not modules & {"onnxruntime", "numpy", "alpha_cli.strategies.db", "sqlite_utils", "alpha_cli.library"}
+    assert not modules & {
+        "onnxruntime",
+        "numpy",
+        "alpha_cli.tools.strategies.db",
+        "sqlite_utils",
+        "alpha_cli.cli.library",
+    }
     assert "alpha_strategies.ml_momentum" in modules
 
 
@@ -641,7 +647,9 @@ def test_parameters_are_those_that_are_checked(capsys: pytest.CaptureFixture[str
 def test_check_works_from_the_shell_where_a_file_hides_a_module_of_python(tmp_path: Path) -> None:
     """The process that checks does not look for modules in the current folder before all others."""
     (tmp_path / "json.py").write_text("raise SystemExit('hidden')")
-    program = "import sys\nfrom alpha_cli.cli import execute\nsys.exit(execute(['strategies', 'check', 'momentum']))"
+    program = (
+        "import sys\nfrom alpha_cli.cli.app import execute\nsys.exit(execute(['strategies', 'check', 'momentum']))"
+    )
     made = subprocess.run(
         [sys.executable, "-P", "-c", program], cwd=tmp_path, env=environment(), capture_output=True, timeout=DEADLINE,
         check=False,

@@ -464,7 +464,7 @@ def frugal(folder: Path, requests: int) -> list[str]:
     """The command line of an `alpha` whose workers are asked for a checkpoint after so many requests."""
     code = (
         "import sys; from alpha_cli.stages.run_strategy import workers; "
-        f"workers._CHECKPOINT_REQUESTS = {requests}; from alpha_cli.cli import start; sys.exit(start(sys.argv[1:]))"
+        f"workers._CHECKPOINT_REQUESTS = {requests}; from alpha_cli.cli.app import start; sys.exit(start(sys.argv[1:]))"
     )
     return [sys.executable, "-c", code]
 

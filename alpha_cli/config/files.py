@@ -102,6 +102,6 @@ def _neighbours(name: str) -> str:
     names = config_names(folder)
     if not names:
         return ""
-    from alpha_cli.cli import did_you_mean
+    from alpha_cli.cli.app import did_you_mean
 
     return did_you_mean(file.removesuffix(".yaml"), names)

@@ -164,7 +164,7 @@ def _fault(fault: Any, model: type[BaseModel]) -> str:
 def _unknown(model: type[BaseModel], path: tuple[Any, ...]) -> str:
     from difflib import get_close_matches
 
-    from alpha_cli.cli import did_you_mean
+    from alpha_cli.cli.app import did_you_mean
 
     place, key = _place(model, path[:-1]), str(path[-1])
     shown_as = f"{place.shown}.{key}" if place.shown else key

@@ -75,7 +75,7 @@ def find(name: str) -> Path:
     folder = packaged("strategies") / "models"
     path = folder / f"{name}.onnx"
     if "/" in name or not path.is_file():
-        from alpha_cli.cli import did_you_mean
+        from alpha_cli.cli.app import did_you_mean
 
         known = [known.stem for known in folder.glob("*.onnx")]
         raise ConfigurationError(

@@ -269,7 +269,7 @@ def _sources(tariff: Tariff, exchange: str | None, kind: str | None, *, as_json:
         for row in rows:
             yield msgspec.json.encode(row).decode()
         return
-    from alpha_cli.tables import NOTHING, table
+    from alpha_cli.cli.tables import NOTHING, table
 
     yield f"{tariff.file.broker}, from {tariff.file.first_day}, compared with the sources on {tariff.file.checked}\n"
     yield from table(

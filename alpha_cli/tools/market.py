@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
-from alpha_cli.cli import Group
+from alpha_cli.cli.app import Group
 from alpha_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ KINDS = {None: "", "closing_auction": "with a closing auction", "expiring": "exp
 
 def _for_people(rows: Sequence[Row]) -> Iterator[str]:
     """A table, and below it what is not certain in it."""
-    from alpha_cli.tables import NOTHING, table
+    from alpha_cli.cli.tables import NOTHING, table
 
     def cells(row: Row) -> tuple[str, ...]:
         found = row.day

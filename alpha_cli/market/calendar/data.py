@@ -129,7 +129,7 @@ def canonical(exchange: str) -> str:
     """The exchange whose file holds for `exchange`. Raises `UsageError` for one that is not known."""
     name = FOLLOWS.get(exchange, exchange)
     if name not in EXCHANGES:
-        from alpha_cli.cli import did_you_mean
+        from alpha_cli.cli.app import did_you_mean
 
         raise UsageError(f"no exchange {exchange[:40]!r}{did_you_mean(exchange, [*EXCHANGES, *FOLLOWS])}")
     return name

@@ -7,8 +7,8 @@ from math import isnan
 
 import click
 
+from alpha_cli.cli.options import reads_stdin, stage_options
 from alpha_cli.core.events import Tick
-from alpha_cli.options import reads_stdin, stage_options
 from alpha_cli.stream.stage import Options, Stage
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.options import reads_stdin, stage_options
+from alpha_cli.cli.options import reads_stdin, stage_options
 from alpha_cli.stages.feed.config import (
     OF_REPLAY,
     OF_SYNTHETIC,

@@ -295,7 +295,7 @@ def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         for row in rows:
             click.echo(orjson.dumps(row))
     elif rows:
-        from alpha_cli.tables import NOTHING, table
+        from alpha_cli.cli.tables import NOTHING, table
 
         cells = [[NOTHING if value is None else str(value) for value in row.values()] for row in rows]
         for line in table(tuple(rows[0]), cast(Any, cells)):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.cli import Group
-from alpha_cli.options import Build, reads_stdin, stage_options, state_option
+from alpha_cli.cli.app import Group
+from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.stages.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
 from alpha_cli.stream.stage import Options, Stage
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.cli import Group
+from alpha_cli.cli.app import Group
+from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.core.errors import ConfigurationError, printable, tell
-from alpha_cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
@@ -192,8 +192,8 @@ def check_names(limits: RiskFile, instruments: Master | None, where: Path | None
 def _put_in_force(store: Any, limits: RiskFile, acknowledged: str | None) -> None:
     """Who starts the stage puts its limits into force: the clock and the user are looked at here, at the edge."""
     from alpha_cli.core.events import IST
-    from alpha_cli.halt import user
     from alpha_cli.stages.risk.governance import put_in_force
+    from alpha_cli.tools.halt import user
 
     changes = put_in_force(store, limits, acknowledged, at=datetime.now(IST), by=user())
     if changes:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli.app import did_you_mean
 from alpha_cli.config.settings import BROKERS, BrokerName, Strict, find_config, read_config
 from alpha_cli.core.errors import ConfigurationError, printable
 from alpha_cli.core.events import OrderType, Product

@@ -142,7 +142,7 @@ def for_people(
     found: Iterable[Row], file: RiskFile, contract: Contract, broker: str, strategy_id: str
 ) -> Iterator[str]:
     """What the instrument is, and a table."""
-    from alpha_cli.tables import NOTHING, table
+    from alpha_cli.cli.tables import NOTHING, table
 
     instrument = contract.instrument
     strategy = f", strategy {strategy_id}" if strategy_id else ""

@@ -16,7 +16,7 @@ import msgspec
 
 from alpha_cli.core.errors import printable
 from alpha_cli.core.events import RISK, Control
-from alpha_cli.halt import HISTORY
+from alpha_cli.tools.halt import HISTORY
 
 #: Bytes that are read at once; a line is a few hundred.
 _READ = 1 << 20

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli.app import did_you_mean
+from alpha_cli.cli.options import bad_option
 from alpha_cli.core.errors import NoInput, UsageError, printable
-from alpha_cli.options import bad_option
 from alpha_cli.stages.risk.command import check_names, config_option, instruments_option
 
 if TYPE_CHECKING:

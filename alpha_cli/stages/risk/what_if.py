@@ -133,7 +133,7 @@ class Trial:
             yield encode({"kind": "standing", **msgspec.to_builtins(one)}).decode()
 
     def _for_people(self) -> Iterator[str]:
-        from alpha_cli.tables import NOTHING, table
+        from alpha_cli.cli.tables import NOTHING, table
 
         refused = self.signals - self.passed
         yield f"{self.signals:,} signals: {self.passed:,} would pass, {refused:,} would be refused"

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli.app import did_you_mean
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Tick
 

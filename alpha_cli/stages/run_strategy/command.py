@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alpha_cli.cli.options import not_nan, reads_stdin, stage_options, state_option
 from alpha_cli.core.errors import UsageError, printable, tell
-from alpha_cli.options import not_nan, reads_stdin, stage_options, state_option
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:

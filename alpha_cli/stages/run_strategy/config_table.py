@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli.app import did_you_mean
 from alpha_cli.config.settings import Strict, validate
 from alpha_cli.core.errors import (
     AlphaError,

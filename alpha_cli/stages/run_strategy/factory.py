@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli.app import did_you_mean
 from alpha_cli.config.settings import packaged
 from alpha_cli.core.errors import AlphaError, ConfigurationError, printable, shown
 from alpha_cli.stages.run_strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from alpha_cli.options import reads_stdin, stage_options
+from alpha_cli.cli.options import reads_stdin, stage_options
 from alpha_cli.stages.show.config import parse_types, wants_colour
 from alpha_cli.stages.show.engine import SHOWN, Show
 from alpha_cli.stream.stage import Options, Stage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from alpha_cli.cli import Group
+from alpha_cli.cli.app import Group
 from alpha_cli.core.errors import NoInput, UsageError, printable, tell, worth_telling
 
 if TYPE_CHECKING:

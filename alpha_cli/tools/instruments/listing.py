@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from alpha_cli.cli.tables import NOTHING, table
 from alpha_cli.core.errors import printable
 from alpha_cli.market.instruments.freeze import FreezeTable, Limit, freeze_limit, freeze_quantity
 from alpha_cli.market.instruments.instrument import Instrument
-from alpha_cli.tables import NOTHING, table
 
 if TYPE_CHECKING:
     from alpha_cli.market.instruments.master import Master

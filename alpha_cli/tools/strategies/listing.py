@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 import click
 import msgspec
 
-from alpha_cli.cli import did_you_mean
+from alpha_cli.cli.app import did_you_mean
+from alpha_cli.cli.tables import NOTHING, table
 from alpha_cli.config.settings import config_names, find_config
 from alpha_cli.core.errors import AlphaError, ConfigurationError, printable
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES, capability
@@ -26,7 +27,6 @@ from alpha_cli.stages.run_strategy.factory import (
     create_processor,
     parameter_model,
 )
-from alpha_cli.tables import NOTHING, table
 
 
 class StrategyType(msgspec.Struct, tag_field="kind", tag="strategy_type"):

@@ -166,7 +166,7 @@ def for_programs(folder: Folder) -> Iterator[str]:
 
 def for_people(folder: Folder, now: datetime) -> Iterator[str]:
     """Whether trading is halted, a table of stages and one of strategies, and what cannot be read."""
-    from alpha_cli.tables import NOTHING, table
+    from alpha_cli.cli.tables import NOTHING, table
 
     if folder.halted is None:
         yield f"no HALT; stopped by risk: {len(folder.standings)}" if folder.standings else "not halted"
@@ -212,7 +212,7 @@ def for_people(folder: Folder, now: datetime) -> Iterator[str]:
 
 
 def _strategies(stages: Iterable[StageState]) -> Iterator[tuple[str, ...]]:
-    from alpha_cli.tables import NOTHING
+    from alpha_cli.cli.tables import NOTHING
 
     for stage in stages:
         for one in () if stage.status is None else stage.status.strategies:
@@ -235,7 +235,7 @@ def _strategies(stages: Iterable[StageState]) -> Iterator[tuple[str, ...]]:
 
 
 def _stopped(one: Standing) -> tuple[str, ...]:
-    from alpha_cli.tables import NOTHING
+    from alpha_cli.cli.tables import NOTHING
 
     return (
         one.strategy_id or "account",

@@ -13,8 +13,8 @@ import msgspec
 
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.context import Context
-from alpha_cli.strategies.conformance.subject import Subject, Trial
-from alpha_cli.strategies.conformance.verdict import FAIL, WARNING, Verdict
+from alpha_cli.tools.strategies.conformance.subject import Subject, Trial
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, WARNING, Verdict
 
 LONG = 10_000  # ticks before the memory is looked at for the first time; then come twice as many
 GROWTH = 64 << 10, 0.1  # bytes and share by which what a strategy holds may grow over these

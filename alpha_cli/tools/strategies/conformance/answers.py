@@ -10,8 +10,8 @@ from alpha_cli.core.events import IST, Tick
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability
 from alpha_cli.stages.run_strategy.factory import told
 from alpha_cli.stages.run_strategy.protocols import SignalResult
-from alpha_cli.strategies.conformance.subject import Subject
-from alpha_cli.strategies.conformance.verdict import FAIL, WARNING, Verdict
+from alpha_cli.tools.strategies.conformance.subject import Subject
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, WARNING, Verdict
 
 
 def check_answers(subject: Subject) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from alpha_cli.cli import cli
+from alpha_cli.cli.app import cli
 
 
 @click.command()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from alpha_cli.strategies.conformance.process import ending, started
-from alpha_cli.strategies.conformance.subject import Subject
-from alpha_cli.strategies.conformance.verdict import FAIL, SKIPPED, Verdict, compare
+from alpha_cli.tools.strategies.conformance.process import ending, started
+from alpha_cli.tools.strategies.conformance.subject import Subject
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, SKIPPED, Verdict, compare
 
 HOSTS = ({"PYTHONHASHSEED": "1", "TZ": "Asia/Kolkata"}, {"PYTHONHASHSEED": "2", "TZ": "America/New_York"})
 

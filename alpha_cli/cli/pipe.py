@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from alpha_cli.cli import COMMANDS, LazyGroup, cli, did_you_mean
+from alpha_cli.cli.app import COMMANDS, LazyGroup, cli, did_you_mean
+from alpha_cli.cli.options import Build, reads_stdin, split_pipeline
 from alpha_cli.core.errors import UsageError
-from alpha_cli.options import Build, reads_stdin, split_pipeline
 from alpha_cli.stream.last_ticks import Market
 from alpha_cli.stream.stage import Program, Source, Stage
 

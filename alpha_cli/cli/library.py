@@ -22,7 +22,7 @@ from alpha_cli.stream.stage import Stage, made_batches
 
 def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
     """The events that come out of `pipeline`, which begins with `feed`. Raises `AlphaError`."""
-    from alpha_cli.pipeline import build
+    from alpha_cli.cli.pipe import build
 
     source, stages, feedback = build(pipeline, feedback=feedback)
     if source is None:
@@ -37,7 +37,7 @@ def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
 
 def replay(events: Iterable[Event], pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
     """What comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
-    from alpha_cli.pipeline import build
+    from alpha_cli.cli.pipe import build
 
     source, stages, feedback = build(pipeline, feedback=feedback)
     if source is not None:

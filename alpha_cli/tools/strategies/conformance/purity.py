@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.strategies.conformance.subject import Subject
-from alpha_cli.strategies.conformance.verdict import FAIL, Verdict
+from alpha_cli.tools.strategies.conformance.subject import Subject
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, Verdict
 
 
 def check_purity(subject: Subject) -> str:

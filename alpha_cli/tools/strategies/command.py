@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from alpha_cli.cli import Group
+from alpha_cli.cli.app import Group
 from alpha_cli.core.errors import BadData, UsageError, printable
 
 
@@ -20,7 +20,7 @@ class Strategies(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "db":
-            from alpha_cli.strategies.db import db
+            from alpha_cli.tools.strategies.db import db
 
             return db
         return super().get_command(ctx, cmd_name)
@@ -73,7 +73,7 @@ def list_(database: str | None, *, as_json: bool) -> None:
         alpha strategies list
         alpha strategies list --json | jq -r 'select(.has_model) | .name'
     """
-    from alpha_cli.strategies.listing import everything, for_people, for_programs
+    from alpha_cli.tools.strategies.listing import everything, for_people, for_programs
 
     found = everything(database)
     for line in for_programs(found) if as_json else for_people(found):
@@ -92,7 +92,7 @@ def describe(name: str) -> None:
         alpha strategies describe momentum
         alpha strategies describe ./breakout.py
     """
-    from alpha_cli.strategies.listing import description
+    from alpha_cli.tools.strategies.listing import description
 
     for line in description(name):
         click.echo(line)
@@ -117,7 +117,7 @@ def new(name: str, folder: Path, *, force: bool) -> None:
         alpha strategies new breakout
         alpha strategies new breakout --into mine --force
     """
-    from alpha_cli.strategies.scaffold import next_commands, write
+    from alpha_cli.tools.strategies.scaffold import next_commands, write
 
     for path in write(name, folder, force=force):
         click.echo(f"wrote {printable(str(path), 500)}")
@@ -156,8 +156,8 @@ def check(name: str, parameters: dict[str, Any], timeout: float) -> None:
         alpha strategies check ./breakout.py
         alpha strategies check momentum --parameters '{"lookback": 50}'
     """
-    from alpha_cli.strategies.conformance.runs import run
-    from alpha_cli.strategies.conformance.verdict import FAIL
+    from alpha_cli.tools.strategies.conformance.runs import run
+    from alpha_cli.tools.strategies.conformance.verdict import FAIL
 
     failed = []
     for result in run(name, parameters, timeout):

@@ -9,9 +9,9 @@ from typing import Any
 
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.capabilities import capability
-from alpha_cli.strategies.conformance.cost import reachable
-from alpha_cli.strategies.conformance.subject import Subject, Trial
-from alpha_cli.strategies.conformance.verdict import FAIL, WARNING, Verdict, compare
+from alpha_cli.tools.strategies.conformance.cost import reachable
+from alpha_cli.tools.strategies.conformance.subject import Subject, Trial
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, WARNING, Verdict, compare
 
 CUTS = (0.0002, 0.1531, 0.5003, 0.9717)  # of the ticks, after which it is stopped and started again; not round
 

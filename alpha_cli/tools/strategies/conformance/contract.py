@@ -10,8 +10,8 @@ from alpha_cli.core.events import Tick
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES, adapted, capability
 from alpha_cli.stages.run_strategy.executor import Disabled, Strategy
 from alpha_cli.stages.run_strategy.factory import create_processor
-from alpha_cli.strategies.conformance.subject import BROKER, Subject
-from alpha_cli.strategies.conformance.verdict import FAIL, SKIPPED, Verdict
+from alpha_cli.tools.strategies.conformance.subject import BROKER, Subject
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, SKIPPED, Verdict
 
 #: How many arguments each method is given. `snapshot` and `restore` are called as they are.
 _GIVEN = {

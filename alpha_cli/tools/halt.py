@@ -123,7 +123,7 @@ def rearm(strategy: str, state: Path | None, reason: str) -> None:
             hint = "; an account is: alpha resume" if stopped else ""
             click.echo(f"nothing to do: no strategy is stopped in {folder}{hint}")
             return
-        from alpha_cli.cli import did_you_mean
+        from alpha_cli.cli.app import did_you_mean
 
         raise UsageError(f"{strategy!r} is not stopped{did_you_mean(strategy, names)}")
     try:

@@ -13,16 +13,16 @@ import msgspec
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.stages.run_strategy.factory import told
 from alpha_cli.stages.run_strategy.host import limit_memory
-from alpha_cli.strategies.conformance.answers import check_answers
-from alpha_cli.strategies.conformance.contract import check_factory, check_model
-from alpha_cli.strategies.conformance.cost import check_memory, check_speed
-from alpha_cli.strategies.conformance.process import end_of, line_of, started
-from alpha_cli.strategies.conformance.purity import check_purity
-from alpha_cli.strategies.conformance.sameness import check_determinism, check_separation
-from alpha_cli.strategies.conformance.state import check_state
-from alpha_cli.strategies.conformance.subject import Subject
-from alpha_cli.strategies.conformance.verdict import FAIL, OK, SKIPPED, Result, Verdict
-from alpha_cli.strategies.listing import target
+from alpha_cli.tools.strategies.conformance.answers import check_answers
+from alpha_cli.tools.strategies.conformance.contract import check_factory, check_model
+from alpha_cli.tools.strategies.conformance.cost import check_memory, check_speed
+from alpha_cli.tools.strategies.conformance.process import end_of, line_of, started
+from alpha_cli.tools.strategies.conformance.purity import check_purity
+from alpha_cli.tools.strategies.conformance.sameness import check_determinism, check_separation
+from alpha_cli.tools.strategies.conformance.state import check_state
+from alpha_cli.tools.strategies.conformance.subject import Subject
+from alpha_cli.tools.strategies.conformance.verdict import FAIL, OK, SKIPPED, Result, Verdict
+from alpha_cli.tools.strategies.listing import target
 
 MEMORY = 2048  # MiB that the process may allocate, as with run-strategy
 _GRACE = 5  # seconds after which a process ends itself if whoever started it is gone
