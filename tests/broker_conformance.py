@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from alpha_cli.core.events import Cancel, Event, Fill, Modify, Order, OrderUpdate, Portfolio, Side, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Cancel, Event, Fill, Modify, Order, OrderUpdate, Portfolio, Side
 from alpha_cli.core.order_states import (
     CANCELLED,
     COMPLETE,

@@ -19,7 +19,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from alpha_cli.core.events import IST, Eof, Event, Hello, Order, Signal, Tick, Unknown, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Eof, Event, Hello, Order, Signal, Tick, Unknown
+from alpha_cli.core.times import IST
 
 # A busy machine is no failure; and CI looks at the same examples each time, people at new ones.
 hypothesis.settings.register_profile("alpha", deadline=None, derandomize=bool(os.environ.get("CI")))

@@ -28,7 +28,7 @@ from alpha_cli.stages.risk.config import RiskFile
 from alpha_cli.stages.risk.engine import RiskEngine
 from alpha_cli.stages.risk.facts import Facts
 from alpha_cli.stages.risk.store import Store
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 DAY = 86_400
 CLOSE = 6.25 * 3600
@@ -79,7 +79,7 @@ class Desk:
         found: dict[str, Any] = (
             {} if store is None else {"books": store.books, "standings": store.standings, "halts": store.halts}
         )
-        self.market = Market()
+        self.market = LastTicks()
         self.risk = RiskEngine(
             RiskFile.model_validate(whole),
             self.market,

@@ -23,7 +23,7 @@ from alpha_cli.stages.risk.config import (
 )
 from alpha_cli.stages.risk.controls import CONTROLS
 from alpha_cli.stages.risk.engine import RiskEngine
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 INFY, FUTURE = 408065, 14866434
 MASTER = (
@@ -130,9 +130,9 @@ def paper(**limits: Any) -> RiskFile:
     return RiskFile.model_validate({"brokers": {"paper": limits}})
 
 
-def engine(limits: Mapping[str, Any] | RiskFile, **options: Any) -> tuple[RiskEngine, Market]:
+def engine(limits: Mapping[str, Any] | RiskFile, **options: Any) -> tuple[RiskEngine, LastTicks]:
     """Risk with these limits, on a market with ticks of both indices at 100."""
-    market = Market()
+    market = LastTicks()
     file = limits if isinstance(limits, RiskFile) else RiskFile.model_validate(limits)
     risk = RiskEngine(file, market, **options)
     for token in (NIFTY, BANK):

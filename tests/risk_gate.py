@@ -11,13 +11,14 @@ from typing import Any
 
 from conftest import NIFTY, START
 
-from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Tick, decode
+from alpha_cli.core.codec import decode
+from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Tick
 from alpha_cli.core.money import UNITS
 from alpha_cli.stages.risk.config import RiskFile
 from alpha_cli.stages.risk.counters import Scope
 from alpha_cli.stages.risk.engine import RiskEngine
 from alpha_cli.stages.risk.store import Store
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 DAY = 86_400
 LIMIT = {"order_type": "LIMIT"}
@@ -44,7 +45,7 @@ class Gate:
         self._open()
 
     def _open(self) -> None:
-        self.market = Market()
+        self.market = LastTicks()
         self.store = Store(self.folder, "risk")
         self.engine = RiskEngine(
             self.file,

@@ -31,8 +31,10 @@ from conftest import (
 )
 from hypothesis import given, settings, strategies as st
 
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import UsageError
-from alpha_cli.core.events import IST, Bar, Eof, Tick, decode, encode
+from alpha_cli.core.events import Bar, Eof, Tick
+from alpha_cli.core.times import IST
 from alpha_cli.stages.bars.config import Interval, parse_intervals
 from alpha_cli.stages.bars.engine import NEVER, BarBuilder
 
@@ -856,13 +858,13 @@ def test_candles_taken_apart_into_ticks_are_put_together_again() -> None:
 
 def test_bars_follow_the_sessions_of_their_instrument():
     """A derivative trades on until 15:40 from 2026-08-03, when a share has closed; by the master."""
-    from alpha_cli.market.contracts import Venue
+    from alpha_cli.market.contracts import Contracts
     from alpha_cli.market.instruments import Instrument, Master
 
     future = Instrument(
         5, "NFO", "NIFTY26NOVFUT", "NIFTY", "NFO-FUT", "FUT", 65, Decimal("0.05"), date(2026, 11, 24), None, "1"
     )
-    builder = BarBuilder([Interval.parse("5m")], venue=Venue(lambda: Master.of([future])))
+    builder = BarBuilder([Interval.parse("5m")], venue=Contracts(lambda: Master.of([future])))
     late = datetime(2026, 11, 20, 15, 36, tzinfo=IST)
     ticks = [Tick(instrument_token=token, timestamp=late, last_price=100.0) for token in (5, 6)]
     assert [builder.on_tick(tick) for tick in ticks] == [[], []]

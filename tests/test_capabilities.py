@@ -17,8 +17,9 @@ from conftest import BANK, NIFTY, START, counters, run_alpha, stream, tick, tick
 from hypothesis import given, strategies as st
 
 from alpha_cli import SignalResult
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.core.events import Bar, Event, Fill, Signal, Tick, decode, encode
+from alpha_cli.core.events import Bar, Event, Fill, Signal, Tick
 from alpha_cli.stages.bars.config import parse_intervals
 from alpha_cli.stages.bars.engine import BarBuilder
 from alpha_cli.stages.run_strategy import snapshot

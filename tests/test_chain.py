@@ -16,6 +16,7 @@ from hypothesis import given, settings, strategies as some
 from test_events import ONE_OF_EACH
 
 from alpha_cli.cli.library import pipe
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import (
     TYPES,
@@ -32,16 +33,15 @@ from alpha_cli.core.events import (
     Signal,
     Tick,
     Unknown,
-    decode,
-    encode,
 )
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.wire import parse_object
 from alpha_cli.stages.paper.engine import Engine
 from alpha_cli.stream.bad_lines import BadLines
-from alpha_cli.stream.batch import Batch, LineDecoder, batch_of
+from alpha_cli.stream.batch import Batch, batch_of
 from alpha_cli.stream.chain import Chain
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.decoder import LineDecoder
+from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stream.stage import Stage
 
 EOF = b'{"type":"eof","ok":true,"code":0}'
@@ -68,7 +68,7 @@ def chatty(**more: Any) -> Stage:
 
 def watcher(**more: Any) -> Stage:
     """Looks prices up when a signal or order comes, and follows an instrument for a few ticks after an order."""
-    market: Market = more.pop("market", None) or Market()
+    market: LastTicks = more.pop("market", None) or LastTicks()
     left: dict[int, int] = {}
 
     def on_signal(event: Signal) -> Iterable[Event]:
@@ -233,7 +233,7 @@ def test_a_chain_of_many_is_its_stages_one_after_another(
     last_forwards: bool, names: list[str], shared: bool, data: bytes, sizes: list[int]
 ) -> None:
     """Fused, and with one market for all or one each, the bytes are those of separate processes. Of good lines."""
-    market = Market()
+    market = LastTicks()
     data = good_lines(data)
     forwards = [True] * (len(names) - 1) + [last_forwards]
     # One market for all, as in `alpha pipe`, unless two of them watch: a watched tick goes to all who share it.
@@ -452,7 +452,7 @@ def test_nothing_passes_after_a_newer_wire(every_tick: bool) -> None:
 
 def test_a_gate_that_cannot_read_its_price_holds_the_line_back() -> None:
     """A cancel names no instrument, so only its step finds out that the kept tick is broken; the run ends there."""
-    market = Market()
+    market = LastTicks()
     keeper = gate(lambda event: (event,) if market.last(NIFTY) is None else (), Cancel, market=market)
     bad_tick = b'{"type":"tick","instrument_token":256265,"timestamp":"2024'
     cancel = encode(Cancel(order_id="o1"))
@@ -509,7 +509,7 @@ def test_what_cannot_be_held_back_is_no_gate(kind: type) -> None:
 # --- one market for several ------------------------------------------------------------------
 
 
-def rounds(market: Market) -> tuple[Stage, list[Any]]:
+def rounds(market: LastTicks) -> tuple[Stage, list[Any]]:
     """A stage that adds nothing, follows an instrument and wakes every ten minutes; and the ticks it was handed."""
     handed: list[Any] = []
     due, me = START, object()
@@ -527,13 +527,13 @@ def rounds(market: Market) -> tuple[Stage, list[Any]]:
     return Stage("rounds", {Tick: on_tick}, market=market), handed
 
 
-def paper_on(market: Market) -> Stage:
+def paper_on(market: LastTicks) -> Stage:
     engine = Engine(Account.opened("paper", Decimal(1_000_000)), market)
     fields = ("depth", "ohlc", "last_traded_quantity", "last_trade_time")
     return Stage("paper", engine.steps, market=market, tick_fields=fields, forward=False, close=engine.close)
 
 
-def wanting(market: Market) -> tuple[Stage, list[Any]]:
+def wanting(market: LastTicks) -> tuple[Stage, list[Any]]:
     """A stage that follows an instrument for three ticks after an order and wakes a while after a signal."""
     handed: list[Any] = []
     left: dict[int, int] = {}
@@ -597,7 +597,7 @@ def test_what_a_later_stage_wants_of_the_market_it_gets(
             events.append((order if kind == "order" else signal)(number, at=at, instrument_token=token))
     found = []
     for batches in (sizes, [1] * len(events)):
-        market = Market()
+        market = LastTicks()
         second, handed = wanting(market)
         out, _ = chained([chatty(), second], stream(events), batches)
         newest = [market.last(token) for token in (NIFTY, BANK, 7)]
@@ -609,14 +609,14 @@ def test_what_a_later_stage_wants_of_the_market_it_gets(
 def test_lines_are_looked_at_a_few_at_a_time_while_wishes_change(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often they do in one batch: a few lines more for each change, and not all that are left."""
     looked = []
-    plainly = Market.look_at
+    plainly = LastTicks.look_at
 
-    def look_at(market: Market, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
+    def look_at(market: LastTicks, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
         looked.append(min(len(lines) if end is None else end, len(lines)) - start)
         return plainly(market, lines, start, end)
 
-    monkeypatch.setattr(Market, "look_at", look_at)
-    market = Market()
+    monkeypatch.setattr(LastTicks, "look_at", look_at)
+    market = LastTicks()
     handed: list[Tick] = []
 
     def on_tick(event: Tick) -> Iterable[Event]:
@@ -639,9 +639,9 @@ def test_stages_that_share_a_market_do_not_take_each_other_s_ticks(sizes: list[i
     mixed.insert(60, order(2, at=1800, order_type="LIMIT", price=Decimal(90), product="CNC", instrument_token=BANK))
     mixed.insert(9, order(1, at=270, product="MIS"))
     data = stream(mixed)
-    shared = Market()
+    shared = LastTicks()
     first, handed = rounds(shared)
-    alone = chained([paper_on(Market())], data)[0]
+    alone = chained([paper_on(LastTicks())], data)[0]
     assert chained([first, paper_on(shared)], data, sizes)[0] == alone
     assert b'"order_id":"square-off-' in alone
     assert b'"code":"DAY_ENDED"' in alone

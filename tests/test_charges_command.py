@@ -14,7 +14,7 @@ import pytest
 from conftest import run_alpha
 
 from alpha_cli.cli.app import execute
-from alpha_cli.core.events import IST
+from alpha_cli.core.times import IST
 from alpha_cli.tools.charges import command
 
 

@@ -16,8 +16,10 @@ from conftest import DEADLINE, alpha, environment, run_alpha
 
 from alpha_cli import __version__
 from alpha_cli.cli import app as cli
-from alpha_cli.cli.app import COMMANDS, did_you_mean, execute
+from alpha_cli.cli.app import execute
+from alpha_cli.cli.registry import COMMANDS
 from alpha_cli.core.errors import EXIT_CODES, AlphaError
+from alpha_cli.core.text import did_you_mean
 
 
 @pytest.fixture(autouse=True)

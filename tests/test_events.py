@@ -14,9 +14,9 @@ import pytest
 from conftest import ROOT, START, environment, order, signal, tick
 from hypothesis import given, strategies as some
 
+from alpha_cli.core.codec import decode, encode, schema
 from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import (
-    IST,
     TYPES,
     Bar,
     Cancel,
@@ -38,11 +38,9 @@ from alpha_cli.core.events import (
     Signal,
     Tick,
     Unknown,
-    decode,
-    encode,
-    schema,
 )
-from alpha_cli.core.ids import derive_id, microseconds
+from alpha_cli.core.ids import derive_id
+from alpha_cli.core.times import IST, microseconds
 from alpha_cli.core.wire import MAX_DEPTH, MAX_LINE, rupees
 
 FULL_TICK = tick(

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from conftest import shared
 
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import BadLine, UsageError
-from alpha_cli.core.events import IST, Tick, decode, encode
+from alpha_cli.core.events import Tick
 from alpha_cli.core.time_text import parse_time, parse_zone
+from alpha_cli.core.times import IST
 from alpha_cli.stages.feed.engine import Normaliser
 from alpha_cli.stages.feed.names import plan_of
 

@@ -18,8 +18,9 @@ import pytest
 from conftest import DEADLINE, environment, shared
 
 from alpha_cli.cli.options import Build
+from alpha_cli.core.codec import decode
 from alpha_cli.core.errors import BadData
-from alpha_cli.core.events import Tick, decode
+from alpha_cli.core.events import Tick
 from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.stages.feed.command import command
 from alpha_cli.stream.bad_lines import BadLines

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from alpha_cli.cli.options import Build
-from alpha_cli.core.events import IST, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Tick
+from alpha_cli.core.times import IST
 from alpha_cli.stages.feed.command import command
 from alpha_cli.stages.feed.synthetic import DEFAULT_DATE, KNOWN, Mode, Synthetic, tokens_of
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 from conftest import run_alpha, signal as a_signal, stream, tick
 
-from alpha_cli.storage.folder import halt_reason
+from alpha_cli.storage.halts import halt_reason
 
 
 def halted(*options, **more):

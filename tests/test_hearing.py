@@ -10,8 +10,8 @@ import pytest
 from conftest import NIFTY, START, Pipeline, alpha, environment, run_alpha, signal, stream, tick
 
 from alpha_cli import pipe
+from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.core.events import encode
 from alpha_cli.stream.lines import reader
 
 

@@ -13,8 +13,8 @@ import pytest
 from conftest import BANK, NIFTY, ROOT, counters, environment, order, run_alpha, shared, signal, tick
 from test_events import ONE_OF_EACH
 
+from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import EXIT_CODES
-from alpha_cli.core.events import encode
 
 STAGES = [("feed", "-"), ("run-strategy", "momentum"), ("risk",), ("paper",), ("paper", "--forward"), ("show",)]
 by_name = pytest.mark.parametrize("stage", STAGES, ids=" ".join)

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 import pytest
 from conftest import DEADLINE, ROOT, environment
 
-from alpha_cli.cli.app import COMMANDS
+from alpha_cli.cli.registry import COMMANDS
 
 CLICK = {"click"}
 WIRE = {"click", "msgspec", "typing_extensions"}  # msgspec takes typing_extensions if it is there

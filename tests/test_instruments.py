@@ -20,8 +20,9 @@ from hypothesis import given, settings, strategies as st
 
 from alpha_cli.cli.app import execute
 from alpha_cli.config.files import packaged
+from alpha_cli.core.codec import decode
 from alpha_cli.core.errors import BadData, ConfigurationError, InputOutputError, NoInput, TryAgain, UsageError
-from alpha_cli.core.events import Tick, decode
+from alpha_cli.core.events import Tick
 from alpha_cli.market.instruments import Instrument, Master, dump, open_master, resolve
 from alpha_cli.market.instruments.dump import read_dump
 from alpha_cli.market.instruments.freeze import FreezeTable, Limit, freeze_quantity, load_freeze_table

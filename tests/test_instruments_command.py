@@ -139,7 +139,7 @@ def test_without_a_date_it_is_today_in_india(tmp_path: Path, monkeypatch: pytest
     """Whatever the time zone of the machine."""
     from datetime import UTC, datetime, tzinfo
 
-    import alpha_cli.instruments.command as module
+    import alpha_cli.tools.instruments.command as module
 
     class Clock(datetime):
         @classmethod

@@ -17,7 +17,8 @@ from conftest import BANK, NIFTY, ROOT, START, Pipeline, alpha, counters, enviro
 from hypothesis import given, settings, strategies as some
 
 from alpha_cli import SignalResult
-from alpha_cli.core.events import Bar, Control, Event, Fill, Signal, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Bar, Control, Event, Fill, Signal, Tick
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Strategy

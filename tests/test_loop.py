@@ -30,7 +30,8 @@ from conftest import (
     ticks,
 )
 
-from alpha_cli.core.events import Denial, Eof, Fill, Gap, OrderUpdate, Portfolio, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Denial, Eof, Fill, Gap, OrderUpdate, Portfolio
 
 MOMENTUM = ("run-strategy", "momentum")
 FEED = ("feed", "-")

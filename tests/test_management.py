@@ -14,26 +14,14 @@ from conftest import BANK, DEADLINE, NIFTY, Pipeline, alpha, counters, run_alpha
 from hypothesis import given, settings, strategies as st
 from test_capabilities import EVERY_TICK, events_of, hosted, module, run_strategy, said, strategy_file, yaml_file
 
-from alpha_cli.core.events import (
-    RUNNER,
-    Bar,
-    Control,
-    Denial,
-    Depth,
-    Fill,
-    Level,
-    Order,
-    Signal,
-    Tick,
-    decode,
-    encode,
-)
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import RUNNER, Bar, Control, Denial, Depth, Fill, Level, Order, Signal, Tick
 from alpha_cli.stages.run_strategy.command import build
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stream.bad_lines import BadLines
-from alpha_cli.stream.batch import LineDecoder
 from alpha_cli.stream.chain import Chain
+from alpha_cli.stream.decoder import LineDecoder
 from alpha_cli.stream.stage import Options, Stage
 
 

@@ -12,9 +12,10 @@ import pytest
 from conftest import BANK, NIFTY, START, tick
 from hypothesis import given, strategies as some
 
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import BadLine
-from alpha_cli.core.events import Tick, decode, encode
-from alpha_cli.stream.last_ticks import TICK_PREFIX, Market
+from alpha_cli.core.events import Tick
+from alpha_cli.stream.last_ticks import TICK_PREFIX, LastTicks
 
 TOKENS = (1, 12, 123, 256265, 4294967295)
 MISSING = 77
@@ -31,7 +32,7 @@ def line_of(made: Tick, fields: tuple[str, ...]) -> bytes:
     return json.dumps({"type": "tick"} | {name: values[name] for name in fields}, separators=(",", ":")).encode()
 
 
-def answers(market: Market) -> list[Any]:
+def answers(market: LastTicks) -> list[Any]:
     """What a market says: the price of each instrument, and now."""
     ticks = [market.last(token) for token in (*TOKENS, MISSING)]
     return [made and (made.instrument_token, made.last_price) for made in ticks]
@@ -45,7 +46,7 @@ def test_lines_and_objects_give_the_same_answers(
     sequence: list[tuple[int, tuple[str, ...], bool]], cuts: set[int], ask: str
 ) -> None:
     """Any ticks with any order of fields, in any batches, asked now and then: as if each had been `put`."""
-    reference, objects, lines = Market(), Market(), Market(decode)
+    reference, objects, lines = LastTicks(), LastTicks(), LastTicks(decode)
     made = [tick(at, 100 + at, token) for at, (token, _, _) in enumerate(sequence)]
     raw = [line_of(event, fields) for event, (_, fields, _) in zip(made, sequence, strict=True)]
     bounds = sorted({0, len(made), *(cut for cut in cuts if cut < len(made))})
@@ -69,7 +70,7 @@ def test_lines_and_objects_give_the_same_answers(
 
 def test_an_empty_market_knows_nothing() -> None:
     """No tick, no price and no time."""
-    market = Market(decode)
+    market = LastTicks(decode)
     market.absorb_lines([])
     assert market.last(NIFTY) is None
     assert market.now is None
@@ -84,7 +85,7 @@ def broken(token: int, at: str = '"timestamp":"x"') -> bytes:
 def test_a_broken_kept_line_is_no_price_and_reported_once(ask: str) -> None:
     """What was known before is older than what cannot be read, so it does not stand in; one line, one report."""
     reported: list[tuple[bytes, Exception]] = []
-    market = Market(decode, lambda line, error: reported.append((line, error)))
+    market = LastTicks(decode, lambda line, error: reported.append((line, error)))
     bad = broken(NIFTY)
     market.absorb_lines([encode(tick(0, 100)), encode(tick(1, 50, BANK)), bad])
     if ask == "now then last":
@@ -100,7 +101,7 @@ def test_a_broken_kept_line_is_no_price_and_reported_once(ask: str) -> None:
 def test_the_next_good_tick_heals() -> None:
     """A broken line is forgotten once a newer one has come, and never decoded if nobody asked."""
     reported: list[bytes] = []
-    market = Market(decode, lambda line, error: reported.append(line))
+    market = LastTicks(decode, lambda line, error: reported.append(line))
     market.absorb_lines([broken(NIFTY)])
     market.absorb_lines([encode(tick(2, 102))])
     assert market.last(NIFTY).last_price == 102  # type: ignore[union-attr]
@@ -112,7 +113,7 @@ def test_the_next_good_tick_heals() -> None:
 def test_a_token_that_is_none_is_nobodys_price(token: str) -> None:
     """Odd tokens are either nobody's or reported, and good ones beside them stay right."""
     reported: list[bytes] = []
-    market = Market(decode, lambda line, error: reported.append(line))
+    market = LastTicks(decode, lambda line, error: reported.append(line))
     line = TICK_PREFIX + token.encode() + b',"timestamp":"2024-06-03T09:15:00+05:30","last_price":5}'
     market.absorb_lines([encode(tick(0, 100)), line, encode(tick(1, 101, 7))])
     assert market.last(NIFTY).last_price == 100  # type: ignore[union-attr]
@@ -122,7 +123,7 @@ def test_a_token_that_is_none_is_nobodys_price(token: str) -> None:
 
 def test_without_anyone_to_tell_a_broken_line_raises() -> None:
     """A market by itself does not swallow errors."""
-    market = Market(decode)
+    market = LastTicks(decode)
     market.absorb_lines([broken(NIFTY)])
     with pytest.raises(BadLine):
         market.last(NIFTY)
@@ -130,7 +131,7 @@ def test_without_anyone_to_tell_a_broken_line_raises() -> None:
 
 def test_watching_counts() -> None:
     """An instrument is watched until as many have stopped as had begun."""
-    market = Market()
+    market = LastTicks()
     market.watch(NIFTY)
     market.watch(NIFTY)
     market.watch(BANK)
@@ -144,7 +145,7 @@ def test_watching_counts() -> None:
 
 def test_now_is_the_time_of_the_newest_tick_in_the_stream() -> None:
     """Newest by place, not by time: a late tick turns the clock of the stream, as it does for every stage."""
-    market = Market(decode)
+    market = LastTicks(decode)
     market.absorb_lines([encode(tick(5)), encode(tick(3, token=BANK))])
     assert market.now == tick(3).timestamp
     assert market.now != START
@@ -155,7 +156,7 @@ def test_now_is_the_time_of_the_newest_tick_in_the_stream() -> None:
 def test_a_line_is_wanted_from_the_bound_on_however_its_time_is_written(time: str) -> None:
     """As the tick itself is."""
     line = TICK_PREFIX + b'1,"timestamp":"%s","last_price":1.0}' % time.encode()
-    market = Market()
+    market = LastTicks()
     market.wake_at(datetime.fromisoformat("2026-01-05T09:15:00+05:30"))
     assert market.wants(decode(line))
     assert market.wants_line(line)
@@ -164,7 +165,7 @@ def test_a_line_is_wanted_from_the_bound_on_however_its_time_is_written(time: st
 # --- alarms ----------------------------------------------------------------------------------
 
 
-def woken(market: Market, at: float) -> bool:
+def woken(market: LastTicks, at: float) -> bool:
     """Whether the tick `at` seconds after the opening would be delivered, as an object and as a line."""
     made = tick(at)
     assert market.wants_line(encode(made)) == market.wants(made)
@@ -173,7 +174,7 @@ def woken(market: Market, at: float) -> bool:
 
 def test_the_earliest_alarm_counts() -> None:
     """Stages that share a market do not overwrite each other's, in whatever order they set them."""
-    market = Market()
+    market = LastTicks()
     market.wake_at(tick(20).timestamp, "paper")
     market.wake_at(tick(10).timestamp, "risk")
     market.wake_at(tick(30).timestamp, "other")
@@ -183,7 +184,7 @@ def test_the_earliest_alarm_counts() -> None:
 
 def test_an_alarm_rings_until_its_owner_sets_another() -> None:
     """What anyone else sets is no answer to it."""
-    market = Market()
+    market = LastTicks()
     market.wake_at(tick(10).timestamp, "risk")
     market.put(tick(12))
     market.wake_at(tick(20).timestamp, "paper")
@@ -201,7 +202,7 @@ def test_an_alarm_rings_until_its_owner_sets_another() -> None:
 
 def test_an_owner_has_one_alarm() -> None:
     """Setting it later forgets the earlier; who gives no name is one owner too."""
-    market = Market()
+    market = LastTicks()
     market.wake_at(tick(10).timestamp)
     market.wake_at(tick(20).timestamp)
     assert [woken(market, at) for at in (10, 20)] == [False, True]
@@ -209,7 +210,7 @@ def test_an_owner_has_one_alarm() -> None:
 
 def test_the_bound_is_in_the_zone_of_the_ticks_and_stays_its_owner_s() -> None:
     """Comparing across zones is slow, so `bound_for` writes it anew; the owner can still move or end it."""
-    market = Market()
+    market = LastTicks()
     market.wake_at(tick(10).timestamp.astimezone(UTC), "risk")
     market.wake_at(tick(20).timestamp.astimezone(UTC), "paper")
     zone = timezone(timedelta(hours=5, minutes=30))
@@ -229,7 +230,7 @@ def test_the_bound_is_in_the_zone_of_the_ticks_and_stays_its_owner_s() -> None:
 @given(calls=some.lists(some.tuples(some.sampled_from("abc"), some.none() | some.integers(0, 99)), max_size=20))
 def test_the_bound_is_the_earliest_of_what_each_owner_said_last(calls: list[tuple[str, int | None]]) -> None:
     """Any owners, any moments, in any order, with ticks of another zone looked at in between."""
-    market = Market()
+    market = LastTicks()
     last: dict[str, int | None] = {}
     for number, (who, at) in enumerate(calls):
         market.wake_at(None if at is None else tick(at).timestamp, who)
@@ -273,7 +274,7 @@ def test_of_many_lines_those_are_found_that_are_wanted(
     ticks: list[tuple[int, int, str, str, str, tuple[str, ...]]], bound: datetime | None, watched: set[int]
 ) -> None:
     """However their times are written; of those written as alpha does, no other."""
-    market = Market()
+    market = LastTicks()
     market.wake_at(bound)
     for token in watched:
         market.watch(token)
@@ -293,7 +294,7 @@ def test_of_many_lines_those_are_found_that_are_wanted(
 
 def test_only_the_time_itself_tells_its_zone() -> None:
     """And not what stands next to it in the line; nor is a fraction that rounds up to the bound earlier than it."""
-    market = Market()
+    market = LastTicks()
     market.wake_at(tick(10).timestamp)
     early = tick(9).timestamp.isoformat()[:19].encode()
     zone = tick(10).timestamp.astimezone(UTC).isoformat()[:19].encode()
@@ -307,7 +308,7 @@ def test_only_the_time_itself_tells_its_zone() -> None:
 
 def test_what_is_early_is_not_looked_at() -> None:
     """A batch of usual lines before the bound takes no question each; from the bound on each is asked about."""
-    market = Market()
+    market = LastTicks()
     market.wake_at(tick(10).timestamp)
     lines = [encode(tick(at)) for at in range(20)]
     assert market.look_at(lines) == list(range(10, 20))
@@ -323,7 +324,7 @@ def test_what_is_early_is_not_looked_at() -> None:
 
 def test_wishes_tell_whether_anything_changed() -> None:
     """Another number after each change, the same one after none."""
-    market = Market()
+    market = LastTicks()
     told = [market.wishes]
     changes: list[Callable[[], object]] = [
         lambda: market.watch(7),

@@ -12,7 +12,7 @@ from conftest import run_alpha
 from alpha_cli.cli.app import execute
 from alpha_cli.market.calendar import sessions
 from alpha_cli.market.calendar.data import EXCHANGES
-from alpha_cli.tools import market as market
+from alpha_cli.tools import market
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from alpha_cli.cli.app import cli
 from alpha_cli.cli.library import replay
 from alpha_cli.cli.options import Build
 from alpha_cli.core import order_states
+from alpha_cli.core.codec import encode
 from alpha_cli.core.events import (
-    IST,
     Cancel,
     ContractNote,
     Depth,
@@ -37,17 +37,17 @@ from alpha_cli.core.events import (
     OrderUpdate,
     Portfolio,
     Tick,
-    encode,
 )
 from alpha_cli.core.ledger import Account
-from alpha_cli.market.contracts import Venue
+from alpha_cli.core.times import IST
+from alpha_cli.market.contracts import Contracts
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.stages.paper import codes
 from alpha_cli.stages.paper.codes import Code
 from alpha_cli.stages.paper.config import PaperConfig, Slippage
 from alpha_cli.stages.paper.engine import Engine
 from alpha_cli.stages.paper.orders import Memory
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 PAGE = ROOT / "docs" / "matching.md"
 
@@ -97,12 +97,12 @@ class Broker:
 
     def __init__(self, start: datetime = BEFORE, master: Master | None = MASTER, cash: int = 1_000_000, **config: Any):
         config.setdefault("charges", "none")
-        self.market = Market()
+        self.market = LastTicks()
         self.account = Account.opened("paper", Decimal(cash))
         settings = PaperConfig(**config)
         self.halted: str | None = None
         self.engine = Engine(
-            self.account, self.market, Memory(keep_fills=True), config=settings, venue=Venue(lambda: master),
+            self.account, self.market, Memory(keep_fills=True), config=settings, venue=Contracts(lambda: master),
             halt_reason=lambda: self.halted,
         )  # fmt: skip
         self.now = start
@@ -1770,7 +1770,7 @@ def test_m61_the_last_day_may_end_with_a_session_and_another_run_settle(tmp_path
         store = Store(tmp_path, "paper", config)
         broker.account = store.account
         broker.engine = Engine(
-            store.account, broker.market, store, store.resting(), config=config, venue=Venue(lambda: MASTER)
+            store.account, broker.market, store, store.resting(), config=config, venue=Contracts(lambda: MASTER)
         )
         if not run:
             broker.tick(100.0, CALL)

@@ -270,7 +270,10 @@ def test_a_model_is_loaded_once_and_again_when_it_changed(copied: Path) -> None:
 
 def test_nothing_heavy_is_imported_before_a_model_is_loaded() -> None:
     """The start of a pipeline does not pay for a model that it has not."""
-    program = "import sys, alpha_cli.kit.models, alpha_cli.kit.features; print('numpy' in sys.modules, 'onnxruntime' in sys.modules)"
+    program = (
+        "import sys, alpha_cli.kit.models, alpha_cli.kit.features; "
+        "print('numpy' in sys.modules, 'onnxruntime' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, timeout=DEADLINE, check=True, cwd=ROOT, env=environment()
     )

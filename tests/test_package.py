@@ -149,7 +149,7 @@ def test_every_line_of_the_stage_contract_names_its_tests() -> None:
 
 def test_the_readme_lists_every_command_event_code_and_denial() -> None:
     """What a user may meet is in the README."""
-    from alpha_cli.cli.app import COMMANDS
+    from alpha_cli.cli.registry import COMMANDS
     from alpha_cli.core.errors import EXIT_CODES
     from alpha_cli.core.events import TYPES
     from alpha_cli.stages.risk.codes import Code

@@ -14,7 +14,9 @@ from conftest import Pipeline, alpha
 from test_paper_properties import Broker
 
 from alpha_cli.cli.app import execute
-from alpha_cli.core.events import IST, Order, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Order, Tick
+from alpha_cli.core.times import IST
 from alpha_cli.stages.paper.accounts import held
 from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.store import Store

@@ -12,7 +12,8 @@ import pytest
 from broker_conformance import BEHAVIOURS, Able, Behaviour, Ended, cases_for, table
 from conftest import HELLO, NIFTY, START, Pipeline, alpha, counters, run_alpha
 
-from alpha_cli.core.events import Depth, Eof, Event, Level, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Depth, Eof, Event, Level, Tick
 
 #: What `alpha paper` writes; with --forward everything else in its output came in.
 OWN = (b'{"type":"fill"', b'{"type":"order_update"', b'{"type":"portfolio"', b'{"type":"contract_note"')

@@ -19,7 +19,8 @@ from conftest import Pipeline, alpha, counters, run_alpha, stream
 from msgspec.structs import replace
 from test_paper_properties import Broker, a_day
 
-from alpha_cli.core.events import Cancel, Modify, Order, Tick, decode
+from alpha_cli.core.codec import decode
+from alpha_cli.core.events import Cancel, Modify, Order, Tick
 from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION
 from alpha_cli.stages.paper.store import Store

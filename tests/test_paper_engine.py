@@ -9,14 +9,16 @@ from itertools import chain
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from alpha_cli.core.events import IST, Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.core.ledger import Account
+from alpha_cli.core.times import IST
 from alpha_cli.core.wire import MAX_LINE, check_rupees
 from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.engine import Engine
 from alpha_cli.stages.paper.margin import Funds
 from alpha_cli.stages.paper.orders import Memory, PaperOrder
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 TOKEN = 256265
 OPENING = datetime(2024, 6, 3, 9, 15, tzinfo=IST)
@@ -34,7 +36,7 @@ class Broker:
     """An engine, and a stream of seconds: ticks reach the steps as the loop would deliver them."""
 
     def __init__(self, journal=None, resting=(), cash=1_000_000, **config):
-        self.market = Market()
+        self.market = LastTicks()
         self.account = Account.opened("paper", Decimal(cash))
         config = PaperConfig(**{"charges": "none", **config})
         self.engine = Engine(self.account, self.market, journal, resting, config=config)

@@ -15,30 +15,19 @@ from conftest import Pipeline, alpha, run_alpha, stream
 from hypothesis import HealthCheck, given, settings, strategies as st
 from msgspec.structs import replace
 
-from alpha_cli.core.events import (
-    IST,
-    Cancel,
-    ContractNote,
-    Depth,
-    Fill,
-    Level,
-    Modify,
-    Order,
-    OrderUpdate,
-    Tick,
-    decode,
-    encode,
-)
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Cancel, ContractNote, Depth, Fill, Level, Modify, Order, OrderUpdate, Tick
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.money import units
 from alpha_cli.core.order_states import RECEIVED, STATES, TERMINAL
-from alpha_cli.market.contracts import Venue
+from alpha_cli.core.times import IST
+from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.paper.config import PaperConfig, Slippage
 from alpha_cli.stages.paper.engine import Engine
 from alpha_cli.stages.paper.margin import needed
 from alpha_cli.stages.paper.orders import Memory
 from alpha_cli.stages.paper.store import Store
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 OPENING = datetime(2026, 1, 5, 9, 15, tzinfo=IST)  # a Monday
 CASH = Decimal(200_000)
@@ -206,10 +195,10 @@ class Broker:
     """An engine that is fed as the loop would feed it."""
 
     def __init__(self, config=PLAIN, journal=None, account=None, resting=()):
-        self.market = Market()
+        self.market = LastTicks()
         self.journal = Watched() if journal is None else journal
         self.account = account or Account.opened("paper", config.starting_cash)
-        venue = Venue(all_hours=config.all_hours)
+        venue = Contracts(all_hours=config.all_hours)
         self.engine = Engine(self.account, self.market, self.journal, resting, config=config, venue=venue)
         self.config = config
 

@@ -21,7 +21,8 @@ import pytest
 from conftest import HELLO, NIFTY, counters, run_alpha, shared
 from slow_book import Line, Listed, SlowBook, square_off_id
 
-from alpha_cli.core.events import Cancel, Eof, Event, Modify, Order, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Cancel, Eof, Event, Modify, Order
 
 INDEX = "nifty50-1s-2022"
 OPTIONS = "nifty-options-ticks-2024-06"

@@ -19,7 +19,9 @@ import pytest
 from conftest import DEADLINE, Pipeline, alpha, counters, run_alpha, shared
 from test_hostile import lines_of
 
-from alpha_cli.core.events import IST, Cancel, Eof, Fill, Hello, Modify, Order, OrderUpdate, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Cancel, Eof, Fill, Hello, Modify, Order, OrderUpdate, Tick
+from alpha_cli.core.times import IST
 from alpha_cli.stream.lines import PIPE_SIZE
 
 TOKEN = 256265

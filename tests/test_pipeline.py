@@ -10,7 +10,8 @@ import pytest
 from conftest import NIFTY, Pipeline, alpha, counters, environment, run_alpha, shared
 
 from alpha_cli import pipe, replay
-from alpha_cli.core.events import Fill, Order, Portfolio, Signal, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Fill, Order, Portfolio, Signal
 
 DAYS = [
     "2022-08-10", "2022-08-12", "2022-08-18", "2022-08-19", "2022-08-22", "2022-08-23", "2022-08-24", "2022-08-25",

@@ -18,7 +18,8 @@ from hypothesis import given, strategies as st
 from test_capabilities import events_of, fill, hosted, one_line, run_strategy, running, said, strategy_file
 
 from alpha_cli import pipe, replay
-from alpha_cli.core.events import Bar, Denial, Event, Fill, Order, OrderUpdate, Portfolio, Signal, Tick, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Bar, Denial, Event, Fill, Order, OrderUpdate, Portfolio, Signal, Tick
 from alpha_cli.core.money import UNITS
 from alpha_cli.stages.run_strategy.context import Context
 from alpha_cli.stages.run_strategy.host import Host, HostOptions

@@ -16,22 +16,23 @@ import pytest
 from conftest import BANK, NIFTY, START, Pipeline, alpha, counters, run_alpha, signal, stream, tick
 from hypothesis import given, strategies as st
 
+from alpha_cli.core.codec import decode
 from alpha_cli.core.errors import BadData, NoInput
-from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Signal, decode
+from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Signal
 from alpha_cli.market.instruments import Instrument, Master, open_master
 from alpha_cli.market.instruments.dump import read_dump
 from alpha_cli.stages.risk.config import RiskFile, load_limits
 from alpha_cli.stages.risk.controls import CONTROLS
 from alpha_cli.stages.risk.engine import RiskEngine
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 DAY = 86_400
 CLOSE = 6.25 * 3600
 
 
-def engine(limits: dict[str, Any] | None = None, broker: str = "paper", **options: Any) -> tuple[RiskEngine, Market]:
+def engine(limits: dict[str, Any] | None = None, broker: str = "paper", **options: Any) -> tuple[RiskEngine, LastTicks]:
     """Risk with these limits for one broker, on a market that is still empty."""
-    market = Market()
+    market = LastTicks()
     given_limits = RiskFile.model_validate({"brokers": {broker: limits or {}}})
     return RiskEngine(given_limits, market, **options), market
 
@@ -484,11 +485,11 @@ any_control = st.builds(Control, action=st.sampled_from(["halt", "resume"]))
 any_report = st.tuples(st.integers(0, 30), st.integers(1, 9), st.sampled_from(["OPEN", "CANCELLED", "REJECTED"]))
 
 
-def limited(**more: Any) -> tuple[RiskEngine, Market]:
+def limited(**more: Any) -> tuple[RiskEngine, LastTicks]:
     """Both brokers with every limit set, on a market with a price of each instrument."""
     each: dict[str, Any] = {name: {**EVERY, "max_position": most} for name, most in MAXIMUM.items()}
     each["paper"] |= more
-    market = Market()
+    market = LastTicks()
     cash = dict.fromkeys(MAXIMUM, Decimal(10**6))
     risk = RiskEngine(RiskFile.model_validate({"brokers": each}), market, opening_cash=cash)
     for token in (NIFTY, BANK):

@@ -50,7 +50,8 @@ from risk_desk import (
     sold,
 )
 
-from alpha_cli.core.events import IST, Control, Gap, Portfolio, Signal
+from alpha_cli.core.events import Control, Gap, Portfolio, Signal
+from alpha_cli.core.times import IST
 from alpha_cli.market.instruments import Instrument
 from alpha_cli.stages.risk import sizing
 from alpha_cli.stages.risk.codes import MEANINGS, Code

@@ -15,7 +15,8 @@ import pytest
 from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, stream, tick
 from risk_gate import ASSUMED, DAY, LIMIT, Gate, a_file, codes, events
 
-from alpha_cli.core.events import Cancel, Control, Denial, Modify, Order, Portfolio, Position, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Cancel, Control, Denial, Modify, Order, Portfolio, Position
 
 # --- losses ----------------------------------------------------------------------------------
 

@@ -32,8 +32,9 @@ from risk_files import (
     refused,
 )
 
-from alpha_cli.core.events import Denial, Order, decode
-from alpha_cli.market.contracts import Venue
+from alpha_cli.core.codec import decode
+from alpha_cli.core.events import Denial, Order
+from alpha_cli.market.contracts import Contracts
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.stages.risk.config import HIGHEST_ORDER_VALUE, BrokerLevel, OneInstrument, RiskFile, load_limits
 from alpha_cli.stages.risk.controls import asked
@@ -745,7 +746,7 @@ def test_what_is_asked_before_sending_refuses_there_if_it_is_not_set(setting: st
     """The stream passes the order; the control in its place refuses before it is sent."""
     file = live(**{setting: None})
     assert codes(decide(file, signal(1, broker="zerodha"), opening_cash=FUNDS)) == ["ORDER"]
-    contract = Venue().contract(NIFTY, START.date())
+    contract = Contracts().contract(NIFTY, START.date())
     limits = Levels(file).together("zerodha", "test", NIFTY, f"NSE:{NIFTY}")
     (unset,) = [one for one in asked("zerodha", limits, contract, "send") if one.control.setting == setting]
     refusal = unset.check(None)  # type: ignore[arg-type]  (it looks at nothing)

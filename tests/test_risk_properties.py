@@ -20,14 +20,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from alpha_cli.core.errors import InvariantBroken
-from alpha_cli.core.events import IST, Cancel, Control, Denial, Fill, Modify, Order, OrderUpdate, Signal, Tick
+from alpha_cli.core.events import Cancel, Control, Denial, Fill, Modify, Order, OrderUpdate, Signal, Tick
 from alpha_cli.core.money import UNITS
+from alpha_cli.core.times import IST
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.stages.risk.config import RiskFile
 from alpha_cli.stages.risk.engine import RiskEngine
 from alpha_cli.stages.risk.slicing import slice_sizes
 from alpha_cli.stages.risk.store import Store
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 SHARE, OPTION = 408065, 12_000_002
 LOT, FREEZE = 600, 1800  # of NIFTY in January 2026; the lot is one that is quick to count in
@@ -350,7 +351,7 @@ class Risk(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def _start(self) -> None:
-        self.market = Market()
+        self.market = LastTicks()
         self.store = Store(Path(self.folder.name) / "state", "risk")
         self.store._db.conn.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
         self.engine = RiskEngine(
@@ -543,8 +544,8 @@ class Risk(RuleBasedStateMachine):
         working = [one for one in self.at_broker if not one.over]
         return working[-1 - place % len(working)] if working else None
 
-    @rule(place=places, share=st.sampled_from([1, 2, 3]), away=ticks_away, tell=st.booleans())
-    def trade(self, place: int, share: int, away: int, tell: bool) -> None:
+    @rule(place=places, share=st.sampled_from([1, 2, 3]), away=ticks_away, log_line=st.booleans())
+    def trade(self, place: int, share: int, away: int, log_line: bool) -> None:
         """A part of an order, or all of it, is filled; it may be told later."""
         had = self._working(place)
         if had is None or had.traded >= had.quantity:
@@ -560,7 +561,7 @@ class Risk(RuleBasedStateMachine):
                 charges={"total": Decimal("1.25")}, timestamp=self.now,
             )
         )  # fmt: skip
-        if tell:
+        if log_line:
             self._tell(had)
 
     @precondition(lambda self: any(one.reports for one in self.at_broker))

@@ -14,9 +14,11 @@ import yaml
 from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, stream, tick
 from hypothesis import assume, given, strategies as st
 
-from alpha_cli.core.events import IST, Bar, Denial, Event, Fill, Order, OrderUpdate, Signal, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Bar, Denial, Event, Fill, Order, OrderUpdate, Signal, Tick
 from alpha_cli.core.ids import derive_id
 from alpha_cli.core.money import UNITS
+from alpha_cli.core.times import IST
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.market.instruments.freeze import freeze_quantity
 from alpha_cli.stages.risk.config import Fixed, Notional, PercentOfEquity, RiskFile, VolatilityTarget
@@ -24,7 +26,7 @@ from alpha_cli.stages.risk.engine import RiskEngine
 from alpha_cli.stages.risk.facts import Refusal
 from alpha_cli.stages.risk.sizing import MOST_UNITS, interval_seconds, size
 from alpha_cli.stages.risk.slicing import slice_sizes
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 FUTURE, OPTION = 14866434, 15845634
 LOT, FREEZE = 65, 1800  # of NIFTY in August 2026
@@ -62,7 +64,7 @@ def asks(number: int = 1, quantity: int | None = None, at: float = 0, token: int
 
 def decide(limits: Mapping[str, Any], *events: Event, **options: Any) -> list[Any]:
     """What comes of the signals among `events`; the rest is heard before them."""
-    market = Market()
+    market = LastTicks()
     risk = RiskEngine(RiskFile.model_validate(limits), market, **{"opening_cash": CASH, **options})
     made: list[Any] = []
     for event in events:

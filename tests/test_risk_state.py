@@ -17,22 +17,11 @@ from conftest import BANK, NIFTY, START, Pipeline, alpha, run_alpha, signal, str
 from msgspec.structs import replace
 from risk_gate import ASSUMED, DAY, LIMIT, Gate, a_file, a_fill, an_update, codes, events, on
 
+from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import TryAgain
-from alpha_cli.core.events import (
-    IST,
-    Cancel,
-    Control,
-    Denial,
-    Fill,
-    Modify,
-    Order,
-    OrderUpdate,
-    Portfolio,
-    Position,
-    Tick,
-    encode,
-)
+from alpha_cli.core.events import Cancel, Control, Denial, Fill, Modify, Order, OrderUpdate, Portfolio, Position, Tick
 from alpha_cli.core.money import UNITS
+from alpha_cli.core.times import IST
 
 # --- the drill -------------------------------------------------------------------------------
 

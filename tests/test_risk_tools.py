@@ -13,7 +13,8 @@ import pytest
 import yaml
 from conftest import BANK, NIFTY, START, Pipeline, alpha, order, run_alpha, signal, stream, tick
 
-from alpha_cli.core.events import Control, Denial, Fill, OrderUpdate, decode
+from alpha_cli.core.codec import decode
+from alpha_cli.core.events import Control, Denial, Fill, OrderUpdate
 from alpha_cli.core.ids import derive_id
 from alpha_cli.stages.risk.codes import MEANINGS, Code
 from alpha_cli.stages.risk.config import load_limits

@@ -15,8 +15,9 @@ from conftest import BANK, NIFTY, counters, run_alpha, stream, tick, ticks
 
 from alpha_cli import SignalResult
 from alpha_cli.config.settings import load_settings
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.core.events import Signal, Tick, decode, encode
+from alpha_cli.core.events import Signal, Tick
 from alpha_cli.stages.run_strategy.command import build
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.engine import StrategyRunner

@@ -11,7 +11,8 @@ import pytest
 from conftest import NIFTY, run_alpha, stream, tick
 
 from alpha_cli import SignalResult
-from alpha_cli.core.events import Control, Event, Fill, Portfolio, Tick, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Control, Event, Fill, Portfolio, Tick
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.engine import StrategyRunner

@@ -16,8 +16,9 @@ from conftest import BANK, NIFTY, Pipeline, alpha, run_alpha, stream, tick
 from test_capabilities import events_of, hosted, run_strategy, said, yaml_file
 
 from alpha_cli import SignalResult
-from alpha_cli.config.settings import packaged
-from alpha_cli.core.events import Denial, Fill, Order, OrderUpdate, Portfolio, Tick, decode, encode
+from alpha_cli.config.files import packaged
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.events import Denial, Fill, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.market.calendar import SessionHours
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.engine import StrategyRunner

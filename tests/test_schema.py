@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from conftest import run_alpha
 
-from alpha_cli.core.events import TYPES, schema
+from alpha_cli.core.codec import schema
+from alpha_cli.core.events import TYPES
 
 
 @pytest.mark.parametrize("name", list(TYPES))

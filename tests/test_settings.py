@@ -11,15 +11,10 @@ from conftest import NIFTY, run_alpha
 from hypothesis import example, given, settings, strategies as st
 
 from alpha_cli.cli.app import execute
-from alpha_cli.config.settings import (
-    Settings,
-    config_names,
-    find_config,
-    load_settings,
-    packaged,
-    read_config,
-    read_yaml,
-)
+from alpha_cli.config.files import config_names, find_config, packaged
+from alpha_cli.config.model import read_config
+from alpha_cli.config.settings import Settings, load_settings
+from alpha_cli.config.yaml_file import read_yaml
 from alpha_cli.core.errors import ConfigurationError, UsageError
 from alpha_cli.stages.paper.config import STARTING_CASH
 from alpha_cli.stages.risk.config import RiskFile, load_limits

@@ -17,6 +17,7 @@ import pytest
 from conftest import BANK, DEADLINE, NIFTY, START, alpha, environment, order, run_alpha, signal, stream, tick
 from hypothesis import given, strategies as st
 
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import (
     TYPES,
     Bar,
@@ -33,8 +34,6 @@ from alpha_cli.core.events import (
     Portfolio,
     Position,
     Unknown,
-    decode,
-    encode,
 )
 from alpha_cli.stages.show.engine import Show
 

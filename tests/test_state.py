@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from alpha_cli.core.errors import ConfigurationError, InputOutputError, InvariantBroken, TryAgain, UsageError
-from alpha_cli.storage.folder import State, halt_reason, sqlite_errors, transaction
+from alpha_cli.storage.folder import State
+from alpha_cli.storage.halts import halt_reason
+from alpha_cli.storage.sqlite import sqlite_errors, transaction
 
 ID, VERSION = 0x74657374, 3
 

@@ -13,9 +13,10 @@ import pytest
 from conftest import BANK, NIFTY, tick
 from hypothesis import assume, given, strategies as st
 
-from alpha_cli.config.settings import find_config, packaged
+from alpha_cli.config.files import find_config, packaged
+from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.core.events import Signal, Tick, encode
+from alpha_cli.core.events import Signal, Tick
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Strategy

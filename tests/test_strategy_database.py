@@ -25,7 +25,7 @@ from conftest import DEADLINE, NIFTY, ROOT, environment, run_alpha
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from alpha_cli.cli.app import execute
-from alpha_cli.config.settings import packaged
+from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import (
     AuthenticationError,
     ConfigurationError,

@@ -30,7 +30,8 @@ from test_capabilities import (
 )
 from test_management import COUNTS, FAILS_BELOW_50, control, managed
 
-from alpha_cli.core.events import RUNNER, Control, Order, OrderUpdate, Portfolio, Signal, decode
+from alpha_cli.core.codec import decode
+from alpha_cli.core.events import RUNNER, Control, Order, OrderUpdate, Portfolio, Signal
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 

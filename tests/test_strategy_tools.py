@@ -14,7 +14,7 @@ import pytest
 from conftest import DEADLINE, NIFTY, ROOT, environment
 
 from alpha_cli.cli.app import execute
-from alpha_cli.config.settings import packaged
+from alpha_cli.config.files import packaged
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
 from alpha_cli.stages.run_strategy.config_table import open_table
 from alpha_cli.stages.run_strategy.factory import PROCESSORS, STRATEGIES

@@ -47,7 +47,8 @@ from test_isolation import (
     written,
 )
 
-from alpha_cli.core.events import Control, Event, OrderUpdate, Portfolio, Signal, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Control, Event, OrderUpdate, Portfolio, Signal
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to find the workers in")
 

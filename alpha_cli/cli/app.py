@@ -10,34 +10,16 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import click
 
-from alpha_cli import __version__
-from alpha_cli.core.errors import EXIT_CODES, AlphaError, InputOutputError, ReaderGone, printable, tell
-
-#: name -> (module with the click command, by itself called `command`; one line of help), in the order of the flow.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "feed": ("alpha_cli.stages.feed.command", "Make or replay ticks: a synthetic market, or recorded files."),
-    "bars": ("alpha_cli.stages.bars.command", "Build bars from ticks; adds them."),
-    "run-strategy": ("alpha_cli.stages.run_strategy.command", "Run strategies on ticks; adds signals."),
-    "risk": ("alpha_cli.stages.risk.command", "Turn each signal into an order or a denial."),
-    "paper": ("alpha_cli.stages.paper.command", "Simulate a broker: orders to fills and a portfolio."),
-    "pipe": ("alpha_cli.cli.pipe", "Run a whole pipeline in one process; same bytes, faster."),
-    "show": ("alpha_cli.stages.show.command", "Print a stream for people."),
-    "instruments": ("alpha_cli.tools.instruments.command", "Load, find and show instruments."),
-    "strategies": ("alpha_cli.tools.strategies.command", "List, describe, begin and check strategies."),
-    "status": ("alpha_cli.tools.status", "Show what the strategies and stages of a state folder do."),
-    "charges": ("alpha_cli.tools.charges", "What trades cost: brokerage, taxes and fees, by date."),
-    "market": ("alpha_cli.tools.market", "When the markets are open: now, next, and on a date."),
-    "halt": ("alpha_cli.tools.halt:halt", "Stop all trading of a state folder."),
-    "resume": ("alpha_cli.tools.halt:resume", "Let it go on."),
-    "rearm": ("alpha_cli.tools.halt:rearm", "Let a strategy go on that risk stopped."),
-    "schema": ("alpha_cli.tools.schema", "Print the JSON Schema of the wire."),
-    "completion": ("alpha_cli.tools.completion", "Print the shell completion script."),
-}
+from alpha_cli.cli.groups import LazyGroup
+from alpha_cli.cli.registry import COMMANDS
+from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone
+from alpha_cli.core.text import printable
+from alpha_cli.core.version import __version__
+from alpha_cli.stream.log import log_line
 
 HELP = """Algorithmic trading on Indian markets, one small program a stage.
 
@@ -45,52 +27,6 @@ HELP = """Algorithmic trading on Indian markets, one small program a stage.
 Stages read and write newline-delimited JSON, so a trading system is a pipeline:
     alpha feed | alpha run-strategy momentum | alpha risk | alpha paper | alpha show
 """
-
-
-class Group(click.Group):
-    """A command that is not there is answered with the one that was likely meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
-            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], known)}")
-        return super().resolve_command(ctx, args)
-
-
-class LazyGroup(Group):
-    """Imports a command's module only when that command is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), name or "command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Exit codes"):
-            formatter.write_text(" · ".join(f"{code} {name}" for code, (name, _) in EXIT_CODES.items()))
-
-
-def did_you_mean(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """`, did you mean 'risk'?`, or the list of what is known."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, list(known), n=1)
-    return f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
 @click.group(
@@ -122,8 +58,9 @@ def execute(argv: Sequence[str]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
             return made or 0
+        from alpha_cli.stream.loop import run
         from alpha_cli.stream.shutdown import LeaveNow
-        from alpha_cli.stream.stage import Program, run
+        from alpha_cli.stream.stage import Program
 
         try:
             return run(Program.of(made))
@@ -160,7 +97,7 @@ def _made(argv: Sequence[str]) -> Any:
 
 
 def _complain(program: str, message: str, code: int) -> int:
-    tell(f"{program}: {printable(' '.join(message.split()), 600)}")
+    log_line(f"{program}: {printable(' '.join(message.split()), 600)}")
     return code
 
 

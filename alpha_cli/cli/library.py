@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from alpha_cli.core.codec import decode
 from alpha_cli.core.errors import UsageError
-from alpha_cli.core.events import Event, decode
+from alpha_cli.core.events import Event
 from alpha_cli.stream.batch import batch_of
 from alpha_cli.stream.chain import Chain
+from alpha_cli.stream.loop import made_batches
 from alpha_cli.stream.shutdown import Shutdown
-from alpha_cli.stream.stage import Stage, made_batches
+from alpha_cli.stream.stage import Stage
 
 
 def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from alpha_cli.core.errors import UsageError
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stream.stage import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -22,7 +22,7 @@ class Build:
     """What the stages of one process share while they are built; click's `ctx.obj`."""
 
     def __init__(self) -> None:
-        self.market = Market()
+        self.market = LastTicks()
         self.fused = False
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
-from alpha_cli.cli.app import COMMANDS, LazyGroup, cli, did_you_mean
+from alpha_cli.cli.app import cli
+from alpha_cli.cli.groups import LazyGroup
 from alpha_cli.cli.options import Build, reads_stdin, split_pipeline
+from alpha_cli.cli.registry import COMMANDS
 from alpha_cli.core.errors import UsageError
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.core.text import did_you_mean
+from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stream.stage import Program, Source, Stage
 
 STAGES = ("feed", "bars", "run-strategy", "risk", "paper", "show")
@@ -54,7 +57,7 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
             else:
                 stages.append(made)
                 if not made.forward:  # no tick gets past it
-                    shared.market = Market()
+                    shared.market = LastTicks()
     except BaseException:
         for stage in stages:  # those before may hold locks
             stage.release()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
-from alpha_cli.core.errors import printable
+from alpha_cli.core.text import printable
 
 NOTHING = "–"  # in a cell of a table
 _LONGEST_CELL = 300  # characters

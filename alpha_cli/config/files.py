@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from alpha_cli.core.errors import BadLine, ConfigurationError, printable
+from alpha_cli.core.errors import BadLine, ConfigurationError
+from alpha_cli.core.text import printable
 
 Data = TypeVar("Data")
 
@@ -21,7 +22,7 @@ MAX_FILE = 1 << 20  # bytes
 
 def packaged(folder: str) -> Path:
     """The shipped `strategies` or `configs`: inside an installed package, or beside it in a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     installed = here / "packaged" / folder
     return installed if installed.is_dir() else here.parent / folder
 
@@ -102,6 +103,6 @@ def _neighbours(name: str) -> str:
     names = config_names(folder)
     if not names:
         return ""
-    from alpha_cli.cli.app import did_you_mean
+    from alpha_cli.core.text import did_you_mean
 
     return did_you_mean(file.removesuffix(".yaml"), names)

@@ -1,52 +1,15 @@
-"""What people write: how configuration files are read, and the settings of a deployment.
-
-Where a file is looked for, `config_files` says. It is YAML, checked by a pydantic model that refuses what it does
-not know.
-"""
+"""The settings of a deployment: `alpha.yaml`, and what the environment says before it."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Annotated
 
-# pydantic would ask every installed package whether it has a plugin, which costs time at each start
-# and lets any of them into the checking of limits.
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+from pydantic import Field
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from alpha_cli.config.files import (
-    config_folders as config_folders,
-    config_names as config_names,
-    find_config as find_config,
-    packaged as packaged,
-)
-from alpha_cli.core.errors import ConfigurationError, printable, shown
-from alpha_cli.core.events import BROKERS as BROKERS  # noqa: PLC0414  (others import it from here)
-
-MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
-MAX_DEPTH = 32  # of nesting
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-#: A key that is a date, as pydantic names it.
-_DATE_KEY = re.compile(r"datetime\.date\((\d+), (\d+), (\d+)\)")
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-class Strict(BaseModel):
-    """A part of a configuration: immutable, and a key that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-BrokerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+from alpha_cli.config.files import find_config
+from alpha_cli.config.model import BrokerName, Strict, read_config, validate
 
 
 class Settings(Strict):
@@ -54,11 +17,6 @@ class Settings(Strict):
 
     active_brokers: tuple[BrokerName, ...] = ("paper",)
     opening_cash: dict[BrokerName, Annotated[Decimal, Field(ge=0, lt=10**12, decimal_places=4)]] = {}
-
-
-def read_config(path: Path, model: type[Model]) -> Model:
-    """The file at `path` as `model`. Raises `ConfigurationError` naming file, key and mend."""
-    return validate(read_yaml(path), model, str(path))
 
 
 def load_settings() -> Settings:
@@ -69,191 +27,3 @@ def load_settings() -> Settings:
         names = [name.strip() for name in brokers.split(",") if name.strip()]
         settings = validate({**settings.model_dump(), "active_brokers": names}, Settings, "ALPHA_ACTIVE_BROKERS")
     return settings
-
-
-def validate(values: Any, model: type[Model], where: str) -> Model:
-    """`values` as `model`. Raises `ConfigurationError` with every fault on one line."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(_fault(fault, model) for fault in error.errors()[:5])
-        raise ConfigurationError(f"{where}: {printable(faults, 400)}") from None
-
-
-def read_yaml(path: Path) -> Any:
-    """The YAML document at `path`, without aliases, deep nesting or a key given twice."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if len(text) > MAX_FILE:
-        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
-    try:
-        _check_shape(text)
-        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # what odd tags raise
-        raise ConfigurationError(f"{path}: not usable YAML: {' '.join(str(error).split())}") from None
-
-
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _check_shape(text: bytes) -> None:
-    """Refuse aliases, and nesting that would overflow the stack of the parser in C."""
-    depth = 0
-    for event in yaml.parse(text, _SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases (*{event.anchor}) are not allowed")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH}")
-
-
-class _Loader(_SafeLoader):  # type: ignore[misc]
-    """Safe YAML in which a key given twice is an error, and not the last of them winning."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  (as inherited)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.YAMLError(f"key {name} is given twice, line {key.start_mark.line + 1}")
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-#: What to write instead, by what pydantic found wrong; where it says so well enough itself, nothing.
-_MENDS = {
-    "list_type": "write a list, as [A, B]",
-    "tuple_type": "write a list, as [A, B]",
-    "decimal_type": "write a plain number, as 20000 or 0.02",
-    "decimal_parsing": "write a plain number, as 20000 or 0.02",
-    "float_type": "write a plain number, as 20000 or 0.02",
-    "float_parsing": "write a plain number, as 20000 or 0.02",
-    "int_type": "write a whole number",
-    "int_parsing": "write a whole number",
-    "int_from_float": "write a whole number",
-    "bool_type": "write true or false",
-    "bool_parsing": "write true or false",
-    "string_type": "write a text",
-    "missing": "is missing; write it",
-}
-
-_FEW = 8
-_BLOCKS = {"dict_type", "model_type", "model_attributes_type"}
-
-
-def _fault(fault: Any, model: type[BaseModel]) -> str:
-    """What is wrong with one value, and what to write instead."""
-    kind, path, said = fault["type"], fault["loc"], fault["msg"].removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        return _unknown(model, path)
-    place = _place(model, path)
-    where, got = place.shown, _got(fault["input"])
-    if kind in _BLOCKS:
-        keys = ", ".join(_few(_fields(place.kinds)))
-        said = f"write settings in it ({keys})" if keys else "write settings in it, as name: value"
-    elif kind == "union_tag_invalid":
-        where, got = f"{where}.{fault['ctx']['discriminator'][1:-1]}", repr(fault["ctx"]["tag"])
-        said = f"write one of {fault['ctx']['expected_tags']}"
-    said = _MENDS.get(kind, said)
-    return f"{where or 'the file'}: {said[:1].lower()}{said[1:]}{'' if kind == 'missing' else f', got {got}'}"
-
-
-def _unknown(model: type[BaseModel], path: tuple[Any, ...]) -> str:
-    from difflib import get_close_matches
-
-    from alpha_cli.cli.app import did_you_mean
-
-    place, key = _place(model, path[:-1]), str(path[-1])
-    shown_as = f"{place.shown}.{key}" if place.shown else key
-    here, elsewhere = _fields(place.kinds), _places(model, key)
-    if elsewhere and place.named not in elsewhere and not get_close_matches(key, here, cutoff=0.75):
-        return f"unknown key {shown_as}; it may stand under {', '.join(elsewhere)}"
-    return f"unknown key {shown_as}{did_you_mean(key, here)}"
-
-
-def _got(value: Any) -> str:
-    """As the file has it: YAML reads off and no as false."""
-    if value is None:
-        return "nothing"
-    return {False: "false (or off)", True: "true (or on)"}[value] if isinstance(value, bool) else shown(value)
-
-
-class _Place(NamedTuple):
-    """A place in a file: by the names in it, with NAME for those that the user chose; and what may stand there."""
-
-    shown: str
-    named: str
-    kinds: list[Any]
-
-
-def _place(model: type[BaseModel], path: tuple[Any, ...]) -> _Place:
-    """What pydantic means by `path`.
-
-    Of several things that a value may be, pydantic puts the one it tried into the path: that is in no file.
-    """
-    shown_as: list[str] = []
-    named: list[str] = []
-    kinds: list[Any] = [model]
-    tried = False  # whether the part before was what pydantic tried
-    for part in path:
-        fields = [one.model_fields[part].annotation for one in kinds if part in getattr(one, "model_fields", {})]
-        inside = [get_args(one)[-1] for one in kinds if get_origin(one) is dict]
-        items = [get_args(one)[0] for one in kinds if get_origin(one) in {tuple, list}] if isinstance(part, int) else []
-        found = fields or inside or items
-        if part == "[key]":  # the key itself is wrong, not what is under it
-            continue
-        if found or tried or len(kinds) <= 1:
-            tried = False
-            shown_as.append(_DATE_KEY.sub(_as_written, str(part)))
-            named.append(str(part) if fields else "NAME")
-            kinds = [kind for one in found for kind in _kinds(one)]
-        else:
-            tried = True
-            kinds = [one for one in kinds if _is_called(one, part)] or kinds
-    return _Place(".".join(shown_as), ".".join(named), kinds)
-
-
-def _kinds(annotation: Any) -> Iterator[Any]:
-    """What a value of this type may be: models, containers and the rest, out of unions and annotations."""
-    if get_origin(annotation) in {Union, UnionType, Annotated}:
-        args = get_args(annotation)
-        for arg in args[:1] if get_origin(annotation) is Annotated else args:
-            yield from _kinds(arg)
-    elif annotation is not NoneType:
-        yield annotation
-
-
-def _fields(kinds: Iterable[Any]) -> list[str]:
-    """The keys that the first model among `kinds` knows."""
-    return next((list(one.model_fields) for one in kinds if hasattr(one, "model_fields")), [])
-
-
-def _few(names: list[str]) -> list[str]:
-    return names if len(names) <= _FEW else [*names[:_FEW], "…"]
-
-
-def _places(model: Any, key: str, path: tuple[str, ...] = ()) -> list[str]:
-    """Where in a file of `model` there is such a key; a name that the user chooses is NAME."""
-    found = [".".join(path)] if path and key in model.model_fields else []
-    for name, field in model.model_fields.items():
-        for kind in _kinds(field.annotation):
-            inside = list(_kinds(get_args(kind)[-1])) if get_origin(kind) is dict else [kind]
-            place = (*path, name, "NAME") if get_origin(kind) is dict else (*path, name)
-            for one in inside:
-                if hasattr(one, "model_fields"):
-                    found += _places(one, key, place)
-    return list(dict.fromkeys(found))
-
-
-def _as_written(found: re.Match[str]) -> str:
-    return f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}"
-
-
-def _is_called(model: Any, name: Any) -> bool:
-    """Whether pydantic means `model` by `name`: its class, or what a field of it says that tells it from others."""
-    fields = getattr(model, "model_fields", {})
-    literals = (getattr(field.annotation, "__args__", ()) for field in fields.values())
-    return bool(getattr(model, "__name__", None) == name) or any(name in words for words in literals)

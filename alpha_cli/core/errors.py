@@ -20,8 +20,6 @@ on nothing else. A message is one line: what is wrong, where, and how to mend it
 
 from __future__ import annotations
 
-import sys
-
 
 class AlphaError(Exception):
     """The root: anything not more precisely known is a bug."""
@@ -116,41 +114,3 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     130: ("interrupted", "a person pressed Ctrl-C"),
     141: ("reader gone", "the reader of our output left"),
 }
-
-
-def tell(text: str) -> None:
-    """Say a line to people, on stderr. That nobody can hear it must not stop the data."""
-    if sys.stderr is None:  # closed by the caller
-        return
-    try:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        sys.stderr = None  # else Python would try once more at exit, and end with 120
-
-
-def worth_telling(count: int) -> bool:
-    """Whether to speak of the `count`-th of a flood: the 1st to 9th, 10th, 20th, ... 100th, 200th, ..."""
-    return not str(count)[1:].strip("0")
-
-
-def printable(text: str, limit: int = 120) -> str:
-    """`text` safe to show on a terminal: control and bidirectional characters escaped, cut to `limit`."""
-    cut = text if len(text) <= limit else text[:limit] + "…"
-    return "".join(
-        char if char.isprintable() and not _is_bidi(char) else char.encode("unicode_escape").decode("ascii")
-        for char in cut
-    )
-
-
-def shown(value: object) -> str:
-    """`value` as a message can show it, also where Python refuses to write it out."""
-    try:
-        return repr(value)
-    except ValueError:  # an integer of thousands of digits
-        return "a number too long to show"
-
-
-def _is_bidi(char: str) -> bool:
-    """Characters that reorder the text around them can make one line read as another."""
-    return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069" or char in "\u200e\u200f\u061c"

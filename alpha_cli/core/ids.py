@@ -5,13 +5,9 @@ Not in `events`: only stages that make something need them.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from typing import Any
-
-from alpha_cli.core.events import EPOCH, IST
-
-_EPOCH_IN_INDIA = EPOCH.astimezone(IST)
 
 
 def derive_id(kind: str, *parts: object) -> str:
@@ -32,13 +28,6 @@ def _begun(kind: str) -> Any:
     from hashlib import blake2b  # its library takes milliseconds to load: not before the first id
 
     return blake2b(f"alpha1\0{kind}\0".encode(), digest_size=12)
-
-
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 in UTC: the same instant gives the same number whatever its offset."""
-    # Between two times of one zone object Python does not ask for offsets, which costs several times as much.
-    since = moment - (_EPOCH_IN_INDIA if moment.tzinfo is IST else EPOCH)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def in_microseconds(duration: timedelta) -> int:

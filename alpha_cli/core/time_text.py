@@ -11,7 +11,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
 from alpha_cli.core.errors import UsageError
-from alpha_cli.core.events import EPOCH, IST
+from alpha_cli.core.times import EPOCH, IST
 
 FIRST_YEAR, LAST_YEAR = 1990, 2100  # NSE began to trade in 1994
 _ZERO = ("1970-01-0", "0001-01-01", "0000-00-00")  # an epoch of 0 in any zone; Go's and MySQL's null

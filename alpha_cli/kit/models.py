@@ -20,8 +20,9 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.config.settings import packaged
-from alpha_cli.core.errors import ConfigurationError, printable
+from alpha_cli.config.files import packaged
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.text import printable
 from alpha_cli.kit.features import FEATURES
 
 _WITHIN = 1e-3  # of 1: what the probabilities of both directions add up to
@@ -75,7 +76,7 @@ def find(name: str) -> Path:
     folder = packaged("strategies") / "models"
     path = folder / f"{name}.onnx"
     if "/" in name or not path.is_file():
-        from alpha_cli.cli.app import did_you_mean
+        from alpha_cli.core.text import did_you_mean
 
         known = [known.stem for known in folder.glob("*.onnx")]
         raise ConfigurationError(

@@ -6,13 +6,13 @@ Master, calendar and freeze quantities come together here, for the stages that a
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from alpha_cli.core.events import IST
 from alpha_cli.core.money import units
+from alpha_cli.core.times import IST
 
 if TYPE_CHECKING:  # both are imported when they are first asked: a stage starts before anything is to be known
     from alpha_cli.market.calendar import OutOfCoverage, Session, SessionHours, TradingDay
@@ -79,7 +79,7 @@ class Contract(Struct, frozen=True, eq=False):
         return self.instrument.expiry is not None and self.instrument.expiry < self.on
 
 
-class Venue:
+class Contracts:
     """Contracts by token and day; one of each is kept, that of the day asked about last."""
 
     def __init__(self, master: Callable[[], Master | None] = lambda: None, *, all_hours: bool = False) -> None:
@@ -237,29 +237,6 @@ class Venue:
         return self._hours[key]
 
 
-def at_midnight(day: date) -> datetime:
-    """When the Indian day after `day` begins; of the calendar's last day, its end."""
-    if day == date.max:
-        return datetime.max.replace(tzinfo=IST)
-    return datetime.combine(day + timedelta(days=1), time(), IST)
-
-
 def end_of(day: TradingDay) -> datetime:
     """When the last session of a day ends, the closing auction included."""
     return day.closing_auction[-1].close if day.closing_auction else day.continuous[-1].close
-
-
-def in_india(moment: datetime) -> datetime:
-    """`moment` in Indian time; as it is at either end of the calendar, where that time has no name."""
-    try:
-        return moment.astimezone(IST)
-    except OverflowError:
-        return moment
-
-
-def later(moment: datetime, delay: timedelta) -> datetime:
-    """`moment` and `delay`; the end of the calendar if that lies beyond it."""
-    try:
-        return moment + delay
-    except OverflowError:
-        return datetime.max.replace(tzinfo=moment.tzinfo)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from alpha_cli.core.errors import BadLine, InputOutputError, UsageError, printable, tell, worth_telling
+from alpha_cli.core.errors import BadLine, InputOutputError, UsageError
+from alpha_cli.core.text import printable
 from alpha_cli.stream.lines import KEPT_OF_LONG_LINE
+from alpha_cli.stream.log import log_line, worth_logging
 
 FAIL = "fail"
 SKIP_LINES = "skip"
@@ -41,9 +43,9 @@ class BadLines:
             return
         if self.policy != SKIP_LINES:
             self._keep(line_number, raw, reason, instrument_token)
-        if worth_telling(self.rejected):
+        if worth_logging(self.rejected):
             what = "bad line" if self.rejected == 1 else f"{self.rejected} bad lines so far"
-            tell(f"alpha {self.stage}: {what}: {where}{printable(reason, 200)}: {shown}")
+            log_line(f"alpha {self.stage}: {what}: {where}{printable(reason, 200)}: {shown}")
 
     def close(self) -> None:
         if self._file is not None:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.core.errors import BadData, InvariantBroken, TryAgain
-from alpha_cli.core.events import WIRE, Control, Eof, Event, Fill, Hello, Order, OrderUpdate, Portfolio, Tick, encode
-from alpha_cli.stream.batch import BAD, BLANK, Batch, LineDecoder
-from alpha_cli.stream.last_ticks import TICK_PREFIX, Market
+from alpha_cli.core.events import WIRE, Control, Eof, Event, Fill, Hello, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.stream.batch import BAD, BLANK, Batch
+from alpha_cli.stream.decoder import LineDecoder
+from alpha_cli.stream.last_ticks import TICK_PREFIX, LastTicks
+from alpha_cli.stream.splice import Splice, encoded_lines
 
 if TYPE_CHECKING:
     from alpha_cli.stream.stage import Stage
@@ -43,7 +45,7 @@ class Chain:
             stages[0].steps[Tick] if stages and stages[0].every_tick else _not_asked
         )
         self._all_noteworthy = len(self._markets) > 1 or any(stage.every_tick for stage in stages[1:])
-        self._market = self._markets[0] if self._markets else Market()
+        self._market = self._markets[0] if self._markets else LastTicks()
         # What a later stage sees is made by those before it; and with feedback what comes next depends on
         # what came of this.
         self._ahead = stages[0].ahead if stages and not feedback else None
@@ -74,14 +76,14 @@ class Chain:
         if self._look_again() and self._decoder is not None and batch.events is not None:
             self._decoder.again(batch)
         self.lines_out += len(events)
-        return _lines(events)
+        return encoded_lines(events)
 
     def process(self, batch: Batch) -> bytes:
         """What leaves the chain after `batch`; up to the first bad line, if that is to stop us."""
         self._begun = self._begun or bool(batch.lines)
         if self._ahead is not None:
             self._ahead(self._readable(batch))
-        out = _Splice(batch, forward=self._forward)
+        out = Splice(batch, forward=self._forward)
         blank = 0
         for index, event, added in self._noteworthy(batch):
             good = event is not BAD and event is not BLANK
@@ -117,7 +119,7 @@ class Chain:
                 self._push_new(place, event, events)
         self._return(events)
         self.lines_out += len(events)
-        return _lines(events)
+        return encoded_lines(events)
 
     def _readable(self, batch: Batch) -> Batch:
         """`batch` with nothing in the place of bad lines, and nothing after the one that is to stop us."""
@@ -339,60 +341,13 @@ class Chain:
             self.code = max(self.code, event.code)
 
 
-class _Splice:
-    """The bytes of a batch, cut only where something is put in or left out."""
-
-    def __init__(self, batch: Batch, *, forward: bool) -> None:
-        self._batch = batch
-        self._forward = forward
-        self._pieces: list[bytes] = []
-        self._line = 0  # the first line not yet dealt with, and where it begins
-        self._offset = 0
-        self.lines = 0
-
-    def insert(self, index: int, events: list[Any]) -> None:
-        """Put `events` before line `index`."""
-        self._pass(index)
-        self._pieces.append(_lines(events))
-        self.lines += len(events)
-
-    def drop(self, index: int) -> None:
-        """Leave line `index` out."""
-        self._pass(index)
-        self._line += 1
-        self._offset += len(self._batch.lines[index]) + 1
-
-    def rest(self) -> None:
-        self._pass(len(self._batch.lines))
-
-    def data(self) -> bytes:
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-
-    def _pass(self, index: int) -> None:
-        """Let the lines before `index` pass."""
-        if not self._forward or index <= self._line:
-            return
-        lines, data = self._batch.lines, self._batch.data
-        if self._line == 0 and index == len(lines):
-            end = len(data)
-        else:
-            end = self._offset + sum(map(len, lines[self._line : index])) + index - self._line
-        self._pieces.append(data[self._offset : end])
-        self.lines += index - self._line
-        self._line, self._offset = index, end
-
-
-def _lines(events: Iterable[Any]) -> bytes:
-    return b"".join([encode(event) + b"\n" for event in events])
-
-
 def _not_asked(_: Any) -> None:
     """In place of a first stage that wants only watched ticks: it has not seen this one."""
 
 
-def _fed_markets(stages: Sequence[Stage]) -> list[Market]:
+def _fed_markets(stages: Sequence[Stage]) -> list[LastTicks]:
     """The markets that the chain's own input reaches: up to the first stage that lets nothing pass."""
-    markets: dict[int, Market] = {}
+    markets: dict[int, LastTicks] = {}
     for stage in stages:
         if stage.market is not None:
             markets[id(stage.market)] = stage.market

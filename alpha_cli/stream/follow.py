@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alpha_cli.core.errors import BadLine, NoInput, printable, worth_telling
-from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio, decode
+from alpha_cli.core.codec import decode
+from alpha_cli.core.errors import BadLine, NoInput
+from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio
+from alpha_cli.core.text import printable
 from alpha_cli.core.wire import MAX_LINE
+from alpha_cli.stream.log import worth_logging
 
 _READ = 1 << 20
 
@@ -67,7 +70,7 @@ class Follower:
 
     def _reject(self, line: bytes, why: str) -> None:
         self.rejected += 1
-        if worth_telling(self.rejected):
+        if worth_logging(self.rejected):
             shown = printable(line[:200].decode("utf-8", "replace"), 80)
             self._report(f"--fills {self.path}: bad line {self.rejected}: {printable(why, 200)}: {shown}")
 

@@ -13,7 +13,8 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from alpha_cli.core.errors import BadLine
-from alpha_cli.core.events import IST, Tick
+from alpha_cli.core.events import Tick
+from alpha_cli.core.times import IST
 
 #: How a tick begins on the wire, and where in the line its key lies: the token and the first
 #: characters of what follows it, so that equal keys mean equal tokens.
@@ -29,7 +30,7 @@ _TO_HOUR, _TO_FRACTION, _PAST_FRACTION, _PAST_ZONE = _TO_TIME + 11, _TO_TIME + 1
 _AFTER_ANY_HOUR = b"~"
 
 
-class Market:
+class LastTicks:
     """The newest tick of each instrument, in the order of the stream.
 
     `watched` counts who wants every tick of an instrument; the loop delivers those. `bound` is the moment,

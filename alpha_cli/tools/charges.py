@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from alpha_cli.core.errors import UsageError, printable
+from alpha_cli.core.errors import UsageError
+from alpha_cli.core.text import printable
 
 if TYPE_CHECKING:
     from alpha_cli.market.charges.engine import Charges, Tariff
@@ -167,7 +168,7 @@ def _asked(
 
 def _day(text: str | None) -> date:
     if text is None:
-        from alpha_cli.core.events import IST
+        from alpha_cli.core.times import IST
 
         return datetime.now(IST).date()
     try:

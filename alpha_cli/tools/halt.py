@@ -9,20 +9,18 @@ now or at its next start. These commands read the clock; stages only look whethe
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from alpha_cli.core.errors import AlphaError, InputOutputError, NoInput, UsageError, tell
-from alpha_cli.storage.folder import HALT, halt_reason
+from alpha_cli.core.errors import AlphaError, InputOutputError, NoInput, UsageError
+from alpha_cli.storage.halts import HALT, HISTORY, halt_reason, halt_record, remember, sync_folder, write_synced
+from alpha_cli.stream.log import log_line
 
 if TYPE_CHECKING:
     from alpha_cli.stages.risk.trading_state import Standing
 
-HISTORY = "halts.ndjson"
-_LONGEST_REASON = 500  # characters
 
 _STATE = click.option(
     "--state", type=click.Path(path_type=Path), envvar="ALPHA_STATE", metavar="DIR",
@@ -43,7 +41,7 @@ def halt(state: Path | None, reason: str) -> None:
         alpha halt --state ~/trading --reason "prices look wrong"
     """
     folder = _folder(state)
-    record = _record("halt", reason)
+    record = halt_record("halt", reason)
     path = folder / HALT
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -53,11 +51,11 @@ def halt(state: Path | None, reason: str) -> None:
     except OSError as error:
         raise InputOutputError(f"NOT halted: {path} cannot be made: {error.strerror}; stop the stages") from None
     try:
-        _written(fd, record)
-        _synced(folder)
-        _remember(folder, record)
+        write_synced(fd, record)
+        sync_folder(folder)
+        remember(folder, record)
     except OSError as error:  # the name alone halts
-        tell(f"alpha halt: halted, but the reason could not be kept: {error.strerror}")
+        log_line(f"alpha halt: halted, but the reason could not be kept: {error.strerror}")
     click.echo(f"halted: {path}")
 
 
@@ -87,10 +85,10 @@ def resume(state: Path | None, reason: str) -> None:
         click.echo(f"not halted: there is no {path}, and no account was stopped{hint}")
         return
     try:
-        _remember(folder, _record("resume", reason))
+        remember(folder, halt_record("resume", reason))
         if why is not None:
             path.unlink()
-            _synced(folder)
+            sync_folder(folder)
     except OSError as error:
         raise InputOutputError(f"still halted: {error.filename or path}: {error.strerror}") from None
     if why is not None:
@@ -123,11 +121,11 @@ def rearm(strategy: str, state: Path | None, reason: str) -> None:
             hint = "; an account is: alpha resume" if stopped else ""
             click.echo(f"nothing to do: no strategy is stopped in {folder}{hint}")
             return
-        from alpha_cli.cli.app import did_you_mean
+        from alpha_cli.core.text import did_you_mean
 
         raise UsageError(f"{strategy!r} is not stopped{did_you_mean(strategy, names)}")
     try:
-        _remember(folder, _record("rearm", reason, strategy))
+        remember(folder, halt_record("rearm", reason, strategy))
     except OSError as error:
         raise InputOutputError(f"still stopped: {error.filename or folder / HISTORY}: {error.strerror}") from None
     click.echo(f"{strategy} may go on" + "".join(f"; it was {one.state}: {one.reason} ({one.code})" for one in found))
@@ -142,7 +140,7 @@ def _stopped(folder: Path) -> list[Standing] | None:
         try:
             found += standings_in(path)
         except AlphaError as error:
-            tell(f"alpha: {path} cannot be asked: {error}; the request is kept all the same")
+            log_line(f"alpha: {path} cannot be asked: {error}; the request is kept all the same")
             return None
     return found
 
@@ -154,49 +152,3 @@ def _folder(state: Path | None) -> Path:
     if not state.is_dir():
         raise NoInput(f"--state {state}: no such folder; nothing was changed; name the one that the stages were given")
     return state
-
-
-def _record(action: str, reason: str, target: str | None = None) -> bytes:
-    """One line of JSON: what was done, when, by whom and why."""
-    import msgspec
-
-    from alpha_cli.core.events import IST
-
-    now = datetime.now(IST).isoformat(timespec="seconds")
-    by = user()
-    said = {"action": action, "at": now, "by": by, "reason": reason[:_LONGEST_REASON]}
-    return msgspec.json.encode(said if target is None else {**said, "target": target}) + b"\n"
-
-
-def user() -> str:
-    """Who runs this, by name if they have one."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a user without a name, as in containers
-        return str(os.geteuid())
-
-
-def _remember(folder: Path, record: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    _written(os.open(folder / HISTORY, flags, 0o600), record)
-
-
-def _written(fd: int, data: bytes) -> None:
-    """Write and keep it. Raises OSError."""
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _synced(folder: Path) -> None:
-    """Make a name that came or went in `folder` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

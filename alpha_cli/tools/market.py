@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
-from alpha_cli.cli.app import Group
+from alpha_cli.cli.groups import Group
 from alpha_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _complete_exchange(_: click.Context, __: click.Parameter, incomplete: str) -
 
 def _at(_: click.Context, __: click.Parameter, text: str | None) -> datetime:
     """`--at`, or now. Raises `UsageError`."""
-    from alpha_cli.core.events import IST
+    from alpha_cli.core.times import IST
 
     if text is None:
         return datetime.now(IST)
@@ -93,7 +93,7 @@ def open_(ctx: click.Context, exchange: str, moment: datetime, *, verbose: bool)
 
 
 def _in_words(calendar: Calendar, moment: datetime, *, is_open: bool) -> str:
-    from alpha_cli.core.events import IST
+    from alpha_cli.core.times import IST
     from alpha_cli.market.calendar.sessions import OutOfCoverage
 
     day = moment.astimezone(IST).date()

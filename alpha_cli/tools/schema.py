@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from alpha_cli.core.events import TYPES, schema
+from alpha_cli.core.codec import schema
+from alpha_cli.core.events import TYPES
 
 
 @click.command()

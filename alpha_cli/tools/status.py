@@ -96,7 +96,8 @@ class Folder(NamedTuple):
 
 def look(path: Path) -> Folder:
     """What is in the state folder at `path`. Raises `NoInput` if there is none, or it cannot be read."""
-    from alpha_cli.storage.folder import NAME, halt_reason
+    from alpha_cli.storage.folder import NAME
+    from alpha_cli.storage.halts import halt_reason
 
     try:
         files = sorted(file.name for file in path.iterdir())
@@ -260,7 +261,7 @@ def _signals(one: StrategyStatus) -> str:
 
 
 def _time(moment: datetime) -> str:
-    from alpha_cli.core.events import IST
+    from alpha_cli.core.times import IST
 
     return moment.astimezone(IST).strftime("%Y-%m-%d %H:%M:%S")
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BeforeValidator, Field, model_validator
 
-from alpha_cli.config.settings import Strict, read_config
+from alpha_cli.config.model import Strict, read_config
 from alpha_cli.market.calendar.data import ExchangeData, Holiday, Hours, Part, Regime, Special
 
 

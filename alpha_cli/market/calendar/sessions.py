@@ -11,8 +11,9 @@ from functools import cache
 from typing import NamedTuple
 
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.core.events import IST
-from alpha_cli.market.calendar.data import ExchangeData, Hours, PhaseHours, Regime, Special, canonical, load
+from alpha_cli.core.times import IST
+from alpha_cli.market.calendar.data import ExchangeData, Hours, PhaseHours, Regime, Special, canonical
+from alpha_cli.market.calendar.load import load
 
 #: The usual continuous session of NSE equity. What holds on a given day, `Calendar.day` says.
 OPEN = time(9, 15)

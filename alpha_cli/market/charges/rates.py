@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from alpha_cli.config.files import find_config, read_dated
-from alpha_cli.core.errors import ConfigurationError, printable
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.text import printable
 from alpha_cli.core.wire import check_unique_keys
 
 Kind: TypeAlias = Literal["equity", "future", "option"]

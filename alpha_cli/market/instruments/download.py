@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from alpha_cli import __version__
-from alpha_cli.core.errors import Unavailable, UsageError, printable
+from alpha_cli.core.errors import Unavailable, UsageError
+from alpha_cli.core.text import printable
+from alpha_cli.core.version import __version__
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector

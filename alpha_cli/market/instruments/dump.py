@@ -14,7 +14,8 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from alpha_cli.core.errors import BadData, NoInput, printable, shown
+from alpha_cli.core.errors import BadData, NoInput
+from alpha_cli.core.text import printable, shown
 from alpha_cli.market.instruments.instrument import Instrument
 
 REQUIRED = ("instrument_token", "tradingsymbol", "exchange", "segment", "instrument_type", "lot_size", "tick_size")

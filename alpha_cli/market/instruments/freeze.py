@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from alpha_cli.config.files import find_config, read_dated
-from alpha_cli.core.errors import ConfigurationError, printable
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.text import printable
 from alpha_cli.market.instruments.instrument import Instrument
 
 NAME = "freeze.json"

@@ -12,7 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.core.errors import BadData, NoInput, UsageError, printable
+from alpha_cli.core.errors import BadData, NoInput, UsageError
+from alpha_cli.core.text import printable
 from alpha_cli.market.instruments.instrument import Instrument
 
 if TYPE_CHECKING:

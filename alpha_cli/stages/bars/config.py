@@ -9,7 +9,8 @@ from typing import Self
 
 import msgspec
 
-from alpha_cli.core.errors import UsageError, printable
+from alpha_cli.core.errors import UsageError
+from alpha_cli.core.text import printable
 
 DAY = 86_400  # seconds
 _UNITS = {"d": DAY, "h": 3600, "m": 60, "s": 1}

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping
 from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
 
-from alpha_cli.core.events import IST, Bar, Tick
+from alpha_cli.core.events import Bar, Tick
+from alpha_cli.core.times import IST
 from alpha_cli.market.calendar import OPEN, Calendar, OutOfCoverage, Session
-from alpha_cli.market.contracts import Venue
+from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.bars.config import DAY, Interval
 
 AT_ONCE = timedelta()
@@ -196,9 +197,9 @@ class BarBuilder:
         *,
         grace: timedelta = GRACE,
         all_hours: bool = False,
-        venue: Venue | None = None,
+        venue: Contracts | None = None,
     ) -> None:
-        self._venue = venue or Venue(all_hours=all_hours)
+        self._venue = venue or Contracts(all_hours=all_hours)
         self._intervals = tuple(intervals)
         self._grace = grace
         self._all_hours = all_hours

@@ -12,8 +12,9 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from alpha_cli.core.errors import BadLine
-from alpha_cli.core.events import IST, Tick
+from alpha_cli.core.events import Tick
 from alpha_cli.core.time_text import parse_time
+from alpha_cli.core.times import IST
 from alpha_cli.stages.feed.names import Plan, plan_of
 from alpha_cli.stages.feed.values import DROPPED_AS, FLAT_OHLC, OPTIONAL, Negative, last_price, quantity, shown, whole
 

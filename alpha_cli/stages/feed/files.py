@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from alpha_cli.core.errors import BadData, InputOutputError, NoInput, UsageError, printable
+from alpha_cli.core.errors import BadData, InputOutputError, NoInput, UsageError
+from alpha_cli.core.text import printable
 from alpha_cli.stream.lines import READ_SIZE
 from alpha_cli.stream.shutdown import Shutdown
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.core.events import EPOCH
 from alpha_cli.core.time_text import FIRST_YEAR, LAST_YEAR
+from alpha_cli.core.times import EPOCH
 from alpha_cli.stages.feed.reader import joined
 from alpha_cli.stream.batch import Batch
 

@@ -12,13 +12,15 @@ from typing import Annotated, Any, Union
 import msgspec
 from msgspec import Meta, Struct
 
-from alpha_cli.core.errors import BadData, BadLine, tell, worth_telling
-from alpha_cli.core.events import WIRE, Eof, Hello, Tick, decode
+from alpha_cli.core.codec import decode
+from alpha_cli.core.errors import BadData, BadLine
+from alpha_cli.core.events import WIRE, Eof, Hello, Tick
 from alpha_cli.core.wire import DECODE_ERRORS, MAX_LINE, parse_object
 from alpha_cli.stages.feed.engine import Normaliser
 from alpha_cli.stages.feed.reader import Reader, encoded, joined
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.log import log_line, worth_logging
 
 
 class _Nothing(Struct, tag="nothing"):
@@ -133,9 +135,9 @@ class NdjsonReader(Reader):
 
     def _tell_cut_off(self) -> None:
         count = self.counts["cut_off"] = self.counts.get("cut_off", 0) + 1
-        if worth_telling(count):
+        if worth_logging(count):
             where = self._label or "the recording: "
-            tell(f"alpha feed: {where}a session breaks off without its eof, so its end may be missing")
+            log_line(f"alpha feed: {where}a session breaks off without its eof, so its end may be missing")
 
     def _token_on(self, line: bytes) -> int | None:
         """The instrument of a bad line, if it says one."""

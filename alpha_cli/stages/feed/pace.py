@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from alpha_cli.core.events import EPOCH
+from alpha_cli.core.times import EPOCH
 from alpha_cli.stages.feed.merge import moment_of
 from alpha_cli.stages.feed.reader import joined
 from alpha_cli.stream.batch import Batch

@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import BadLine
-from alpha_cli.core.events import Tick, encode
+from alpha_cli.core.events import Tick
 from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.stages.feed.engine import Normaliser
 from alpha_cli.stream.bad_lines import BadLines

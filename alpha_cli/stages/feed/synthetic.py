@@ -13,7 +13,8 @@ from datetime import date, datetime, timedelta
 from random import Random
 from typing import Literal
 
-from alpha_cli.core.events import IST, Depth, Level, Ohlc, Tick
+from alpha_cli.core.events import Depth, Level, Ohlc, Tick
+from alpha_cli.core.times import IST
 from alpha_cli.stages.feed.reader import joined
 from alpha_cli.stream.batch import Batch, batch_of
 from alpha_cli.stream.shutdown import Shutdown

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from alpha_cli.core.errors import BadLine, printable
+from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import Depth, Level, Ohlc
+from alpha_cli.core.text import printable
 
 FLAT_OHLC = ("open", "high", "low", "close")
 _MAX_QUANTITY = (1 << 63) - 1

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, time, tzinfo
 
 from alpha_cli.core.errors import UsageError
-from alpha_cli.core.events import EPOCH
 from alpha_cli.core.time_text import FIRST_YEAR, LAST_YEAR, parse_bound
+from alpha_cli.core.times import EPOCH
 from alpha_cli.stages.feed.merge import said_of
 from alpha_cli.stages.feed.reader import joined
 from alpha_cli.stream.batch import Batch

@@ -250,7 +250,7 @@ def _database(where: tuple[Path | None, str]) -> Iterator[Database]:
     import sqlite_utils
 
     from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION
-    from alpha_cli.storage.folder import sqlite_errors
+    from alpha_cli.storage.sqlite import sqlite_errors
 
     folder, name = _existing(where)
     path = folder / f"{name}.db"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.cli.app import Group
+from alpha_cli.cli.groups import Group
 from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.stages.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
 from alpha_cli.stream.stage import Options, Stage
@@ -91,7 +91,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         ctx.obj = (given["state"], given["name"] or "paper")
         return None
     reads_stdin(ctx)
-    from alpha_cli.market.contracts import Venue
+    from alpha_cli.market.contracts import Contracts
     from alpha_cli.stages.paper.engine import Engine
 
     build: Build = ctx.obj
@@ -102,7 +102,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
 
         return open_master(given["master"])
 
-    venue = Venue(master, all_hours=config.all_hours)
+    venue = Contracts(master, all_hours=config.all_hours)
     if given["master"] is not None:
         venue.open()
     engine: Engine
@@ -118,7 +118,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         )
     else:
         from alpha_cli.stages.paper.store import Store  # SQLite is for those who keep something
-        from alpha_cli.storage.folder import halt_reason
+        from alpha_cli.storage.halts import halt_reason
 
         journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
         try:

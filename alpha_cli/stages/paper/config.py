@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from alpha_cli.core.errors import BadLine, UsageError, printable
+from alpha_cli.core.errors import BadLine, UsageError
+from alpha_cli.core.text import printable
 from alpha_cli.core.wire import check_rupees
 
 #: The broker whose orders are filled here; orders of any other are left alone.

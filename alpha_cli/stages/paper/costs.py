@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from alpha_cli.core.events import Fill
 from alpha_cli.core.money import in_rupees, units
-from alpha_cli.market.contracts import Contract, Venue
+from alpha_cli.market.contracts import Contract, Contracts
 from alpha_cli.stages.paper.codes import Code, Refused
 from alpha_cli.stages.paper.config import ChargesMode
 from alpha_cli.stages.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder, is_made_by
@@ -78,7 +78,7 @@ class Costs:
             _add(made, self.tariff.auto_square_off(contract.on))
         return made
 
-    def of_day(self, day: date, fills: Iterable[Fill], venue: Venue) -> dict[str, int]:
+    def of_day(self, day: date, fills: Iterable[Fill], venue: Contracts) -> dict[str, int]:
         """The contract note of `day` over all its `fills`, with what the ledger takes beside it."""
         from alpha_cli.market.charges.note import NoteTrade, contract_note
 

@@ -19,11 +19,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import Halted
-from alpha_cli.core.events import Cancel, Event, Fill, Modify, Order, OrderType, Side, Tick, encode
+from alpha_cli.core.events import Cancel, Event, Fill, Modify, Order, OrderType, Side, Tick
 from alpha_cli.core.ids import derive_id
 from alpha_cli.core.ledger import Account, Holding, Key, Unbookable
-from alpha_cli.core.money import in_rupees
+from alpha_cli.core.money import in_rupees, price_units
 from alpha_cli.core.order_states import (
     CANCEL_PENDING,
     CANCELLED,
@@ -33,19 +34,20 @@ from alpha_cli.core.order_states import (
     REJECTED,
     TRIGGER_PENDING,
 )
+from alpha_cli.core.times import in_india, later
 from alpha_cli.core.wire import MAX_LINE
-from alpha_cli.market.contracts import Contract, Venue
+from alpha_cli.market.contracts import Contract, Contracts
 from alpha_cli.stages.paper import rules as gate
 from alpha_cli.stages.paper.codes import Code, Refused
 from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.costs import Costs
 from alpha_cli.stages.paper.margin import Funds
-from alpha_cli.stages.paper.matching import Liquidity, price_units, protection_price
-from alpha_cli.stages.paper.orders import Journal, Memory, PaperOrder, in_india, later, modified
+from alpha_cli.stages.paper.matching import Liquidity, protection_price
+from alpha_cli.stages.paper.orders import Journal, Memory, PaperOrder, modified
 from alpha_cli.stages.paper.resting_orders import Book
 from alpha_cli.stages.paper.schedule import Clock
 from alpha_cli.stages.paper.statement import statement
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 #: Characters of someone's reason that an update repeats; the whole could be too long for its line.
 _REASON = 500
@@ -66,18 +68,18 @@ class Engine:
     def __init__(
         self,
         account: Account,
-        market: Market,
+        market: LastTicks,
         journal: Journal | None = None,
         resting: Iterable[PaperOrder] = (),
         *,
         config: PaperConfig | None = None,
-        venue: Venue | None = None,
+        venue: Contracts | None = None,
         halt_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.account = account
         self._halt_reason = halt_reason
         self.config = config or PaperConfig()
-        self.venue = venue or Venue(all_hours=self.config.all_hours)
+        self.venue = venue or Contracts(all_hours=self.config.all_hours)
         self.costs = Costs(self.config.charges)
         self._market = market
         self._journal: Journal = journal or Memory()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import AfterValidator, Field
 
-from alpha_cli.config.settings import Strict, read_config
+from alpha_cli.config.model import Strict, read_config
 from alpha_cli.core.errors import UsageError
 from alpha_cli.stages.paper.config import Bands, ChargesMode, Margins, PaperConfig, slippage
 

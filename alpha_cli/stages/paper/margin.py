@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from alpha_cli.core.events import Product, Side
 from alpha_cli.core.ledger import Account, Holding, Key
+from alpha_cli.core.money import price_units
 from alpha_cli.market.contracts import Contract
 from alpha_cli.stages.paper.config import Margins
-from alpha_cli.stages.paper.matching import price_units
 from alpha_cli.stages.paper.orders import PaperOrder
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 _WHOLE = 10_000  # basis points
 
@@ -55,7 +55,7 @@ class _Queue(Struct):
 class Funds:
     """What `account` has blocked and what it has left."""
 
-    def __init__(self, account: Account, market: Market, margins: Margins) -> None:
+    def __init__(self, account: Account, market: LastTicks, margins: Margins) -> None:
         self._account = account
         self._market = market
         self._margins = margins

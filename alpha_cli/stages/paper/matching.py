@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from alpha_cli.core.events import Side
-from alpha_cli.core.money import UNITS, price_units as price_units  # noqa: PLC0414  (others import it from here)
+from alpha_cli.core.money import UNITS, price_units
 from alpha_cli.stages.paper.config import Slippage
 
 #: More than any order asks for: what a tick without a book offers.

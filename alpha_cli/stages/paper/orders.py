@@ -19,7 +19,7 @@ from alpha_cli.core.ids import derive_id
 from alpha_cli.core.ledger import Account, Booking, Key
 from alpha_cli.core.money import divided, in_rupees, units
 from alpha_cli.core.order_states import CANCEL_PENDING, OPEN, advance, is_terminal
-from alpha_cli.market.contracts import in_india as in_india, later as later  # noqa: PLC0414  (others import them from here)
+from alpha_cli.core.times import in_india
 
 #: Why the broker makes an order of its own; its id begins with that, and nobody else's may.
 SQUARE_OFF = "square-off"

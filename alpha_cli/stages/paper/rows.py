@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.core.events import ContractNote, Fill, Order, Portfolio, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import ContractNote, Fill, Order, Portfolio
 from alpha_cli.core.ledger import Account, Booking, Holding
 from alpha_cli.core.money import in_rupees, plain, units
 from alpha_cli.core.order_states import STATES
+from alpha_cli.core.times import in_india
 from alpha_cli.core.wire import rupees
-from alpha_cli.stages.paper.orders import PaperOrder, Spot, in_india
+from alpha_cli.stages.paper.orders import PaperOrder, Spot
 
 Row = dict[str, Any]
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from alpha_cli.core.events import Modify, Order, Side
-from alpha_cli.core.money import UNITS, in_rupees, units
+from alpha_cli.core.money import UNITS, in_rupees, price_units, units
 from alpha_cli.market.contracts import Contract
 from alpha_cli.stages.paper.codes import Code, Refused
 from alpha_cli.stages.paper.config import Bands
-from alpha_cli.stages.paper.matching import price_units
 from alpha_cli.stages.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
 
 if TYPE_CHECKING:

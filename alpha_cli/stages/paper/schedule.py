@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.core.events import IST, ContractNote, Event, Fill, Order, Side
+from alpha_cli.core.events import ContractNote, Event, Fill, Order, Side
 from alpha_cli.core.ledger import MAX_QUANTITY, Holding, Key
-from alpha_cli.core.money import in_rupees, units
+from alpha_cli.core.money import in_rupees, price_units, units
 from alpha_cli.core.order_states import CANCELLED, COMPLETE
-from alpha_cli.market.contracts import Contract, at_midnight, end_of
+from alpha_cli.core.times import IST, at_midnight, in_india
+from alpha_cli.market.contracts import Contract, end_of
 from alpha_cli.stages.paper.agenda import Agenda, Due, What
 from alpha_cli.stages.paper.codes import MEANINGS, Code
-from alpha_cli.stages.paper.matching import price_units
-from alpha_cli.stages.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, Spot, in_india, made_id
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stages.paper.orders import EXPIRY, SQUARE_OFF, Journal, PaperOrder, Spot, made_id
+from alpha_cli.stream.last_ticks import LastTicks
 
 if TYPE_CHECKING:
     from alpha_cli.stages.paper.engine import Engine
@@ -36,7 +36,7 @@ _MOST_SLICES = 1_000
 class Clock:
     """The clock of one `engine`."""
 
-    def __init__(self, engine: Engine, market: Market, journal: Journal) -> None:
+    def __init__(self, engine: Engine, market: LastTicks, journal: Journal) -> None:
         self._engine = engine
         self._market = market
         self._journal = journal

@@ -41,7 +41,8 @@ from alpha_cli.stages.paper.rows import (
     spot_row,
 )
 from alpha_cli.stages.paper.schema import APPLICATION_ID, MIGRATIONS, VERSION, create
-from alpha_cli.storage.folder import State, sqlite_errors, transaction
+from alpha_cli.storage.folder import State
+from alpha_cli.storage.sqlite import sqlite_errors, transaction
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.cli.app import Group
+from alpha_cli.cli.groups import Group
 from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
-from alpha_cli.core.errors import ConfigurationError, printable, tell
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.text import printable
+from alpha_cli.stream.log import log_line
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def build(
     from alpha_cli.market.instruments import open_master
     from alpha_cli.stages.risk.config import load_limits
     from alpha_cli.stages.risk.engine import RiskEngine
-    from alpha_cli.storage.folder import halt_reason
+    from alpha_cli.storage.halts import halt_reason
 
     if state is None and (name is not None or ack_limits is not None):
         raise click.UsageError(f"{'--as' if name is not None else '--ack-limits'} needs --state DIR")
@@ -191,9 +193,9 @@ def check_names(limits: RiskFile, instruments: Master | None, where: Path | None
 
 def _put_in_force(store: Any, limits: RiskFile, acknowledged: str | None) -> None:
     """Who starts the stage puts its limits into force: the clock and the user are looked at here, at the edge."""
-    from alpha_cli.core.events import IST
+    from alpha_cli.core.times import IST
     from alpha_cli.stages.risk.governance import put_in_force
-    from alpha_cli.tools.halt import user
+    from alpha_cli.storage.halts import user
 
     changes = put_in_force(store, limits, acknowledged, at=datetime.now(IST), by=user())
     if changes:
@@ -216,4 +218,4 @@ def _refuse_options_of_the_stage(ctx: click.Context) -> None:
 
 
 def _report(message: str) -> None:
-    tell(f"alpha risk: {printable(message, 500)}")
+    log_line(f"alpha risk: {printable(message, 500)}")

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from alpha_cli.cli.app import did_you_mean
-from alpha_cli.config.settings import BROKERS, BrokerName, Strict, find_config, read_config
-from alpha_cli.core.errors import ConfigurationError, printable
-from alpha_cli.core.events import OrderType, Product
+from alpha_cli.config.files import find_config
+from alpha_cli.config.model import BrokerName, Strict, read_config
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import BROKERS, OrderType, Product
+from alpha_cli.core.text import did_you_mean, printable
 from alpha_cli.stages.risk.limits import PAPER
 
 #: Rupees that one order may be worth whatever is set: the exchanges' own ceiling.

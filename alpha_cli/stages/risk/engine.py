@@ -16,7 +16,6 @@ import msgspec
 from msgspec.structs import replace
 
 from alpha_cli.core.events import (
-    EPOCH,
     Bar,
     Cancel,
     Control,
@@ -31,9 +30,10 @@ from alpha_cli.core.events import (
     Signal,
     Tick,
 )
-from alpha_cli.core.ids import derive_id, microseconds
+from alpha_cli.core.ids import derive_id
 from alpha_cli.core.money import in_rupees, units
-from alpha_cli.market.contracts import Contract, Venue, in_india, later
+from alpha_cli.core.times import EPOCH, in_india, later, microseconds
+from alpha_cli.market.contracts import Contract, Contracts
 from alpha_cli.stages.risk.codes import Code
 from alpha_cli.stages.risk.controls import CONTROLS, Asked, Check, conduct
 from alpha_cli.stages.risk.counters import Entry, Worth, repeat_key
@@ -46,7 +46,7 @@ from alpha_cli.stages.risk.limits import MILLION, Levels
 from alpha_cli.stages.risk.plans import Plan, Plans, bars_needed
 from alpha_cli.stages.risk.slicing import sliced
 from alpha_cli.stages.risk.trading_state import Standings
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 if TYPE_CHECKING:
     from alpha_cli.core.errors import Halted
@@ -75,7 +75,7 @@ class RiskEngine:
     def __init__(
         self,
         limits: RiskFile,
-        market: Market,
+        market: LastTicks,
         *,
         instruments: Master | None = None,
         halt_reason: Callable[[], str | None] = lambda: None,
@@ -88,7 +88,7 @@ class RiskEngine:
         self.limits = limits
         self._limits_hash: str | None = None
         self._market = market
-        self._venue = Venue(lambda: instruments)
+        self._venue = Contracts(lambda: instruments)
         self._levels = Levels(limits)
         self.journal: Journal = journal or Memory()
         self.books = books or Books()
@@ -161,7 +161,7 @@ class RiskEngine:
         facts.repeated = self.journal.decided(signal.signal_id, body)
         states = self.states
         if states.halts or states.standings.kept:
-            states.tell(facts, signal.broker, signal.strategy_id)
+            states.copy_into(facts, signal.broker, signal.strategy_id)
         day = self.journal.day
         if day is not None and plan.contract.on < day:
             facts.past = True
@@ -203,7 +203,7 @@ class RiskEngine:
             return [*said, self._unknown(modify, moment)]
         worth = self._value(plan.valued, moment, said)
         facts = self._gather.of_modification(modify, entry, plan, moment, worth)
-        self.states.tell(facts, entry.broker, entry.strategy_id)
+        self.states.copy_into(facts, entry.broker, entry.strategy_id)
         refused = _first(plan.changes, facts)
         if refused is not None:
             self._counts["denials"] += 1

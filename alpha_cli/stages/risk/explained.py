@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alpha_cli.core.errors import printable
+from alpha_cli.core.text import printable
 from alpha_cli.stages.risk.config import RiskFile
 from alpha_cli.stages.risk.controls import CONTROLS, Control, is_set
 from alpha_cli.stages.risk.facts import seconds, share

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio
-from alpha_cli.core.ids import microseconds
 from alpha_cli.core.money import units
 from alpha_cli.core.order_states import COMPLETE, OPEN, REJECTED, TRIGGER_PENDING, is_terminal
+from alpha_cli.core.times import microseconds
 from alpha_cli.core.wire import MAX_DIGITS
 from alpha_cli.stages.risk.counters import DAY, Entry, Scope, ScopeKey, Trio, repeat_key
 from alpha_cli.stages.risk.limits import PAPER

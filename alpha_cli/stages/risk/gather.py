@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from alpha_cli.core.events import IST, Bar, Gap, Modify, Signal
-from alpha_cli.core.ids import microseconds
+from alpha_cli.core.events import Bar, Gap, Modify, Signal
 from alpha_cli.core.money import price_units, units
-from alpha_cli.market.contracts import Contract, in_india
+from alpha_cli.core.times import IST, in_india, microseconds
+from alpha_cli.market.contracts import Contract
 from alpha_cli.stages.risk.counters import Entry, Holding, Worth, repeat_key
 from alpha_cli.stages.risk.exposure import Books
 from alpha_cli.stages.risk.facts import Exposure, Facts, Level, Outside, Refusal
@@ -21,7 +21,7 @@ from alpha_cli.stages.risk.limits import MILLION
 from alpha_cli.stages.risk.plans import MINUTE_BAR, Plan
 from alpha_cli.stages.risk.sizing import size
 from alpha_cli.stages.risk.slicing import slice_sizes
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 if TYPE_CHECKING:
     from alpha_cli.market.calendar import SessionHours
@@ -54,7 +54,11 @@ class Gatherer:
     """
 
     def __init__(
-        self, market: Market, books: Books, bars: Mapping[str, int], hours_at: Callable[[int, datetime], SessionHours]
+        self,
+        market: LastTicks,
+        books: Books,
+        bars: Mapping[str, int],
+        hours_at: Callable[[int, datetime], SessionHours],
     ) -> None:
         self._market = market
         self._books = books

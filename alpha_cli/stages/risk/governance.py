@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from alpha_cli.core.errors import ConfigurationError, printable
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.text import printable
 from alpha_cli.stages.risk.config import InstrumentLevel, RiskFile
 from alpha_cli.stages.risk.explained import as_written
 from alpha_cli.stages.risk.limits import PAPER, TIGHTER, of_level

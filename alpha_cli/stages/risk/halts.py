@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from alpha_cli.core.errors import Halted, printable
+from alpha_cli.core.errors import Halted
 from alpha_cli.core.events import BROKERS, RISK, RUNNER, Control, Event
+from alpha_cli.core.text import printable
 from alpha_cli.stages.risk.codes import Code
 from alpha_cli.stages.risk.exposure import Books
 from alpha_cli.stages.risk.facts import Facts, Refusal
 from alpha_cli.stages.risk.trading_state import Standing, Standings
-from alpha_cli.stream.last_ticks import Market
+from alpha_cli.stream.last_ticks import LastTicks
 
 #: Characters of a reason that are repeated.
 MOST_SAID = 500
@@ -38,7 +39,7 @@ class States:
         self,
         brokers: Iterable[str],
         books: Books,
-        market: Market,
+        market: LastTicks,
         *,
         price_of: Callable[[int], int | None],
         halt_reason: Callable[[], str | None],
@@ -83,7 +84,7 @@ class States:
             )
         ]
 
-    def tell(self, facts: Facts, broker: str, strategy_id: str) -> None:
+    def copy_into(self, facts: Facts, broker: str, strategy_id: str) -> None:
         """What of it concerns an order."""
         if self.halts:
             facts.halted, facts.strategy_halted = self._halted(broker, strategy_id)

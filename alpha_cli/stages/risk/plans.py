@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from alpha_cli.core.ids import microseconds
+from alpha_cli.core.times import microseconds
 from alpha_cli.stages.risk.controls import Asked, Check, asked
 from alpha_cli.stages.risk.counters import DAY, ScopeKey, Trio
 from alpha_cli.stages.risk.exposure import Books

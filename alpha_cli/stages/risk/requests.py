@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.core.errors import printable
 from alpha_cli.core.events import RISK, Control
-from alpha_cli.tools.halt import HISTORY
+from alpha_cli.core.text import printable
+from alpha_cli.storage.halts import HISTORY
 
 #: Bytes that are read at once; a line is a few hundred.
 _READ = 1 << 20

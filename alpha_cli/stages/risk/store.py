@@ -21,7 +21,8 @@ from alpha_cli.stages.risk.counters import Entry, Scope, ScopeKey
 from alpha_cli.stages.risk.exposure import Books
 from alpha_cli.stages.risk.journal import Body, Repeated
 from alpha_cli.stages.risk.trading_state import Key, Standing, Standings
-from alpha_cli.storage.folder import State, sqlite_errors, transaction
+from alpha_cli.storage.folder import State
+from alpha_cli.storage.sqlite import sqlite_errors, transaction
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alpha_cli.cli.app import did_you_mean
 from alpha_cli.cli.options import bad_option
-from alpha_cli.core.errors import NoInput, UsageError, printable
+from alpha_cli.core.errors import NoInput, UsageError
+from alpha_cli.core.text import did_you_mean, printable
 from alpha_cli.stages.risk.command import check_names, config_option, instruments_option
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def explain(
         alpha risk explain NSE:INFY --strategy momentum
         alpha risk explain 256265 --broker zerodha --json | jq 'select(.limit == null)'
     """
-    from alpha_cli.config.settings import BROKERS
-    from alpha_cli.core.events import IST
-    from alpha_cli.market.contracts import Venue
+    from alpha_cli.core.events import BROKERS
+    from alpha_cli.core.times import IST
+    from alpha_cli.market.contracts import Contracts
     from alpha_cli.market.instruments import open_master, resolve
     from alpha_cli.stages.risk import explained
     from alpha_cli.stages.risk.config import load_limits
@@ -62,7 +62,7 @@ def explain(
     if instrument.isdecimal() and not 0 < int(instrument[:20]) < 1 << 32:
         raise UsageError(f"{printable(instrument)} is no instrument token; write one, or EXCHANGE:SYMBOL")
     token = int(instrument) if instrument.isdecimal() else resolve(instrument, found)
-    contract = Venue(lambda: found).contract(token, on)
+    contract = Contracts(lambda: found).contract(token, on)
     rows = explained.rows(limits, broker, strategy, contract)
     for line in (
         explained.for_programs(rows, limits, broker, strategy)

@@ -16,7 +16,7 @@ import msgspec
 from click import unstyle
 
 from alpha_cli.core.events import Event, Fill, OrderUpdate, Signal, Unknown
-from alpha_cli.market.contracts import in_india
+from alpha_cli.core.times import in_india
 from alpha_cli.stages.risk.codes import MEANINGS, Code
 from alpha_cli.stages.risk.controls import CONTROLS, Asked
 from alpha_cli.stages.risk.engine import RiskEngine
@@ -26,7 +26,7 @@ from alpha_cli.stream.stage import Options, Stage
 if TYPE_CHECKING:
     from alpha_cli.market.instruments import Master
     from alpha_cli.stages.risk.config import RiskFile
-    from alpha_cli.stream.last_ticks import Market
+    from alpha_cli.stream.last_ticks import LastTicks
 
 
 class Tally(msgspec.Struct):
@@ -55,7 +55,7 @@ class Trial:
     def __init__(
         self,
         limits: RiskFile,
-        market: Market,
+        market: LastTicks,
         instruments: Master | None,
         opening_cash: Mapping[str, Decimal],
         *,

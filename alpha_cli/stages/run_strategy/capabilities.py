@@ -11,9 +11,9 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from alpha_cli.cli.app import did_you_mean
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Tick
+from alpha_cli.core.text import did_you_mean
 
 #: method -> what it is for, in the order of a processor's life.
 CAPABILITIES: dict[str, str] = {

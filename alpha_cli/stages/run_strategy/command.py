@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alpha_cli.cli.options import not_nan, reads_stdin, stage_options, state_option
-from alpha_cli.core.errors import UsageError, printable, tell
+from alpha_cli.core.errors import UsageError
+from alpha_cli.core.text import printable
+from alpha_cli.stream.log import log_line
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ DEADLINE, DEADLINE_OF_WORKERS = 5.0, 0.5
 
 
 def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    from alpha_cli.config.settings import config_names
+    from alpha_cli.config.files import config_names
 
     return [name for name in config_names("strategies") if name.startswith(incomplete)]
 
@@ -253,4 +255,4 @@ def _need_prometheus() -> None:
 
 
 def _report(message: str) -> None:
-    tell(f"alpha run-strategy: {printable(message, 500)}")
+    log_line(f"alpha run-strategy: {printable(message, 500)}")

@@ -15,7 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from alpha_cli.config.settings import NAME, BrokerName, Strict, find_config, read_yaml, validate
+from alpha_cli.config.files import find_config
+from alpha_cli.config.model import NAME, BrokerName, Strict, validate
+from alpha_cli.config.yaml_file import read_yaml
 from alpha_cli.core.errors import AlphaError, ConfigurationError, UsageError
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]

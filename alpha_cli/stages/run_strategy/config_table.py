@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
-from alpha_cli.cli.app import did_you_mean
-from alpha_cli.config.settings import Strict, validate
+from alpha_cli.config.model import Strict, validate
 from alpha_cli.core.errors import (
     AlphaError,
     AuthenticationError,
@@ -29,8 +28,8 @@ from alpha_cli.core.errors import (
     TryAgain,
     Unavailable,
     UsageError,
-    printable,
 )
+from alpha_cli.core.text import did_you_mean, printable
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 
 TABLE = "strategy_configurations"

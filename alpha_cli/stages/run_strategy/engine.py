@@ -15,9 +15,8 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alpha_cli.core.errors import worth_telling
 from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
-from alpha_cli.market.contracts import Venue
+from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.executor import (
     Aside,
@@ -44,6 +43,7 @@ from alpha_cli.stages.run_strategy.instrument_queue import (
 )
 from alpha_cli.stages.run_strategy.portfolio import Portfolio
 from alpha_cli.stages.run_strategy.watchdog import Overtime
+from alpha_cli.stream.log import worth_logging
 from alpha_cli.stream.shutdown import LeaveNow
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class StrategyRunner:
         failures: int = 5,
         cool_down: timedelta = timedelta(seconds=60),
         detail: Report | None = None,
-        venue: Venue | None = None,
+        venue: Contracts | None = None,
     ) -> None:
         self.all_hours = all_hours
         self.strategies: dict[str, Strategy] = {}
@@ -102,7 +102,7 @@ class StrategyRunner:
         self.turns = 0  # events other than ticks that strategies were asked about
         #: Let go of when memory runs out: without any even that cannot be dealt with.
         self.reserve: bytes | None = bytes(_RESERVE)  # of zeros: reserved, but not touched
-        self._venue = venue or Venue(all_hours=all_hours)
+        self._venue = venue or Contracts(all_hours=all_hours)
         self._failures = failures
         self._cool_down = cool_down
         self.arrived: list[tuple[datetime, int, Any]] = []  # a heap: from beside the stream, until its time has come
@@ -496,7 +496,7 @@ class StrategyRunner:
     def _tell(self, executor: Executor, now: datetime, error: BaseException) -> None:
         strategy = executor.strategy
         strategy.told += 1
-        if worth_telling(strategy.told):
+        if worth_logging(strategy.told):
             what = f"rejected: {error}" if isinstance(error, Rejected) else self._words(strategy, error)
             self.report(
                 f"{strategy.id} on {executor.token} at {now.isoformat()}: {what} "

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from alpha_cli.core.codec import as_received
 from alpha_cli.core.errors import AlphaError, ConfigurationError
-from alpha_cli.core.events import Bar, Fill, Signal, Tick, as_received
-from alpha_cli.core.ids import derive_id, microseconds
+from alpha_cli.core.events import Bar, Fill, Signal, Tick
+from alpha_cli.core.ids import derive_id
+from alpha_cli.core.times import microseconds
+from alpha_cli.kit.signal_result import History, SignalResult
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability, declared, tick_fields_of
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.context import Context
 from alpha_cli.stages.run_strategy.factory import create_processor, create_validator, told
 from alpha_cli.stages.run_strategy.latency import Timing
 from alpha_cli.stages.run_strategy.portfolio import Portfolio
-from alpha_cli.stages.run_strategy.protocols import History, SignalResult, StrategyProcessor
+from alpha_cli.stages.run_strategy.protocols import StrategyProcessor
 from alpha_cli.stream.shutdown import LeaveNow
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from alpha_cli.cli.app import did_you_mean
-from alpha_cli.config.settings import packaged
-from alpha_cli.core.errors import AlphaError, ConfigurationError, printable, shown
+from alpha_cli.config.files import packaged
+from alpha_cli.core.errors import AlphaError, ConfigurationError
+from alpha_cli.core.text import did_you_mean, printable, shown
 from alpha_cli.stages.run_strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
 from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, file_of, source_of
 from alpha_cli.stages.run_strategy.protocols import StrategyProcessor, StrategyValidator

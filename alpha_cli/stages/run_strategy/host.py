@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
-from alpha_cli.market.contracts import Venue
+from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Process, Strategy
 from alpha_cli.stages.run_strategy.selection import Wanted
@@ -76,7 +76,7 @@ class Host:
             failures=options.failures,
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
-            venue=Venue(_master, all_hours=options.all_hours),
+            venue=Contracts(_master, all_hours=options.all_hours),
         )
         # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
         # KeyboardInterrupt is a strategy.

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.core.events import IST, Bar, Fill, Tick
-from alpha_cli.core.ids import microseconds
+from alpha_cli.core.events import Bar, Fill, Tick
+from alpha_cli.core.times import IST, microseconds
+from alpha_cli.kit.signal_result import History
 from alpha_cli.stages.run_strategy.executor import Aside, Executor, Process
 from alpha_cli.stages.run_strategy.latency import SPARED
-from alpha_cli.stages.run_strategy.protocols import History
 
 NEVER = datetime.min.replace(tzinfo=IST)
 _DISORDER = 64  # ticks by which a stream may be out of order

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from alpha_cli.config.settings import Settings, config_names, load_settings
+from alpha_cli.config.files import config_names
+from alpha_cli.config.settings import Settings, load_settings
 from alpha_cli.core.errors import ConfigurationError, Unavailable, UsageError
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_by_name, load_file, unique
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from alpha_cli.core import events as wire
+from alpha_cli.core import codec
 from alpha_cli.core.errors import AlphaError, ConfigurationError, InvariantBroken
 from alpha_cli.core.events import Bar
 from alpha_cli.stages.run_strategy.engine import Known, StrategyRunner, as_json
@@ -72,7 +72,7 @@ def snapshot(runner: StrategyRunner) -> RunnerState:
         lanes={str(token): lane.state() for token, lane in runner.lanes.items()},
         strategies={name: _strategy(runner, strategy) for name, strategy in runner.strategies.items()},
         portfolio=runner.portfolio.snapshot(),
-        arrived=[wire.encode(event).decode() for _, _, event in sorted(runner.arrived, key=lambda one: one[:2])],
+        arrived=[codec.encode(event).decode() for _, _, event in sorted(runner.arrived, key=lambda one: one[:2])],
         bars=None if runner.bars is None else runner.bars.snapshot(),
     )
 
@@ -113,7 +113,7 @@ def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) 
 def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
     runner.portfolio.restore(state.portfolio)
     for line in state.arrived:
-        runner.arrive(wire.decode(line))
+        runner.arrive(codec.decode(line))
     for token, kept in state.lanes.items():
         runner.lanes.setdefault(int(token), Lane()).restore(kept)
     fitting = {name: _fits(runner, strategy, state) for name, strategy in runner.strategies.items()}

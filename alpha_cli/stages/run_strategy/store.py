@@ -12,7 +12,8 @@ import msgspec
 from alpha_cli.core.errors import ConfigurationError, InvariantBroken
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.snapshot import RunnerState
-from alpha_cli.storage.folder import State, sqlite_errors, transaction
+from alpha_cli.storage.folder import State
+from alpha_cli.storage.sqlite import sqlite_errors, transaction
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -17,7 +17,7 @@ def parse_types(text: str | None) -> frozenset[str] | None:
     names = frozenset(name.strip() for name in text.split(","))
     unknown = sorted(names - TYPES.keys())
     if unknown:
-        from alpha_cli.cli.app import did_you_mean
+        from alpha_cli.core.text import did_you_mean
 
         raise click.UsageError(f"--types: no type {unknown[0]!r}{did_you_mean(unknown[0], TYPES)}")
     return names

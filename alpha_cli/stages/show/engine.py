@@ -11,8 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from alpha_cli.core.errors import printable
-from alpha_cli.core.events import IST, TYPES, Event, Unknown
+from alpha_cli.core.events import TYPES, Event, Unknown
+from alpha_cli.core.text import printable
+from alpha_cli.core.times import IST
 from alpha_cli.core.wire import MAX_DECIMALS
 
 GREEN, RED, YELLOW, BLUE, MAGENTA, CYAN, DIM, BOLD = 32, 31, 33, 34, 35, 36, 2, 1

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from alpha_cli.cli.app import Group
-from alpha_cli.core.errors import NoInput, UsageError, printable, tell, worth_telling
+from alpha_cli.cli.groups import Group
+from alpha_cli.core.errors import NoInput, UsageError
+from alpha_cli.core.text import printable
+from alpha_cli.stream.log import log_line, worth_logging
 
 if TYPE_CHECKING:
     from alpha_cli.market.instruments.master import Master
@@ -43,7 +45,7 @@ def command(ctx: click.Context) -> None:
 def _day(_: click.Context, option: click.Parameter, text: str | None) -> date:
     """A date in India; today's without one."""
     if text is None:
-        from alpha_cli.core.events import IST
+        from alpha_cli.core.times import IST
 
         return datetime.now(IST).date()
     from alpha_cli.core.time_text import parse_date
@@ -153,9 +155,11 @@ def find(
         click.echo(line)
     if not found:
         hint = f"; {expired[0].key} did until {expired[0].expiry} (--date asks as of a day)" if expired else ""
-        tell(f"alpha instruments find: nothing matches {printable(' '.join(words))}{hint}")
+        log_line(f"alpha instruments find: nothing matches {printable(' '.join(words))}{hint}")
     elif len(found) > limit:
-        tell(f"alpha instruments find: there are more than {limit}; --limit N shows them, another word narrows them")
+        log_line(
+            f"alpha instruments find: there are more than {limit}; --limit N shows them, another word narrows them"
+        )
 
 
 @command.command(short_help="Show all that is known of an instrument.")
@@ -203,14 +207,14 @@ def _load(file: Path, target: Path, day: date, bad: str, *, force: bool, source:
     wrong: list[str] = []
     instruments = read_dump(file, source, wrong.append if bad == "skip" else None)
     for place, fault in enumerate(wrong, 1):
-        if worth_telling(place):
-            tell(f"alpha instruments: {fault}; left out" + (f" ({place} so far)" if place > 1 else ""))
+        if worth_logging(place):
+            log_line(f"alpha instruments: {fault}; left out" + (f" ({place} so far)" if place > 1 else ""))
     with _bar("alpha instruments load") as progress:
         told = None if progress is None else lambda count: progress(count, len(instruments))
         loaded = store.load(target, instruments, day, force=force, progress=told)
     for line in listing.of_load(loaded):
         click.echo(line)
-    tell(f"alpha instruments: {len(instruments)} instruments of {day} in {printable(str(target), 300)}")
+    log_line(f"alpha instruments: {len(instruments)} instruments of {day} in {printable(str(target), 300)}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from alpha_cli.cli.tables import NOTHING, table
-from alpha_cli.core.errors import printable
+from alpha_cli.core.text import printable
 from alpha_cli.market.instruments.freeze import FreezeTable, Limit, freeze_limit, freeze_quantity
 from alpha_cli.market.instruments.instrument import Instrument
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from alpha_cli.cli.app import Group
-from alpha_cli.core.errors import BadData, UsageError, printable
+from alpha_cli.cli.groups import Group
+from alpha_cli.core.errors import BadData, UsageError
+from alpha_cli.core.text import printable
 
 
 class Strategies(Group):
@@ -49,7 +50,7 @@ def command(ctx: click.Context) -> None:
 
 
 def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    from alpha_cli.config.settings import config_names
+    from alpha_cli.config.files import config_names
     from alpha_cli.stages.run_strategy.factory import STRATEGIES
 
     known = {*STRATEGIES.names(), *config_names("strategies")}

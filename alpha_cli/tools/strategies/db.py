@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alpha_cli.core.errors import NoInput, UsageError, printable, tell
+from alpha_cli.core.errors import NoInput, UsageError
+from alpha_cli.core.text import printable
+from alpha_cli.stream.log import log_line
 
 if TYPE_CHECKING:
     from alpha_cli.stages.run_strategy.config import StrategyConfig
@@ -209,7 +211,7 @@ def _table(url: str | None, *, create: bool = False) -> ConfigurationTable:
 
 
 def _remark(command: str, text: str) -> None:
-    tell(f"alpha strategies db {command}: {printable(text, 500)}")
+    log_line(f"alpha strategies db {command}: {printable(text, 500)}")
 
 
 def _check(config: StrategyConfig) -> None:
@@ -235,7 +237,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _found() -> list[Path]:
-    from alpha_cli.config.settings import config_names, find_config
+    from alpha_cli.config.files import config_names, find_config
 
     return [find_config(f"strategies/{name}.yaml") for name in config_names("strategies")]
 

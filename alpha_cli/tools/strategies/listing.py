@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 import click
 import msgspec
 
-from alpha_cli.cli.app import did_you_mean
 from alpha_cli.cli.tables import NOTHING, table
-from alpha_cli.config.settings import config_names, find_config
-from alpha_cli.core.errors import AlphaError, ConfigurationError, printable
+from alpha_cli.config.files import config_names, find_config
+from alpha_cli.core.errors import AlphaError, ConfigurationError
+from alpha_cli.core.text import did_you_mean, printable
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES, capability
 from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, file_of, load_file
 from alpha_cli.stages.run_strategy.factory import (

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from string import Template
 
-from alpha_cli.core.errors import UsageError, printable
+from alpha_cli.core.errors import UsageError
+from alpha_cli.core.text import printable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 

@@ -14,8 +14,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from alpha_cli.core.errors import AlphaError, printable, tell
-from alpha_cli.core.events import Control, Signal, Tick, decode, encode
+from alpha_cli.core.codec import decode, encode
+from alpha_cli.core.errors import AlphaError
+from alpha_cli.core.events import Control, Signal, Tick
+from alpha_cli.core.text import printable
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.config import PINNED
 from alpha_cli.stages.run_strategy.engine import Known
@@ -25,7 +27,8 @@ from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.requests import refusal
 from alpha_cli.stages.run_strategy.selection import Wanted
 from alpha_cli.stream.bad_lines import SKIP_LINES, BadLines
-from alpha_cli.stream.batch import LineDecoder
+from alpha_cli.stream.decoder import LineDecoder
+from alpha_cli.stream.log import log_line
 from alpha_cli.stream.stage import Options, Stage
 
 
@@ -372,4 +375,4 @@ def _send(connection: Connection, answer: Answer) -> None:
 
 
 def _report(message: str) -> None:
-    tell(f"alpha run-strategy: {printable(message, 500)}")
+    log_line(f"alpha run-strategy: {printable(message, 500)}")

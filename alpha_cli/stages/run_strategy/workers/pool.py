@@ -37,8 +37,9 @@ from zlib import crc32
 
 import msgspec
 
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import AlphaError, BadLine, InvariantBroken
-from alpha_cli.core.events import RISK, RUNNER, Control, Event, decode, encode
+from alpha_cli.core.events import RISK, RUNNER, Control, Event
 from alpha_cli.market.calendar import OutOfCoverage
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.factory import sources_of

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from alpha_cli.core.events import IST, Tick
+from alpha_cli.core.events import Tick
+from alpha_cli.core.times import IST
+from alpha_cli.kit.signal_result import SignalResult
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability
 from alpha_cli.stages.run_strategy.factory import told
-from alpha_cli.stages.run_strategy.protocols import SignalResult
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, WARNING, Verdict
 

@@ -174,8 +174,8 @@ class _Passing(type):
 class _Stream:
     """In place of a standard stream: whatever is asked of it, it tells and does nothing."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
+    def __init__(self, log_line: Callable[[], None]) -> None:
+        self._tell = log_line
 
     def __getattr__(self, name: str) -> Any:
         self._tell()

@@ -11,13 +11,14 @@ from types import ModuleType
 from typing import Any
 
 from alpha_cli.cli.library import pipe
-from alpha_cli.core.events import Fill, Signal, Tick, encode
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Fill, Signal, Tick
 from alpha_cli.core.wire import rupees
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Disabled, Executor, Strategy
 from alpha_cli.stages.run_strategy.factory import STRATEGIES, create_processor
-from alpha_cli.stream.batch import tick_view
+from alpha_cli.stream.decoder import tick_view
 from alpha_cli.stream.stage import Stage
 from alpha_cli.tools.strategies.listing import INSTRUMENTS, target
 

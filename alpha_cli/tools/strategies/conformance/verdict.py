@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from alpha_cli.core.errors import printable
+from alpha_cli.core.text import printable
 
 OK, FAIL, WARNING, SKIPPED = "ok", "FAIL", "warning", "skipped"
 
