@@ -35,9 +35,8 @@ def command(ctx: click.Context, pipeline: str, *, feedback: bool, quiet: bool) -
     if program.source is None:
         reads_stdin(ctx)
     if quiet:
-        for part in (program.source, *program.stages):
-            if part is not None:
-                part.options.quiet = True
+        for part in program.parts:
+            part.options = part.options._replace(quiet=True)
     return program
 
 
@@ -56,11 +55,11 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
                 source = made
             else:
                 stages.append(made)
-                if not made.forward:  # no tick gets past it
-                    shared.market = LastTicks()
+                if not made.flow.forward:  # no tick gets past it
+                    shared.last_ticks = LastTicks()
     except BaseException:
         for stage in stages:  # those before may hold locks
-            stage.release()
+            stage.lifecycle.release()
         raise
     return Program(source, stages, feedback)
 

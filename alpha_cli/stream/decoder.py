@@ -26,13 +26,13 @@ class LineDecoder:
 
     def __init__(self, stages: Sequence[Stage], bad: BadLines) -> None:
         self._stages = stages
-        self._eager = any(stage.every_tick for stage in stages)
+        self._eager = any(stage.reads.every_tick for stage in stages)
         self._bad = bad
-        self.look()
+        self.rebuild()
         self._lines_before = 0
         self._blank = 0
 
-    def look(self) -> None:
+    def rebuild(self) -> None:
         """Decode from now on what the stages use now."""
         read: set[type] = {Hello, Eof}.union(*(stage.steps for stage in self._stages))
         self._fields = [stage.tick_fields for stage in self._stages]
@@ -65,7 +65,7 @@ class LineDecoder:
             return [self.verified(index, line, self.event(index, line)) for index, line in enumerate(lines, first)]
 
     def again(self, batch: Batch, first: int = 0) -> None:
-        """Decode the lines of `batch` from `first` on once more, after `look`. What was dropped stays so."""
+        """Decode the lines of `batch` from `first` on once more, after `rebuild`. What was dropped stays so."""
         assert batch.events is not None
         for index in range(first, len(batch.lines)):
             if not isinstance(batch.events[index], Dropped):

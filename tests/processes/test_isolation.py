@@ -812,10 +812,11 @@ class Quick:
 #: A host that is told of one fill after the other, each made when the one before is gone.
 FILLS = """
 import sys, time
-from alpha_cli.events import Fill, decode
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.executor import Strategy
-from alpha_cli.strategy.host import Host, HostOptions
+from alpha_cli.core.codec import decode
+from alpha_cli.core.events import Fill
+from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.executor import Strategy
+from alpha_cli.stages.run_strategy.host import Host, HostOptions
 
 class Quick:
     def process_tick(self, tick, history):

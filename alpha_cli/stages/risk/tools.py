@@ -11,7 +11,7 @@ import click
 from alpha_cli.cli.options import bad_option
 from alpha_cli.core.errors import NoInput, UsageError
 from alpha_cli.core.text import did_you_mean, printable
-from alpha_cli.stages.risk.command import check_names, config_option, instruments_option
+from alpha_cli.stages.risk.options import check_names, config_option, instruments_option
 
 if TYPE_CHECKING:
     from alpha_cli.stages.risk.what_if import Trial
@@ -104,7 +104,7 @@ def test(
     limits = load_limits(file)
     found = open_master(master)
     check_names(limits, found, file)
-    trial: Trial = Trial(limits, ctx.obj.market, found, load_settings().opening_cash, as_json=as_json)
+    trial: Trial = Trial(limits, ctx.obj.last_ticks, found, load_settings().opening_cash, as_json=as_json)
     with feed.make_context("feed", [source, "--types", TYPES, "--bad", bad, "-q"], parent=ctx) as inner:
         made = feed.invoke(inner)
     assert isinstance(made, Source)

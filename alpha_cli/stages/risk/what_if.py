@@ -21,7 +21,7 @@ from alpha_cli.stages.risk.codes import MEANINGS, Code
 from alpha_cli.stages.risk.controls import CONTROLS, Asked
 from alpha_cli.stages.risk.engine import RiskEngine
 from alpha_cli.stages.risk.facts import Facts, Refusal
-from alpha_cli.stream.stage import Options, Stage
+from alpha_cli.stream.stage import Flow, Lifecycle, Options, Reads, Stage
 
 if TYPE_CHECKING:
     from alpha_cli.market.instruments import Master
@@ -49,7 +49,7 @@ class Tally(msgspec.Struct):
     observed: Any = None
 
 
-class Trial:
+class Trial(Lifecycle):
     """Runs the limits over a stream and keeps count."""
 
     def __init__(
@@ -77,7 +77,10 @@ class Trial:
         silent = {kind: _silent(step) for kind, step in engine.steps.items()}
         silent[Fill] = _silent(self._entered_only(engine.on_fill))
         silent[OrderUpdate] = _silent(self._entered_only(engine.on_update))
-        return Stage("risk", silent, Options(quiet=True), market=self._market, forward=False, close=self._report)
+        return Stage(
+            "risk", Reads(silent, last_ticks=self._market), flow=Flow(forward=False), lifecycle=self,
+            options=Options(quiet=True),
+        )  # fmt: skip
 
     def _entered_only(self, step: Any) -> Any:
         """Reports on all but orders that are refused here: those would never have been."""
@@ -118,7 +121,7 @@ class Trial:
         """In the order in which the controls are asked."""
         return [self.tallies[key] for key in sorted(self.tallies)]
 
-    def _report(self) -> Iterator[Any]:
+    def session_end(self) -> Iterator[Any]:
         lines = self._for_programs() if self._as_json else self._for_people()
         if not sys.stdout.isatty():
             lines = map(unstyle, lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alpha_cli.core.events import Control, Event
+from alpha_cli.stream.inputs import Inputs
 
 if TYPE_CHECKING:
     from alpha_cli.stream.follow import Follower
@@ -29,8 +30,11 @@ class Beside:
         self._asked = False
         self._follow(None)  # a file that is complete counts whole, from the first tick on
 
-    def listen(self) -> None:
-        """Take SIGHUP for a request, from now on, as every other runner of this process."""
+    def listen(self, inputs: Inputs) -> None:
+        """Take SIGHUP for a request, from now on, as every other runner of this process; wake the loop for fills."""
+        if self._follower is not None:
+            self._follower.listen(inputs)
+        inputs.wake_on_signals()
         _listening.append(self)
         signal.signal(signal.SIGHUP, _hung_up)
 

@@ -29,7 +29,7 @@ from alpha_cli.stages.run_strategy.selection import Wanted
 from alpha_cli.stream.bad_lines import SKIP_LINES, BadLines
 from alpha_cli.stream.decoder import LineDecoder
 from alpha_cli.stream.log import log_line
-from alpha_cli.stream.stage import Options, Stage
+from alpha_cli.stream.stage import Reads, Stage
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -225,13 +225,8 @@ class _Handler:
         self._brought = brought
         self._fields: tuple[str, ...] | None = ()
         # It decodes as the loop would: what is bad there is skipped here.
-        self._stage = Stage(
-            "run-strategy",
-            host.steps,
-            Options(),
-            every_tick=True,
-            tick_fields=lambda: together([host.tick_fields, self._fields]),
-        )
+        reads = Reads(host.steps, every_tick=True, tick_fields=lambda: together([host.tick_fields, self._fields]))
+        self._stage = Stage("run-strategy", reads)
         bad = BadLines("run-strategy", SKIP_LINES)
         bad.reject = lambda *_: None  # type: ignore[method-assign]  # the loop tells of it
         self._decoder = LineDecoder([self._stage], bad)
@@ -269,7 +264,7 @@ class _Handler:
             self._host.arrive(decode(line))
         self._fields = ask.fields
         if self._decoder.outdated:
-            self._decoder.look()
+            self._decoder.rebuild()
         if ask.reload is not None:
             self._brought[:] = pickle.loads(ask.reload.wanted)  # noqa: S301  (the main process wrote it)
             self._host.runner.elsewhere = snapshot.known(snapshot.decode(ask.reload.known))
@@ -305,7 +300,7 @@ class _Handler:
             if made:
                 added += [Added(index, self._key(one, event), encode(one)) for one in made]
             if type(event) is Control and self._decoder.outdated:
-                self._decoder.look()
+                self._decoder.rebuild()
                 steps = {**steps, self._decoder.tick_type: steps[Tick]}
                 events[index + 1 :] = self._decoder.events(lines[index + 1 :], index + 1)
         return added

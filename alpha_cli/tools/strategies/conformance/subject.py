@@ -19,7 +19,7 @@ from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Disabled, Executor, Strategy
 from alpha_cli.stages.run_strategy.factory import STRATEGIES, create_processor
 from alpha_cli.stream.decoder import tick_view
-from alpha_cli.stream.stage import Stage
+from alpha_cli.stream.stage import Reads, Stage
 from alpha_cli.tools.strategies.listing import INSTRUMENTS, target
 
 BROKER = "paper"
@@ -68,7 +68,7 @@ class Subject:
     @cached_property
     def view(self) -> Any:
         """The type of the ticks that it is given."""
-        return tick_view([Stage("run-strategy", {}, tick_fields=self.trial().runner.tick_fields)])
+        return tick_view([Stage("run-strategy", Reads({}, tick_fields=self.trial().runner.tick_fields))])
 
     def trial(self, config: StrategyConfig | None = None, **options: Any) -> Trial:
         """A new `Trial` of the strategy."""
