@@ -23,7 +23,7 @@ from alpha_cli.stream.stage import Source, Stage
 
 
 def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
-    """The events that come out of `pipeline`, which begins with `feed`. Raises `AlphaError`."""
+    """Yield the events that come out of `pipeline`, which begins with `feed`. Raise `AlphaError`."""
     from alpha_cli.cli.pipe import build
 
     program = build(pipeline, feedback=feedback)
@@ -39,7 +39,7 @@ def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
 
 
 def replay(events: Iterable[Event], pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
-    """What comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
+    """Yield what comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
     from alpha_cli.cli.pipe import build
 
     source, stages, feedback = build(pipeline, feedback=feedback)

@@ -41,7 +41,7 @@ def command(ctx: click.Context, pipeline: str, *, feedback: bool, quiet: bool) -
 
 
 def build(pipeline: str, *, feedback: bool = False) -> Program:
-    """The stages that `pipeline` names. Raises `UsageError`, and what the stages' own commands raise."""
+    """Return the stages that `pipeline` names. Raise `UsageError`, and what the stages' own commands raise."""
     shared = Build()
     shared.fused = True
     source: Source | None = None
@@ -65,7 +65,7 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
 
 
 def _made(words: list[str], shared: Build) -> Source | Stage:
-    """What the command line `words` makes."""
+    """Return what the command line `words` makes."""
     if not words:
         raise UsageError("a stage is missing: nothing stands before, after or between two |")
     name, *arguments = words

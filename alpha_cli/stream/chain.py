@@ -133,7 +133,7 @@ class Chain:
             return
         events, last_ticks = batch.events, self._last_ticks
         tick_type, first, every_tick = self._tick_type, self._first, self._every_tick
-        watched, alarm, newest = last_ticks.watched, last_ticks.bound_for(events), last_ticks.newest
+        watched, alarm, newest = last_ticks.watched, last_ticks.alarm_for(events), last_ticks.newest
         passed = 0  # the first line of those that pass, up to the one that is looked at
         for index, event in enumerate(events):
             if type(event) is tick_type:
@@ -147,14 +147,14 @@ class Chain:
                     self._pass(events, passed, index)
                     passed = index + 1
                     yield index, event, added
-                    alarm = last_ticks.bound
+                    alarm = last_ticks.alarm
                 else:  # here, where the tick is at hand, this costs a quarter of what it does in a loop of its own
                     newest[event.instrument_token] = event
             else:
                 self._pass(events, passed, index)
                 passed = index + 1
                 yield index, self._verified(batch, index, event), None
-                alarm = last_ticks.bound
+                alarm = last_ticks.alarm
                 if type(event) is Control and self._refresh_decoder():
                     assert self._decoder is not None
                     self._decoder.again(batch, index + 1)
@@ -186,7 +186,7 @@ class Chain:
         lines, last_ticks, start, passed = batch.lines, self._last_ticks, 0, 0
         ahead = _FEW_LINES  # to look at; more and more while no other line is wanted
         while start < len(lines):
-            wishes, places = last_ticks.wishes, last_ticks.look_at(lines, start, start + ahead)
+            revision, places = last_ticks.revision, last_ticks.scan(lines, start, start + ahead)
             start, ahead = start + ahead, ahead * 2
             for index in places:
                 line = lines[index]
@@ -198,7 +198,7 @@ class Chain:
                     yield index, BAD, None
                     return
                 yield index, self._verified(batch, index, self._decoder.event(index, line)), None
-                if last_ticks.wishes != wishes:  # this line made a stage want others
+                if last_ticks.revision != revision:  # this line made a stage want others
                     start, ahead = index + 1, _FEW_LINES
                     break
         self._absorb(lines, passed, len(lines))

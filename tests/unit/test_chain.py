@@ -617,16 +617,18 @@ def test_what_a_later_stage_wants_of_the_market_it_gets(
 
 
 @pytest.mark.parametrize("every", [1, 7, 400])
-def test_lines_are_looked_at_a_few_at_a_time_while_wishes_change(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_looked_at_a_few_at_a_time_while_what_is_wanted_changes(
+    every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However often they do in one batch: a few lines more for each change, and not all that are left."""
     looked = []
-    plainly = LastTicks.look_at
+    plainly = LastTicks.scan
 
-    def look_at(market: LastTicks, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
+    def scan(market: LastTicks, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
         looked.append(min(len(lines) if end is None else end, len(lines)) - start)
         return plainly(market, lines, start, end)
 
-    monkeypatch.setattr(LastTicks, "look_at", look_at)
+    monkeypatch.setattr(LastTicks, "scan", scan)
     market = LastTicks()
     handed: list[Tick] = []
 

@@ -106,7 +106,7 @@ def _has_a_file_for_input() -> bool:
 
 
 def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -> None:
-    """An option that would have no effect was meant for something else."""
+    """Refuse the options `names`: one that would have no effect was meant for something else."""
     for name in names:
         if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
             option = "--" + name.replace("_", "-")
