@@ -84,7 +84,7 @@ class LastTicks:
         self.alarm = alarm if alarm is None or now is None else _in_zone(alarm, now.tzinfo)
 
     def alarm_for(self, events: Sequence[Any]) -> datetime | None:
-        """Return `alarm` in the zone of the first tick of `events`: comparing across zones costs eight times as much."""
+        """Return `alarm` in the zone of the first tick of `events`: comparing across zones is eight times slower."""
         if self.alarm is not None:
             first = next((event for event in events if hasattr(event, "last_price")), None)
             if first is not None and first.timestamp.tzinfo is not self.alarm.tzinfo:
