@@ -33,6 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "schema": WIRE | {"orjson"},
     "schema tick": WIRE | {"orjson"},
     "completion zsh": WIRE,
+    "config --help": WIRE,
+    "config show": CONFIGURED,
     "run-strategy momentum": CONFIGURED,
     "run-strategy momentum --state {state}": CONFIGURED | SQLITE,
     "risk": CONFIGURED,
