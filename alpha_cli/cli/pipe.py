@@ -7,13 +7,11 @@ import click
 from alpha_cli.cli.app import cli
 from alpha_cli.cli.groups import LazyGroup
 from alpha_cli.cli.options import Build, reads_stdin, split_pipeline
-from alpha_cli.cli.registry import COMMANDS
+from alpha_cli.cli.registry import COMMANDS, STAGES
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.text import did_you_mean
 from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stream.stage import Program, Source, Stage
-
-STAGES = ("feed", "bars", "run-strategy", "risk", "paper", "show")
 
 
 @click.command("pipe")

@@ -15,15 +15,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from alpha_cli.config import opening_cash
 from alpha_cli.core.errors import BadLine, UsageError
 from alpha_cli.core.text import printable
 from alpha_cli.core.wire import check_rupees
 
 #: The broker whose orders are filled here; orders of any other are left alone.
 BROKER = "paper"
-
-#: Rupees that an account begins with.
-STARTING_CASH = Decimal(1_000_000)
 
 FILE = "paper.yaml"
 CHARGES = ("estimate", "contract-note", "none")
@@ -72,13 +70,15 @@ class Bands(msgspec.Struct, frozen=True):
 class PaperConfig(msgspec.Struct, frozen=True):
     """One account and the market it trades in.
 
-    cash       rupees that a new account begins with; None if the user did not say
+    cash       rupees that a new account begins with, by --cash or paper.yaml; None if neither says
+    opening_cash  the same by alpha.yaml, for all stages
     latency    from the time of an order, cancel or modify until it is at the exchange, in stream time
     all_hours  no sessions: trade on every tick, whatever its time
     """
 
     broker: str = BROKER
     cash: Decimal | None = None
+    opening_cash: Decimal = opening_cash.DEFAULT[BROKER]
     slippage: Slippage = Slippage()
     latency: timedelta = timedelta()
     charges: ChargesMode = "estimate"
@@ -89,20 +89,25 @@ class PaperConfig(msgspec.Struct, frozen=True):
     @property
     def starting_cash(self) -> Decimal:
         """Rupees that a new account begins with."""
-        return STARTING_CASH if self.cash is None else self.cash
+        return self.opening_cash if self.cash is None else self.cash
 
 
 def configured(path: Path | None = None) -> PaperConfig:
-    """The configuration of `path`, or of the nearest `paper.yaml`, or the defaults. Raises `ConfigurationError`."""
+    """Return the configuration of `path`, or of the nearest `paper.yaml`, or the defaults; with the opening cash.
+
+    Raise `ConfigurationError`.
+    """
     if path is None:
         from alpha_cli.config.files import find_own_config
 
         path = find_own_config(FILE)
-        if path is None:
-            return PaperConfig()
-    from alpha_cli.stages.paper.file import read
+    if path is None:
+        config = PaperConfig()
+    else:
+        from alpha_cli.stages.paper.file import read
 
-    return read(path)
+        config = read(path)
+    return msgspec.structs.replace(config, opening_cash=opening_cash.opening_cash(config.broker))
 
 
 def rupees(text: str, option: str = "--cash") -> Decimal:
