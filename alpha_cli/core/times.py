@@ -5,7 +5,7 @@ Every conversion of an instant lives here; text to time is in `time_text`.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import cast
 
 import msgspec
@@ -37,6 +37,14 @@ def in_india(moment: datetime) -> datetime:
         return moment.astimezone(IST)
     except OverflowError:
         return moment
+
+
+def in_zone(moment: datetime, zone: tzinfo | None) -> datetime:
+    """Return `moment` in `zone` if that is a fixed offset; as it is otherwise.
+
+    Across a change to summer time two times of one zone do not compare as instants.
+    """
+    return moment.astimezone(zone) if type(zone) is timezone else moment
 
 
 def later(moment: datetime, delay: timedelta) -> datetime:

@@ -18,11 +18,11 @@ from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import ConfigurationError, UsageError
 from alpha_cli.core.events import Tick
 from alpha_cli.core.times import IST
+from alpha_cli.market.bars.builder import BarBuilder
+from alpha_cli.market.bars.interval import Interval
 from alpha_cli.market.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, session_of, sessions
 from alpha_cli.market.calendar.data import EXCHANGES, FOLLOWS, ExchangeData
 from alpha_cli.market.calendar.load import load
-from alpha_cli.stages.bars.config import Interval
-from alpha_cli.stages.bars.engine import BarBuilder
 
 MONDAY = date(2024, 6, 3)
 FIRST, LAST = date(2022, 1, 1), date(2026, 12, 31)

@@ -52,13 +52,15 @@ def command(
     if isnan(grace):
         raise click.BadParameter("nan is not a time", param_hint="'--grace'")
     reads_stdin(ctx)
+    from alpha_cli.market.bars.builder import BarBuilder
     from alpha_cli.market.contracts import Contracts
     from alpha_cli.market.instruments import open_master
     from alpha_cli.stages.bars.config import parse_intervals
-    from alpha_cli.stages.bars.engine import BarBuilder
 
-    venue = Contracts(open_master, all_hours=all_hours)
-    builder = BarBuilder(parse_intervals(intervals), grace=timedelta(seconds=grace), all_hours=all_hours, venue=venue)
+    contracts = Contracts(open_master, all_hours=all_hours)
+    builder = BarBuilder(
+        parse_intervals(intervals), grace=timedelta(seconds=grace), all_hours=all_hours, contracts=contracts
+    )
     return Stage(
         "bars",
         {Tick: builder.on_tick},
