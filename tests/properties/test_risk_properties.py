@@ -353,7 +353,7 @@ class Risk(RuleBasedStateMachine):
     def _start(self) -> None:
         self.market = LastTicks()
         self.store = Store(Path(self.folder.name) / "state", "risk")
-        self.store._db.conn.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
+        self.store._db.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
         self.engine = RiskEngine(
             limits(assumed=self.assumed), self.market, instruments=MASTER,
             halt_reason=lambda: "a person" if self.halted_by_file else None, journal=self.store,

@@ -245,32 +245,26 @@ def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
 @contextmanager
 def _database(where: tuple[Path | None, str]) -> Iterator[Database]:
     """The account's database, to be read while others may write to it."""
-    import sqlite3
-
     import sqlite_utils
 
     from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION
-    from alpha_cli.storage.sqlite import sqlite_errors
+    from alpha_cli.storage.sqlite import connect, sqlite_errors
 
     folder, name = _existing(where)
     path = folder / f"{name}.db"
-    with sqlite_errors(path):
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
-        with closing(connection):
-            found = connection.execute("PRAGMA application_id").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found != APPLICATION_ID:
-                raise ConfigurationError(
-                    f"{path}: not the database of a paper account; name another with --state or --as"
-                )
-            if version != VERSION:
-                mend = (
-                    "use the alpha that wrote it"
-                    if version > VERSION
-                    else f"run alpha paper --state {folder} once to bring it to {VERSION}"
-                )
-                raise ConfigurationError(f"{path}: schema version {version}, and this alpha's is {VERSION}; {mend}")
-            yield sqlite_utils.Database(connection)
+    with sqlite_errors(path), closing(connect(path, "ro")) as connection:
+        found = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found != APPLICATION_ID:
+            raise ConfigurationError(f"{path}: not the database of a paper account; name another with --state or --as")
+        if version != VERSION:
+            mend = (
+                "use the alpha that wrote it"
+                if version > VERSION
+                else f"run alpha paper --state {folder} once to bring it to {VERSION}"
+            )
+            raise ConfigurationError(f"{path}: schema version {version}, and this alpha's is {VERSION}; {mend}")
+        yield sqlite_utils.Database(connection)
 
 
 @contextmanager

@@ -42,10 +42,10 @@ from alpha_cli.stages.paper.rows import (
 )
 from alpha_cli.stages.paper.schema import APPLICATION_ID, MIGRATIONS, VERSION, create
 from alpha_cli.storage.folder import State
-from alpha_cli.storage.sqlite import sqlite_errors, transaction
+from alpha_cli.storage.sqlite import insert, select, sqlite_errors, transaction, upsert
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
+    from sqlite3 import Connection
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError)
 
@@ -141,7 +141,7 @@ class Store:
     def _read(self, query: str, values: list[Any], made: Callable[[Row], Any]) -> Iterator[Any]:
         """What `made` makes of each row of `query`. Raises `InvariantBroken` for a row that cannot be read."""
         with sqlite_errors(self.path):
-            rows = list(self._db.query(query, values))
+            rows = select(self._db, query, values)
         for row in rows:
             try:
                 yield made(row)
@@ -151,18 +151,19 @@ class Store:
 
     def _found(self, query: str, value: str) -> bool:
         with sqlite_errors(self.path):
-            return self._db.conn.execute(query, [value]).fetchone() is not None
+            return self._db.execute(query, [value]).fetchone() is not None
 
     def _highest(self, column: str, table: str) -> int:
         return int(self._db.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0])  # noqa: S608
 
     def _read_account(self, config: PaperConfig) -> tuple[Account, Decimal, bool]:
         """The account, the rupees it began with, and whether it is a new one."""
-        rows = list(self._db.query("SELECT * FROM accounts WHERE broker = ?", [config.broker]))
+        rows = select(self._db, "SELECT * FROM accounts WHERE broker = ?", [config.broker])
         if not rows:
             return Account.opened(config.broker, config.starting_cash), config.starting_cash, True
         try:
-            account = account_of(rows[0], self._db.query("SELECT * FROM positions WHERE broker = ?", [config.broker]))
+            held = select(self._db, "SELECT * FROM positions WHERE broker = ?", [config.broker])
+            account = account_of(rows[0], held)
             began = Decimal(rows[0]["starting_cash"])
         except _UNREADABLE:
             raise InvariantBroken(f"{self.path}: an amount of the account is not a number; restore a backup") from None
@@ -249,29 +250,27 @@ class Store:
         self._bookings_before += 1
         self._entries += entry_rows(self._bookings_before, self.account.broker, booking, cause, timestamp)
 
-    def _write(self, db: Database) -> None:
+    def _write(self, db: Connection) -> None:
         broker = self.account.broker
         if self._entries or self._account_is_new:
-            db.table("accounts").upsert(account_row(self.account, self.starting_cash), pk="broker")
-        if self._orders:
-            rows = (order_row(order, self._name_of(order.order.instrument_token)) for order in self._orders.values())
-            db.table("orders").upsert_all(rows, pk="order_id")
-        if self._fills:
-            db.table("fills").insert_all(self._fills)
-        if self._positions:
-            held = (
-                position_row(broker, holding, self._name_of(holding.instrument_token))
-                for holding in self._positions.values()
-            )
-            db.table("positions").upsert_all(held, pk=("broker", "instrument_token", "product"))
-        if self._entries:
-            db.table("entries").insert_all(self._entries)
-        if self._notes:
-            db.table("notes").insert_all(self._notes)
-        if self._spots:
-            db.table("spots").upsert_all(self._spots, pk=("broker", "instrument_token"))
-        if self._portfolios:
-            db.table("portfolios").insert_all(self._portfolios)
+            upsert(db, "accounts", [account_row(self.account, self.starting_cash)], ["broker"])
+        upsert(
+            db,
+            "orders",
+            (order_row(order, self._name_of(order.order.instrument_token)) for order in self._orders.values()),
+            ["order_id"],
+        )
+        insert(db, "fills", self._fills)
+        upsert(
+            db,
+            "positions",
+            (position_row(broker, held, self._name_of(held.instrument_token)) for held in self._positions.values()),
+            ["broker", "instrument_token", "product"],
+        )
+        insert(db, "entries", self._entries)
+        insert(db, "notes", self._notes)
+        upsert(db, "spots", self._spots, ["broker", "instrument_token"])
+        insert(db, "portfolios", self._portfolios)
 
     def _forget(self) -> None:
         self._orders: dict[str, PaperOrder] = {}

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote
 
 from alpha_cli.config.model import Strict, validate
 from alpha_cli.core.errors import (
@@ -31,6 +30,8 @@ from alpha_cli.core.errors import (
 )
 from alpha_cli.core.text import did_you_mean, printable
 from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.storage import sqlite
+from alpha_cli.storage.sqlite import Fault, Remedy
 
 TABLE = "strategy_configurations"
 URLS = "sqlite:///strategies.db or postgresql://user@host:5432/database"
@@ -324,6 +325,20 @@ class Backend(Protocol):
         """The error to raise instead of what the driver raised; None if it is not the driver's."""
 
 
+_DISK = Remedy(InputOutputError, "{name}: {error}; check the file, its folder and the disk")
+_REMEDIES = {
+    Fault.BUSY: Remedy(TryAgain, "{name}: another program is writing to it; run again when it has ended"),
+    Fault.NOT_A_DATABASE: Remedy(
+        ConfigurationError, f"{{name}}: not a SQLite database; move it away, then {init_command('{name}')}"
+    ),
+    Fault.FULL: _DISK,
+    Fault.DISK: _DISK,
+    Fault.DAMAGED: Remedy(InvariantBroken, "{name}: {error}; restore a backup"),
+    Fault.REFUSED: Remedy(ConfigurationError, f"{{name}}: {{error}}{RULE}"),
+    Fault.OTHER: Remedy(ConfigurationError, "{name}: {error}"),
+}
+
+
 class _SQLite:
     placeholder = r":\1"
     begin = "BEGIN IMMEDIATE"
@@ -343,33 +358,15 @@ class _SQLite:
             raise ConfigurationError(f"{self.name}: is a folder; name a file")
         if not there and not create:
             raise ConfigurationError(f"{self.name}: no such file; make it: {init_command(self.name)}")
-        uri = f"file:{quote(str(path.absolute()))}?mode={'rwc' if create else 'rw'}"
         try:
-            self.connection: Any = sqlite3.connect(uri, timeout=PATIENCE, isolation_level=None, uri=True)
+            self.connection: Any = sqlite.connect(path, "rwc" if create else "rw", patience=PATIENCE)
         except sqlite3.Error as error:
             raise self.meaning(error) or error from None
 
     def meaning(self, error: Exception) -> AlphaError | None:
         import sqlite3
 
-        if not isinstance(error, sqlite3.Error):
-            return None
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return TryAgain(f"{self.name}: another program is writing to it; run again when it has ended")
-        if code == sqlite3.SQLITE_NOTADB:
-            return ConfigurationError(
-                f"{self.name}: not a SQLite database; move it away, then {init_command(self.name)}"
-            )
-        if code == sqlite3.SQLITE_CORRUPT:
-            return InvariantBroken(f"{self.name}: {error}; restore a backup")
-        if code in {
-            sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_PERM,
-        }:  # fmt: skip
-            return InputOutputError(f"{self.name}: {error}; check the file, its folder and the disk")
-        rule = RULE if isinstance(error, sqlite3.IntegrityError) else ""
-        return ConfigurationError(f"{self.name}: {error}{rule}")
+        return sqlite.describe(error, self.name, _REMEDIES) if isinstance(error, sqlite3.Error) else None
 
 
 class _PostgreSQL:

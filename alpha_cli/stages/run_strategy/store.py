@@ -16,7 +16,7 @@ from alpha_cli.storage.folder import State
 from alpha_cli.storage.sqlite import sqlite_errors, transaction
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
+    from sqlite3 import Connection
 
 _APPLICATION_ID = 0x616C5354  # alST
 _SCHEMA_VERSION = 1
@@ -63,7 +63,7 @@ class Store:
             self._db.execute("DELETE FROM runner")
             self._db.execute("DELETE FROM strategies")
             self._db.execute("INSERT INTO runner (state) VALUES (?)", [snapshot.encode(state).decode()])
-            self._db.conn.executemany("INSERT INTO strategies VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO strategies VALUES (?, ?, ?, ?, ?)", rows)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -78,7 +78,7 @@ class Store:
         self._state.close()
 
 
-def _create(db: Database) -> None:
+def _create(db: Connection) -> None:
     db.execute("CREATE TABLE runner (state TEXT NOT NULL) STRICT")
     db.execute(
         "CREATE TABLE strategies (id TEXT PRIMARY KEY, signals INTEGER NOT NULL, ticks INTEGER NOT NULL, "
