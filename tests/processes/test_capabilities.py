@@ -21,8 +21,8 @@ from alpha_cli import SignalResult
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Bar, Event, Fill, Signal, Tick
+from alpha_cli.market.bars.builder import BarBuilder
 from alpha_cli.stages.bars.config import parse_intervals
-from alpha_cli.stages.bars.engine import BarBuilder
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
 from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, load_file

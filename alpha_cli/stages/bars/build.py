@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import Event, Tick
+from alpha_cli.market.bars.builder import BarBuilder
 from alpha_cli.market.contracts import Contracts
 from alpha_cli.market.instruments import open_master
 from alpha_cli.stages.bars.config import parse_intervals
-from alpha_cli.stages.bars.engine import BarBuilder
 from alpha_cli.stream.stage import Flow, Lifecycle, Options, Reads, Stage
 
 
@@ -19,7 +19,7 @@ class BarsStage(Lifecycle):
 
     def __init__(self, intervals: Iterable[str], grace: timedelta, *, all_hours: bool, partial: bool) -> None:
         contracts = Contracts(open_master, all_hours=all_hours)
-        self._builder = BarBuilder(parse_intervals(intervals), grace=grace, all_hours=all_hours, venue=contracts)
+        self._builder = BarBuilder(parse_intervals(intervals), grace=grace, all_hours=all_hours, contracts=contracts)
         self._partial = partial
 
     def stage(self, options: Options) -> Stage:

@@ -80,7 +80,7 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
         raise click.UsageError("standard input is a file, which feed reads only as -; write: alpha feed - < FILE")
     is_synthetic = sources in {(), ("synthetic",)}
     _refuse(ctx, OF_REPLAY if is_synthetic else OF_SYNTHETIC, is_synthetic=is_synthetic)
-    speed, zone = parse_speed(given["speed"]), parse_zone(given["tz"])
+    speed, zone = parse_speed(given["speed"]), parse_zone("--tz", given["tz"])
     window = Window(given["start"], given["end"], zone)
     if is_synthetic:
         from alpha_cli.stages.feed.build import SyntheticFeed

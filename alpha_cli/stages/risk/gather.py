@@ -319,6 +319,6 @@ def _outside(contract: Contract, asked: datetime, now: datetime) -> Outside | No
     try:
         day = moment.astimezone(IST).date()
     except OverflowError:  # at either end of what a date can be
-        return Outside(moment, hours.told())
+        return Outside(moment, hours.describe())
     unknown = hours.why(day)
-    return Outside(moment, hours.told(), None if unknown is None else str(unknown))
+    return Outside(moment, hours.describe(), None if unknown is None else str(unknown))

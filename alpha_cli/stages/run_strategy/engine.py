@@ -47,8 +47,8 @@ from alpha_cli.stream.log import worth_logging
 from alpha_cli.stream.shutdown import LeaveNow
 
 if TYPE_CHECKING:
+    from alpha_cli.market.bars.builder import BarBuilder
     from alpha_cli.market.calendar import OutOfCoverage
-    from alpha_cli.stages.bars.engine import BarBuilder
 
 Report = Callable[[str], None]
 
@@ -626,9 +626,9 @@ class StrategyRunner:
 
     def _builder(self) -> BarBuilder:
         if self.bars is None:
-            from alpha_cli.stages.bars.engine import BarBuilder
+            from alpha_cli.market.bars.builder import BarBuilder
 
-            self.bars = BarBuilder(all_hours=self.all_hours, venue=self._venue)
+            self.bars = BarBuilder(all_hours=self.all_hours, contracts=self._venue)
         return self.bars
 
     def _note_due(self) -> None:

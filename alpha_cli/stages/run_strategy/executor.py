@@ -30,7 +30,7 @@ from alpha_cli.stages.run_strategy.protocols import StrategyProcessor
 from alpha_cli.stream.shutdown import LeaveNow
 
 if TYPE_CHECKING:
-    from alpha_cli.stages.bars.config import Interval
+    from alpha_cli.market.bars.interval import Interval
     from alpha_cli.stages.run_strategy.instrument_queue import Lane
 
 #: Answers a tick, given those before it; also what is put in place of such a method, or around one.
@@ -387,7 +387,7 @@ class Aside(NamedTuple):
 
 def interval_of(text: str) -> Interval:
     """The length that "1m" stands for. Raises `UsageError`."""
-    from alpha_cli.stages.bars.config import Interval
+    from alpha_cli.market.bars.interval import Interval
 
     return Interval.parse(text)
 
