@@ -76,10 +76,11 @@ from pathlib import Path
 from alpha_cli.core.events import Order, Signal, Tick
 from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stages.risk.config import load_limits
-from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 
 market = LastTicks()
-engine = RiskEngine(load_limits(Path(sys.argv[1])), market, opening_cash={"paper": Decimal(10**11)})
+limits = load_limits(Path(sys.argv[1]))
+engine = RiskEngine(RiskInputs(limits=limits, last_ticks=market, opening_cash={"paper": Decimal(10**11)}))
 begin = datetime.fromisoformat("2026-01-05T09:20:00+05:30")
 tokens, count, taken = (256265, 260105), int(sys.argv[2]), []
 

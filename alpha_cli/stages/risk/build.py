@@ -15,7 +15,7 @@ from alpha_cli.core.text import printable
 from alpha_cli.core.times import IST
 from alpha_cli.market.instruments import open_master
 from alpha_cli.stages.risk.config import RiskFile, load_limits
-from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 from alpha_cli.stages.risk.options import check_names
 from alpha_cli.storage.halts import HALT, HISTORY, halt_reason, user
 from alpha_cli.stream.inputs import Inputs
@@ -61,14 +61,15 @@ class RiskStage(Lifecycle):
             if fills is not None:
                 self._follow(fills, opened)
             self._store: Any = kept.get("journal")
-            self._engine = RiskEngine(
-                self._limits,
-                last_ticks,
+            inputs = RiskInputs(
+                limits=self._limits,
+                last_ticks=last_ticks,
                 instruments=instruments,
                 halt_reason=lambda: None if state is None else halt_reason(state),
                 opening_cash=load_settings().opening_cash,
                 **kept,
             )
+            self._engine = RiskEngine(inputs)
             self._hear(most=None)  # what was asked for, and what was filled, while this stage did not run
             self._opened = opened.pop_all()
 
@@ -93,16 +94,16 @@ class RiskStage(Lifecycle):
         if self._requests is None and self._follower is None:
             return ()
         self._hear()
-        return self._engine.news()
+        return self._engine.side_events()
 
     def commit(self, output: bytes) -> None:
         """Make decisions durable; report strategies whose name is nearly one that has limits."""
         del output
         self._engine.commit()
-        unlimited = self._engine.plans.strangers
+        unlimited = self._engine.plans.strategies_without_limits
         while unlimited:
-            if (slip := self._limits.slip(unlimited.pop(0))) is not None:
-                _report(f"{self._limits_name}: {slip}")
+            if (hint := self._limits.misspelling_hint(unlimited.pop(0))) is not None:
+                _report(f"{self._limits_name}: {hint}")
 
     def release(self) -> None:
         """Close the database and the followed file."""
@@ -124,8 +125,8 @@ class RiskStage(Lifecycle):
         store = Store(folder, name)
         opened.callback(store.release)
         _apply_limits(store, self._limits, acknowledged)
-        self._requests = Requests(folder, store.heard, _report)
-        return {"journal": store, "books": store.books, "standings": store.standings, "halts": store.halts}
+        self._requests = Requests(folder, store.requests_offset, _report)
+        return {"journal": store, "ledger": store.ledger, "latched": store.latched, "halted": store.halted}
 
     def _follow(self, fills: Path, opened: ExitStack) -> None:
         from alpha_cli.stream.follow import Follower
@@ -137,18 +138,18 @@ class RiskStage(Lifecycle):
         """Give the engine the requests of people, and about `most` of the events that are followed."""
         if self._requests is not None:
             for control in self._requests:
-                self._engine.hear(control)
-            self._store.heard = self._requests.heard
+                self._engine.on_side_event(control)
+            self._store.requests_offset = self._requests.offset
         if self._follower is not None:
             for event in self._follower.poll(most):
-                self._engine.hear(event)
+                self._engine.on_side_event(event)
 
 
 def _apply_limits(store: Any, limits: RiskFile, acknowledged: str | None) -> None:
     """Apply the limits for whoever starts the stage: here, at the edge, the clock and the user are looked at."""
-    from alpha_cli.stages.risk.governance import put_in_force
+    from alpha_cli.stages.risk.governance import apply_limits
 
-    changes = put_in_force(store, limits, acknowledged, at=datetime.now(IST), by=user())
+    changes = apply_limits(store, limits, acknowledged, at=datetime.now(IST), by=user())
     if changes:
         more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
         _report(f"limits changed: {'; '.join(changes[:3])}{more}")

@@ -1,4 +1,4 @@
-"""Options that `alpha risk` shares with its tools, and the check of the instruments that limits name."""
+"""Command-line options that `alpha risk` and its tools share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ config_option = click.option(
 )  # fmt: skip
 instruments_option = click.option(
     "--instruments", "master", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Instrument master, or Kite's dump (CSV, .gz); what is not in it is denied.  "
+    help="Instrument master, or Kite's dump (CSV, .gz); orders in instruments not in it are denied.  "
          "[env: ALPHA_INSTRUMENTS; default: the one that alpha instruments load made, if any]",
 )  # fmt: skip
 
 
 def check_names(limits: RiskFile, instruments: Master | None, where: Path | None) -> None:
-    """Refuse limits for instruments that nobody can find: they would hold for nothing. Raises `ConfigurationError`."""
+    """Refuse limits for instruments that cannot be found, since they would have no effect.
+
+    Raises `ConfigurationError`.
+    """
     file = where or "risk.yaml"
     named = set(limits.instruments)
     for level in (limits.account, *limits.brokers.values(), *limits.strategies.values()):
