@@ -40,7 +40,7 @@ def signals(kind: str, events: Sequence[Tick], tokens: Sequence[int] = (NIFTY,),
     problems: list[str] = []
     runner = StrategyRunner(report=problems.append)
     config = configuration(kind, parameters)
-    runner.add(Strategy(config.model_copy(update={"instruments": tuple(tokens)}), ["paper"]))
+    runner.roster.add(Strategy(config.model_copy(update={"instruments": tuple(tokens)}), ["paper"]))
     made: list[Any] = [event for one in events for event in runner.on_tick(one)]
     assert not problems
     return made

@@ -162,7 +162,7 @@ def build(
     """The stage that hosts the strategies of `selection`."""
     from alpha_cli.config.settings import load_settings
     from alpha_cli.stages.run_strategy.host import HostOptions
-    from alpha_cli.stages.run_strategy.side_inputs import Beside
+    from alpha_cli.stages.run_strategy.side_inputs import SideInputs
     from alpha_cli.stages.run_strategy.status import Observer, figures
 
     if instance is not None and state is None:
@@ -200,21 +200,21 @@ def build(
             if kept is not None:
                 with store.errors():
                     host.restore(kept)
-        beside = Beside(host, fills, _report)
-        release.append(beside.close)
+        side_inputs = SideInputs(host, fills, _report)
+        release.append(side_inputs.close)
     except BaseException:
         let_go()
         raise
     observer = Observer(host.statuses, None if state is None else state / f"{name}.status.json", metrics_file)
 
     def start() -> None:
-        beside.listen()
+        side_inputs.listen()
         host.start()
 
     def keep() -> None:
         if store is not None:
             store.save(host.snapshot())
-        observer.look(ended=True)
+        observer.refresh(ended=True)
 
     return Stage(
         "run-strategy",
@@ -223,11 +223,11 @@ def build(
         every_tick=True,
         tick_fields=lambda: host.tick_fields,
         ahead=getattr(host, "ahead", None),
-        arrivals=beside.arrivals,
+        arrivals=side_inputs.arrivals,
         start=start,
         keep=keep,
         finished=host.finish,
-        commit=observer.look,
+        commit=observer.refresh,
         release=let_go,
         verdict=host.verdict,
         counts=lambda: {**host.counts(), **figures(host.statuses())},

@@ -10,7 +10,7 @@ from alpha_cli.core.events import Tick
 from alpha_cli.core.times import IST
 from alpha_cli.kit.signal_result import SignalResult
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability
-from alpha_cli.stages.run_strategy.factory import told
+from alpha_cli.stages.run_strategy.factory import describe_error
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, WARNING, Verdict
 
@@ -73,7 +73,7 @@ class Answers:
         try:
             return method(*given)
         except (Exception, SystemExit) as error:
-            self._fault(f"{what} raises {told(error)}{self._subject.where(_frames_of(error))}")
+            self._fault(f"{what} raises {describe_error(error)}{self._subject.where(_frames_of(error))}")
             return None
 
     def _fault(self, text: str) -> None:

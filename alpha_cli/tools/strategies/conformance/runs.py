@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.stages.run_strategy.factory import told
+from alpha_cli.stages.run_strategy.factory import describe_error
 from alpha_cli.stages.run_strategy.host import limit_memory
 from alpha_cli.tools.strategies.conformance.answers import check_answers
 from alpha_cli.tools.strategies.conformance.contract import check_factory, check_model
@@ -88,7 +88,7 @@ def _checked(subject: Subject) -> Iterator[bytes]:
         except AlphaError as error:
             result = Result(name, FAIL, str(error).removeprefix(f"strategy {subject.config.id}: "))
         except (Exception, SystemExit) as error:
-            result = Result(name, FAIL, told(error))
+            result = Result(name, FAIL, describe_error(error))
         yield msgspec.json.encode(result)
         if result.mark == FAIL and name in FIRST:
             return

@@ -120,10 +120,10 @@ class Trial:
         self._fills = fills
         for executor in self.executors if watch else ():
             assert watch is not None
-            executor.now = watch(executor.now)
+            executor.process = watch(executor.process)
             executor.on_bar = None if executor.on_bar is None else watch(executor.on_bar)
             executor.on_fill = None if executor.on_fill is None else watch(executor.on_fill)
-        self.runner.add(self.strategy)
+        self.runner.roster.add(self.strategy)
         if self.runner.disabled:
             raise Disabled(self.runner.disabled[self.strategy.id])
 
