@@ -22,7 +22,7 @@ from alpha_cli.tools.strategies.conformance.sameness import check_determinism, c
 from alpha_cli.tools.strategies.conformance.state import check_state
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, OK, SKIPPED, Result, Verdict
-from alpha_cli.tools.strategies.listing import target
+from alpha_cli.tools.strategies.target import target
 
 MEMORY = 2048  # MiB that the process may allocate, as with run-strategy
 _GRACE = 5  # seconds after which a process ends itself if whoever started it is gone

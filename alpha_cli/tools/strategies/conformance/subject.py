@@ -20,7 +20,7 @@ from alpha_cli.stages.run_strategy.executor import Disabled, Executor, Strategy
 from alpha_cli.stages.run_strategy.factory import STRATEGIES, create_processor
 from alpha_cli.stream.decoder import tick_view
 from alpha_cli.stream.stage import Stage
-from alpha_cli.tools.strategies.listing import INSTRUMENTS, target
+from alpha_cli.tools.strategies.target import INSTRUMENTS, target
 
 BROKER = "paper"
 MOST_HISTORY = 20_000  # ticks that a configuration may ask for
