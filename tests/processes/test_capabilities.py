@@ -549,7 +549,7 @@ REFUSED: list[tuple[Any, str, int | None, str]] = [
     (SignalResult("BUY", quantity=11), "standard", 10, "the position would be 11 units, max_position_size is 10"),
     (SignalResult("SELL", quantity=11), "standard", 10, "the position would be -11 units, max_position_size is 10"),
     (SignalResult("BUY", quantity=11, order_type="LIMIT"), "strict", 10, "a LIMIT order needs a price"),
-    (SignalResult("BUY", **{**GOOD, "quantity": None}), "strict", 10, "no quantity; the strict validator wants one"),
+    (SignalResult("BUY", **{**GOOD, "quantity": None}), "strict", 10, "no quantity; the strict validator needs one"),
     (SignalResult("BUY", **{**GOOD, "confidence": None}), "strict", 10, "no confidence"),
     (SignalResult("BUY", **{**GOOD, "reasoning": None}), "strict", 10, "no reasoning"),
     (SignalResult("BUY", **{**GOOD, "reasoning": ""}), "strict", 10, "no reasoning"),
@@ -617,7 +617,7 @@ def test_the_strict_validator_wants_a_position_limit_in_the_configuration(tmp_pa
     done = run_strategy(strategy_file(tmp_path, EVERY_TICK, validator_type="strict"), stream(ticks(1)))
     assert (done.returncode, done.stdout) == (78, b"")
     assert one_line(done.stderr) == (
-        "alpha run-strategy: strategy mine: the strict validator wants a max_position_size"
+        "alpha run-strategy: strategy mine: the strict validator needs a max_position_size"
     )
 
 

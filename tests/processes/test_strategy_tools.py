@@ -526,7 +526,7 @@ def verdict(check: str, name: str, **parameters: Any) -> tuple[str, str]:
         ("state", {"methods": "def snapshot(self):\n    return object()\ndef restore(self, state): ..."},
          "cannot be kept: TypeError"),
         ("state", {"methods": "def snapshot(self):\n    return 1\ndef restore(self, state):\n    1 / 0"},
-         "cannot go on from what was kept: ZeroDivisionError"),
+         "cannot continue from what was kept: ZeroDivisionError"),
         ("state", {"init": "self.count = 0", "body": "self.count += 1\nspeaks = speaks and self.count % 3 == 0",
                    "methods": "def snapshot(self):\n    count, self.count = self.count, 0\n    return count\n"
                               "def restore(self, state):\n    self.count = state"},
