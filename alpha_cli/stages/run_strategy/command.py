@@ -159,7 +159,7 @@ def build(
     metrics_file: Path | None = None,
     verbose: bool = False,
 ) -> Stage:
-    """The stage that hosts the strategies of `selection`."""
+    """Build the stage that hosts the strategies of `selection`."""
     from alpha_cli.config.settings import load_settings
     from alpha_cli.stages.run_strategy.host import HostOptions
     from alpha_cli.stages.run_strategy.side_inputs import SideInputs
