@@ -35,7 +35,7 @@ class Indicator(Generic[Value]):
     """The base of all indicators: a period, the latest value, and a state that can be kept."""
 
     value: Value | None = None
-    _kept: ClassVar[tuple[str, ...]] = ()  # the attributes that make up the state
+    _state_fields: ClassVar[tuple[str, ...]] = ()  # the attributes that make up the state
     _least: ClassVar[int] = 1  # period
 
     def __init__(self, period: int) -> None:
@@ -46,21 +46,21 @@ class Indicator(Generic[Value]):
     def snapshot(self) -> dict[str, Any]:
         """Return the state, ready for JSON."""
         state: dict[str, Any] = {"period": self.period}
-        for name in self._kept:
-            kept = getattr(self, name)
-            state[name.lstrip("_")] = list(kept) if isinstance(kept, list) else kept
+        for name in self._state_fields:
+            value = getattr(self, name)
+            state[name.lstrip("_")] = list(value) if isinstance(value, list) else value
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a `snapshot` of the same kind and period. On `ValueError` nothing changes."""
-        names = {name.lstrip("_"): name for name in self._kept}
+        names = {name.lstrip("_"): name for name in self._state_fields}
         if set(state) != {"period", *names} or state["period"] != self.period:
             raise ValueError(f"not the state of {type(self).__name__}({self.period}): {_brief(state)}")
         if not all(_is_state(state[name]) for name in names):
             raise ValueError(f"a state of {type(self).__name__} holds numbers only: {_brief(state)}")
         for name, attribute in names.items():
-            kept = state[name]
-            setattr(self, attribute, list(kept) if isinstance(kept, list) else kept)
+            value = state[name]
+            setattr(self, attribute, list(value) if isinstance(value, list) else value)
 
 
 class _Window(Indicator[float]):
@@ -70,7 +70,7 @@ class _Window(Indicator[float]):
     window, not even that of a price which was wrong by a factor of a million.
     """
 
-    _kept: ClassVar[tuple[str, ...]] = ("_values", "_place", "value")
+    _state_fields: ClassVar[tuple[str, ...]] = ("_values", "_place", "value")
 
     def __init__(self, period: int) -> None:
         super().__init__(period)
@@ -154,7 +154,7 @@ class StandardDeviation(_Window):
     """
 
     mean: float | None = None
-    _kept = (*_Window._kept, "mean")
+    _state_fields = (*_Window._state_fields, "mean")
 
     def update(self, value: float) -> float | None:
         """Take the next value. Return the deviation, or None before `period` values."""
@@ -207,7 +207,7 @@ class StandardDeviation(_Window):
 class EMA(Indicator[float]):
     """Exponential moving average: e[t] = e[t-1] + 2 / (n + 1) · (x[t] - e[t-1]), e[n] the mean of the first n."""
 
-    _kept = ("_count", "_sum", "value")
+    _state_fields = ("_count", "_sum", "value")
 
     def __init__(self, period: int) -> None:
         super().__init__(period)
@@ -238,7 +238,7 @@ class RSI(Indicator[float]):
     overbought nor oversold. (TA-Lib says 0 there, talipp 100; either would be read as a signal.)
     """
 
-    _kept = ("_count", "_rise", "_fall", "_previous", "value")
+    _state_fields = ("_count", "_rise", "_fall", "_previous", "value")
     _least = 2  # over one change there is only ever 0 or 100
 
     def __init__(self, period: int = 14) -> None:
@@ -265,7 +265,7 @@ class RSI(Indicator[float]):
             self._rise += change
         else:
             self._fall -= change
-        # Where nothing moved both shrink alike and the index is what it was. Computed anew it could differ in
+        # Where nothing moved both shrink alike and the index is what it was. Computed again it could differ in
         # its last digit, and after thousands of such values, the sums out of digits, in all of them.
         if self._count == self.period and (change or self.value is None):
             both = self._rise + self._fall
@@ -280,7 +280,7 @@ class ATR(Indicator[float]):
     The average is the mean of the first n, then a[t] = ((n - 1) · a[t-1] + range[t]) / n.
     """
 
-    _kept = ("_count", "_sum", "_close", "value")
+    _state_fields = ("_count", "_sum", "_close", "value")
 
     def __init__(self, period: int = 14) -> None:
         super().__init__(period)

@@ -64,20 +64,20 @@ class PostgreSQLBackend:
 
     def _refusal(self, error: Exception) -> AlphaError:
         """Return why there is no connection. libpq shows it only in its text, and in whether it needed a password."""
-        said = " ".join(str(error).split()).removeprefix("connection failed: ")
+        message = " ".join(str(error).split()).removeprefix("connection failed: ")
         asked = getattr(error, "pgconn", None)
-        if re.search(r'database ".*" does not exist', said):
-            return ConfigurationError(f"{self.name}: {said}; create it, or name another")
-        if re.search(r"for connection option|invalid \w+ value|bad value for", said):
-            return ConfigurationError(f"{self.name}: {said}")
-        if re.search(r"too many|connection slots", said):
-            return Unavailable(f"{self.name}: {said}")
+        if re.search(r'database ".*" does not exist', message):
+            return ConfigurationError(f"{self.name}: {message}; create it, or name another")
+        if re.search(r"for connection option|invalid \w+ value|bad value for", message):
+            return ConfigurationError(f"{self.name}: {message}")
+        if re.search(r"too many|connection slots", message):
+            return Unavailable(f"{self.name}: {message}")
         refused = (
             r'authentication failed|no password supplied|role ".*" does not exist|pg_hba\.conf|permission|permitted'
         )
-        if re.search(refused, said) or (asked is not None and (asked.needs_password or asked.used_password)):
-            return AuthenticationError(f"{self.name}: {said}; check user and password (PGPASSWORD, ~/.pgpass)")
-        return Unavailable(f"{self.name}: {said}")
+        if re.search(refused, message) or (asked is not None and (asked.needs_password or asked.used_password)):
+            return AuthenticationError(f"{self.name}: {message}; check user and password (PGPASSWORD, ~/.pgpass)")
+        return Unavailable(f"{self.name}: {message}")
 
     def meaning(self, error: Exception) -> AlphaError | None:
         """Return the error to raise instead of psycopg's; None if it is not psycopg's."""
@@ -85,19 +85,19 @@ class PostgreSQLBackend:
 
         if not isinstance(error, psycopg.Error):
             return None
-        said = " ".join((error.diag.message_primary or str(error)).split())
+        message = " ".join((error.diag.message_primary or str(error)).split())
         state = error.sqlstate or ""
         if state.startswith("28") or state == "42501":
-            return AuthenticationError(f"{self.name}: {said}; grant it to this user, or use another")
+            return AuthenticationError(f"{self.name}: {message}; grant it to this user, or use another")
         if state.startswith("40") or state == "55P03":
-            return TryAgain(f"{self.name}: {said}; another program is writing to {TABLE}, run again")
+            return TryAgain(f"{self.name}: {message}; another program is writing to {TABLE}, run again")
         if state.startswith("XX"):
-            return InvariantBroken(f"{self.name}: {said}; see the server's log")
+            return InvariantBroken(f"{self.name}: {message}; see the server's log")
         lost = not state and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
         if lost or state.startswith(("08", "53", "57P")):
-            return Unavailable(f"{self.name}: {said}")
+            return Unavailable(f"{self.name}: {message}")
         rule = RULE if isinstance(error, psycopg.IntegrityError) else ""
-        return ConfigurationError(f"{self.name}: {said}{rule}")
+        return ConfigurationError(f"{self.name}: {message}{rule}")
 
 
 # The parts of a URL, strictly: a character of a password that is not encoded must not be taken for the host.

@@ -267,11 +267,11 @@ class Executor:
         add = self.strategy.timing.add
 
         def measured(tick: Tick, history: Sequence[Tick]) -> Any:
-            begin = perf_counter_ns()
+            start = perf_counter_ns()
             try:
                 return process(tick, history)
             finally:
-                add(perf_counter_ns() - begin)
+                add(perf_counter_ns() - start)
 
         return measured
 

@@ -52,12 +52,12 @@ class Store:
         rows = [
             (
                 name,
-                kept.counts.get("signals", 0),
-                sum(executor.calls for executor in kept.executors.values()),
-                None if kept.last_signal is None else kept.last_signal.isoformat(),
-                None if kept.stopped is None else kept.stopped.reason,
+                strategy.counts.get("signals", 0),
+                sum(executor.calls for executor in strategy.executors.values()),
+                None if strategy.last_signal is None else strategy.last_signal.isoformat(),
+                None if strategy.stopped is None else strategy.stopped.reason,
             )
-            for name, kept in state.strategies.items()
+            for name, strategy in state.strategies.items()
         ]
         with sqlite_errors(self.path), transaction(self._db):
             self._db.execute("DELETE FROM runner")

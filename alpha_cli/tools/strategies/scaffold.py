@@ -119,7 +119,7 @@ RISE = [100 + 0.05 * step for step in range(80)]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the state folder of a pipeline that trades."""
     monkeypatch.delenv("ALPHA_STATE", raising=False)
 
@@ -135,7 +135,7 @@ def signals(prices: Sequence[float]) -> list[str]:
 
 
 def test_it_buys_at_a_new_high_and_sells_at_a_new_low() -> None:
-    """Once each, however far the price goes on."""
+    """Once each, however far the price moves."""
     assert signals(RISE) == ["BUY"]
     assert signals([*RISE, *reversed(RISE)]) == ["BUY", "SELL"]
 

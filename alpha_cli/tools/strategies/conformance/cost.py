@@ -77,11 +77,11 @@ def check_speed(subject: Subject) -> str:
 
     def watch(method: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:
-            begin = perf_counter_ns()
+            start = perf_counter_ns()
             try:
                 return method(*given)
             finally:
-                taken.append(perf_counter_ns() - begin)
+                taken.append(perf_counter_ns() - start)
 
         return timed
 

@@ -65,6 +65,6 @@ def end_of(process: subprocess.Popen[bytes], timeout: float) -> str:
 
 def ending(code: int, errors: bytes) -> str:
     """Return how a process ended, with the last line of its stderr."""
-    said = errors.decode(errors="replace").strip().splitlines()
+    lines = errors.decode(errors="replace").strip().splitlines()
     ended = f"of signal {-code}" if code < 0 else f"with code {code}"
-    return f"its process ended {ended}" + (f": {said[-1]}" if said else "")
+    return f"its process ended {ended}" + (f": {lines[-1]}" if lines else "")

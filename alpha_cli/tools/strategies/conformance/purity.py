@@ -127,8 +127,8 @@ class Guard:
                 for name in names:
                     original = getattr(module, name, None)
                     if original is not None:
-                        said = f"calls {module_name}.{name.lstrip('_')}()"
-                        yield module, name, original, self._function(original, said, only_without=only_without)
+                        description = f"calls {module_name}.{name.lstrip('_')}()"
+                        yield module, name, original, self._function(original, description, only_without=only_without)
         for module_name in _GENERATORS:
             generators = sys.modules.get(module_name)
             if generators is None:
@@ -143,10 +143,12 @@ class Guard:
         for name in ("stdin", "stdout", "stderr"):
             yield sys, name, getattr(sys, name), _Stream(partial(self.note, f"uses sys.{name}"))
 
-    def _function(self, original: Callable[..., Any], said: str, *, only_without: bool = False) -> Callable[..., Any]:
+    def _function(
+        self, original: Callable[..., Any], description: str, *, only_without: bool = False
+    ) -> Callable[..., Any]:
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             if not (args and only_without):
-                self.note(said)
+                self.note(description)
             return original(*args, **kwargs)
 
         return stand_in
