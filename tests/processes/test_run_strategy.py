@@ -76,7 +76,7 @@ class Host:
             active_brokers=tuple(brokers),
             max_history=max_history,
         )
-        self.runner.add(Hosted(config, brokers, len(self.runner.strategies), create=lambda _: Strategy(answer)))
+        self.runner.roster.add(Hosted(config, brokers, len(self.runner.strategies), create=lambda _: Strategy(answer)))
         return self
 
     def counts(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from alpha_cli.core.events import Event
 from alpha_cli.core.text import printable
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.selection import Selection
-from alpha_cli.stages.run_strategy.side_inputs import Beside
+from alpha_cli.stages.run_strategy.side_inputs import SideInputs
 from alpha_cli.stages.run_strategy.status import Observer, figures
 from alpha_cli.stream.inputs import Inputs
 from alpha_cli.stream.log import log_line
@@ -87,7 +87,7 @@ class RunStrategyStage(Lifecycle):
             opened.callback(self._host.release)
             if given.state is not None:
                 self._open_state(given.state, name, opened)
-            self._side_inputs = Beside(self._host, given.fills, _report)
+            self._side_inputs = SideInputs(self._host, given.fills, _report)
             opened.callback(self._side_inputs.close)
             self._opened = opened.pop_all()
         status = None if given.state is None else given.state / f"{name}.status.json"
@@ -117,7 +117,7 @@ class RunStrategyStage(Lifecycle):
         """Keep what strategies remember, and the last status."""
         if self._store is not None:
             self._store.save(self._host.snapshot())
-        self._observer.look(ended=True)
+        self._observer.refresh(ended=True)
 
     def finish(self) -> None:
         """Tell the strategies that the input has ended."""
@@ -126,7 +126,7 @@ class RunStrategyStage(Lifecycle):
     def commit(self, output: bytes) -> None:
         """Write the status, now and then."""
         del output
-        self._observer.look()
+        self._observer.refresh()
 
     def release(self) -> None:
         """Close files, locks and workers."""
