@@ -9,7 +9,8 @@ import click
 
 from alpha_cli.cli.groups import Group
 from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
-from alpha_cli.stages.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
+from alpha_cli.stages.paper.config import CHARGES, PaperConfig, latency, rupees, slippage
+from alpha_cli.stages.paper.file import configured
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
 
         journal: Any = Memory(keep_fills=config.charges == "contract-note")
         engine = Engine(
-            Account.opened(config.broker, config.starting_cash), build.market, journal, config=config, venue=venue
+            Account.opened(config.broker, config.starting_cash), build.market, journal, config=config, contracts=venue
         )
     else:
         from alpha_cli.stages.paper.store import Store  # SQLite is for those who keep something
@@ -123,7 +124,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
         try:
             engine = Engine(
-                store.account, build.market, store, store.resting(), config=config, venue=venue,
+                store.account, build.market, store, store.resting(), config=config, contracts=venue,
                 halt_reason=lambda: halt_reason(given["state"]),
             )  # fmt: skip
         except BaseException:

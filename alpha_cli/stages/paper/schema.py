@@ -1,19 +1,16 @@
 """The tables and views of a paper account's database, made to be read with sqlite-utils and Datasette.
 
-`VERSION` is that of the tables below; `MIGRATIONS` brings an older database to it, a step at a time.
+`VERSION` is that of the tables below. Databases of other versions are refused: none was ever released.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import date
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-#: "alPA", so that `file` and other stages can tell whose database this is.
+#: "alPA", so that `file` and other stages recognise the database.
 APPLICATION_ID = 0x616C5041
 VERSION = 3
 
@@ -50,7 +47,7 @@ _ORDERS: dict[str, Any] = {
     "arrived": str,
     "effective": str,
     "changed": str,
-    "met": int,  # whether a tick has met it at the exchange
+    "met": int,  # whether a tick has reached it at the exchange
     "modifications": int,
     "modify_lines": int,
     "reference_price": str,
@@ -59,12 +56,12 @@ _ORDERS: dict[str, Any] = {
     "market_protection": float,
     "confidence": float,
     "metadata": str,
-    "limit_price": str,  # the worst it takes; of a MARKET order the protection price
-    "waits_for": str,  # the trigger that was not met yet
+    "limit_price": str,  # the worst price it takes; of a MARKET order the protection price
+    "waits_for": str,  # the trigger that was not reached yet
     "turnover": str,
     "fills": int,
     "priority": int,  # its place in time at the exchange
-    "cancelled_from": str,  # when a cancellation on its way arrives
+    "cancelled_from": str,  # when a cancellation under way arrives
     "cancel_reason": str,
     "made_by": str,
 }
@@ -119,7 +116,7 @@ _NOTES: dict[str, Any] = {
     "fills": int,
     "timestamp": str,
 }
-_SPOTS: dict[str, Any] = {  # newest prices of what positions are settled by
+_SPOTS: dict[str, Any] = {  # newest prices that settle positions
     "broker": str,
     "instrument_token": int,
     "last_price": str,
@@ -190,7 +187,7 @@ _INDEXES: tuple[tuple[str, list[str]], ...] = (
 
 
 def create(db: Database) -> None:
-    """Make tables, indexes and views in an empty database."""
+    """Create tables, indexes and views in an empty database."""
     broker = ("broker", "accounts", "broker")
     db.table("accounts").create(_ACCOUNTS, pk="broker", not_null=set(_ACCOUNTS), strict=True)
     db.table("orders").create(
@@ -221,7 +218,7 @@ def create(db: Database) -> None:
 
 
 def _create_books(db: Database) -> None:
-    """The tables that came with version 2."""
+    """Create the tables of double entry, contract notes and settlement prices."""
     broker = ("broker", "accounts", "broker")
     nullable = {"instrument_token", "product", "timestamp"}
     db.table("entries").create(
@@ -233,94 +230,3 @@ def _create_books(db: Database) -> None:
     db.table("spots").create(
         _SPOTS, pk=("broker", "instrument_token"), foreign_keys=[broker], not_null=set(_SPOTS), strict=True
     )
-
-
-def _to_2(db: Database) -> None:
-    """Double entry, instruments by name, stops, notes: everything that version 1 did not have.
-
-    Its books become one booking for each account; what it traded was without charges, as NSE equity.
-    """
-    for table, columns in {
-        "accounts": {"capital": "TEXT NOT NULL DEFAULT '0'", "charges_by_name": "TEXT NOT NULL DEFAULT '{}'"},
-        "orders": {
-            "instrument": "TEXT NOT NULL DEFAULT ''",
-            "code": "TEXT",
-            "effective": "TEXT NOT NULL DEFAULT ''",
-            "met": "INTEGER NOT NULL DEFAULT 1",
-            "modify_lines": "INTEGER NOT NULL DEFAULT 0",
-            "limit_price": "TEXT",
-            "waits_for": "TEXT",
-            "turnover": "TEXT NOT NULL DEFAULT '0'",
-            "fills": "INTEGER NOT NULL DEFAULT 0",
-            "priority": "INTEGER NOT NULL DEFAULT 0",
-            "cancelled_from": "TEXT",
-            "cancel_reason": "TEXT",
-            "made_by": "TEXT",
-        },
-        "fills": {"instrument": "TEXT NOT NULL DEFAULT ''", "charges_by_name": "TEXT NOT NULL DEFAULT '{}'"},
-        "positions": {
-            "instrument": "TEXT NOT NULL DEFAULT ''",
-            "day": "INTEGER NOT NULL DEFAULT 0",
-            "overnight": "INTEGER NOT NULL DEFAULT 0",
-            "delivered": "INTEGER NOT NULL DEFAULT 0",
-        },
-    }.items():
-        for name, kind in columns.items():
-            db.conn.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-    for table in ("orders", "fills", "positions"):
-        db.conn.execute(f"UPDATE {table} SET instrument = 'NSE:' || instrument_token")  # noqa: S608
-    db.conn.execute("UPDATE accounts SET capital = starting_cash")
-    db.conn.execute("UPDATE orders SET effective = timestamp, limit_price = price WHERE order_type = 'LIMIT'")
-    db.conn.execute("UPDATE orders SET effective = timestamp WHERE effective = ''")
-    db.conn.execute("UPDATE orders SET modify_lines = modifications, priority = number")
-    db.conn.execute("UPDATE orders SET fills = 1 WHERE filled_quantity > 0")
-    for broker, token, product, quantity, last in db.conn.execute(
-        "SELECT p.broker, p.instrument_token, p.product, p.quantity, max(substr(f.timestamp, 1, 10)) "
-        "FROM positions AS p JOIN fills AS f USING (broker, instrument_token, product) GROUP BY 1, 2, 3"
-    ).fetchall():
-        traded = db.conn.execute(
-            "SELECT sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) FROM fills WHERE broker = ? "
-            "AND instrument_token = ? AND product = ? AND substr(timestamp, 1, 10) = ?",
-            [broker, token, product, last],
-        ).fetchone()[0]
-        db.conn.execute(
-            "UPDATE positions SET day = ?, overnight = ? WHERE broker = ? AND instrument_token = ? AND product = ?",
-            [date.fromisoformat(last).toordinal(), quantity - traded, broker, token, product],
-        )
-    for order_id, quantity, price in db.conn.execute(
-        "SELECT order_id, filled_quantity, average_price FROM orders WHERE filled_quantity > 0"
-    ).fetchall():
-        db.conn.execute(
-            "UPDATE orders SET turnover = ? WHERE order_id = ?",
-            [str(int(Decimal(price) * 10_000) * quantity), order_id],
-        )
-    _create_books(db)
-    for number, (broker, capital, cash, realised) in enumerate(
-        db.conn.execute("SELECT broker, capital, cash, realised_pnl FROM accounts").fetchall(), 1
-    ):
-        costs = db.conn.execute("SELECT cost FROM positions WHERE broker = ?", [broker]).fetchall()
-        for account, amount in (
-            ("capital", -Decimal(capital)),
-            ("cash", Decimal(cash)),
-            ("realised", -Decimal(realised)),
-            ("positions", sum((Decimal(cost) for (cost,) in costs), Decimal(0))),
-        ):
-            db.table("entries").insert(
-                {
-                    "booking": number, "broker": broker, "account": account, "amount": int(amount * 10_000),
-                    "instrument_token": None, "product": None, "cause": "migrated", "timestamp": None,
-                }
-            )  # fmt: skip
-    for table, columns_of in _INDEXES:
-        db.table(table).create_index(columns_of, if_not_exists=True)
-    for name, query in _VIEWS.items():
-        db.create_view(name, query, replace=True)
-
-
-def _to_3(db: Database) -> None:
-    """Orders that name the band of their MARKET order."""
-    db.conn.execute("ALTER TABLE orders ADD COLUMN market_protection REAL")
-
-
-#: version -> how to come to the next.
-MIGRATIONS: Mapping[int, Callable[[Database], None]] = {1: _to_2, 2: _to_3}
