@@ -44,6 +44,8 @@ class Contract(Struct, frozen=True, eq=False):
     auctioned  whether it is on the list of shares that close by auction
     day        its sessions; None if the market is closed all day
     unknown    why it is not known whether it is open
+    expired    whether its last day has passed
+    traded_as  the kind whose charges and price bands apply; without a master even an index trades as a share
     """
 
     instrument: Instrument
@@ -59,11 +61,8 @@ class Contract(Struct, frozen=True, eq=False):
     day: TradingDay | None
     unknown: str | None
     hours: SessionHours
-
-    @property
-    def traded_as(self) -> Kind:
-        """The kind whose charges and price bands apply. Without a master even an index trades as a share."""
-        return "equity" if self.kind == "index" else self.kind
+    expired: bool
+    traded_as: Kind
 
     @property
     def auction(self) -> Session | None:
@@ -72,11 +71,6 @@ class Contract(Struct, frozen=True, eq=False):
         from alpha_cli.market.calendar import Session
 
         return Session(phases[-1].open, phases[-1].close) if phases else None
-
-    @property
-    def expired(self) -> bool:
-        """Whether its last day has passed."""
-        return self.instrument.expiry is not None and self.instrument.expiry < self.on
 
 
 class Contracts:
@@ -111,7 +105,9 @@ class Contracts:
 
     def at(self, token: int, moment: datetime) -> Contract:
         """Return the contract of `token` on the Indian day of `moment`."""
-        return self.contract(token, in_india(moment).date())
+        on = moment.date() if moment.tzinfo is IST else in_india(moment).date()
+        known = self._contracts.get(token)
+        return known if known is not None and known.on == on else self.contract(token, on)
 
     def contract(self, token: int, on: date) -> Contract:
         """Return the contract of `token` on that day."""
@@ -205,6 +201,8 @@ class Contracts:
             day=day,
             unknown=unknown,
             hours=self._hours_of(instrument.exchange, closing_auction=auctioned),
+            expired=instrument.expiry is not None and instrument.expiry < on,
+            traded_as="equity" if instrument.kind == "index" else instrument.kind,
         )
 
     def _sessions(

@@ -6,6 +6,7 @@ in units of the instrument.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,36 @@ if TYPE_CHECKING:
 #: The calendar's name for the parts of an auction in which orders are taken: not before its reference price is
 #: known, nor once it matches.
 _ORDER_ENTRY = "order entry"
+
+
+# --- all at once ------------------------------------------------------------------------------
+
+
+def broken_rules(
+    contract: Contract, *, product: Product, quantity: int, prices: Iterable[int | None], moment: datetime
+) -> set[MarketCode]:
+    """Return the codes of all rules that an order would break; each stage reports the first by its own order.
+
+    prices  limit and trigger as far as the order has them, in ledger units
+    moment  of the order; its session is not checked where the calendar does not know the day
+    """
+    broken = set()
+    why = untradable(contract)
+    if why is not None:
+        broken.add(why)
+    if contract.unknown is None and not contract.hours.contains(moment):
+        broken.add(MarketCode.MARKET_CLOSED)
+    if not is_product_allowed(contract, product):
+        broken.add(MarketCode.PRODUCT_NOT_ALLOWED)
+    if not all(price is None or is_tick_multiple(contract, price) for price in prices):
+        broken.add(MarketCode.PRICE_NOT_TICK_MULTIPLE)
+    if not is_lot_multiple(contract, quantity):
+        broken.add(MarketCode.QUANTITY_NOT_LOT_MULTIPLE)
+    if is_above_freeze(contract, quantity):
+        broken.add(MarketCode.QUANTITY_ABOVE_FREEZE)
+    if product == "MIS" and is_after_square_off(contract, moment):
+        broken.add(MarketCode.MIS_AFTER_SQUARE_OFF)
+    return broken
 
 
 # --- the instrument ---------------------------------------------------------------------------

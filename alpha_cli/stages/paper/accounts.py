@@ -59,7 +59,7 @@ def init(where: tuple[Path | None, str], cash: str) -> None:
 
     folder, name = _named(where)
     if _opened(folder, name):
-        raise UsageError(f"{folder / name}.db: there is an account already; start it again with reset")
+        raise UsageError(f"{folder / name}.db: there is an account already; reset starts it again")
     with _released(Store(folder, name, PaperConfig(cash=rupees(cash)))) as store:
         store.commit()
         _say(store)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
+from itertools import count
 
 from alpha_cli.core.codec import encode
 from alpha_cli.core.events import Event, Fill, Side
-from alpha_cli.core.ledger import Account, Booking, Holding, Key, Unbookable
+from alpha_cli.core.ledger import Account, Holding, Key, Unbookable
 from alpha_cli.core.money import price_units, units
 from alpha_cli.core.order_states import CANCELLED, COMPLETE, REJECTED
-from alpha_cli.core.times import in_india
 from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.market.contracts import Contract, Contracts
-from alpha_cli.stages.paper.codes import Code
+from alpha_cli.stages.paper.codes import Code, Refused
 from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.costs import Costs
 from alpha_cli.stages.paper.margin import MarginAccount
@@ -35,6 +35,7 @@ class Desk:
         self, account: Account, last_ticks: LastTicks, journal: Journal, config: PaperConfig, contracts: Contracts
     ) -> None:
         self.account = account
+        self.config = config
         self.contracts = contracts
         self.journal = journal
         self.last_ticks = last_ticks
@@ -43,17 +44,20 @@ class Desk:
         self.schedule = Schedule(contracts, last_ticks)
         self.resting: dict[int, RestingOrders] = {}
         self.open: dict[str, PaperOrder] = {}
+        #: The next place in time among all orders.
+        self.priorities = count(1)
         self.counts = dict.fromkeys(("orders", "fills", "refused", "repeated", "unknown", "other_brokers"), 0)
-        self._priority = 0
 
     def restore(self, orders: Iterable[PaperOrder]) -> None:
         """Take over the positions of the account and the open orders of an earlier run, in their order of arrival."""
         for holding in self.account.positions.values():
             if holding.quantity:
                 self.margin.position_changed(self._contract_of(holding), holding)
+        latest = 0
         for working in orders:
             self.keep(working)
-            self._priority = max(self._priority, working.priority)
+            latest = max(latest, working.priority)
+        self.priorities = count(latest + 1)
 
     # --- open orders -------------------------------------------------------------------------
 
@@ -93,11 +97,6 @@ class Desk:
         self.keep(working).rest(working)
         self.journal.order(working)
 
-    def assign_priority(self, working: PaperOrder) -> None:
-        """Give an order its place in time, after all others."""
-        self._priority += 1
-        working.priority = self._priority
-
     def update_margin(self, working: PaperOrder, contract: Contract | None = None) -> None:
         """Block anew for an order whose price or quantity changed, if it is open."""
         if working.order.order_id in self.open:
@@ -120,7 +119,8 @@ class Desk:
         working.code, working.message = code, message
         if self.open.pop(working.order.order_id, None) is not None:
             self._close(working)
-        return self.report(working, timestamp)
+        self.journal.order(working)
+        return working.update(timestamp)
 
     def complete(
         self, working: PaperOrder, timestamp: datetime, code: Code | None = None, message: str | None = None
@@ -140,44 +140,49 @@ class Desk:
     # --- fills -------------------------------------------------------------------------------
 
     def fill(
-        self, working: PaperOrder, contract: Contract, quantity: int, price: int, *, at: datetime, out: list[Event]
+        self,
+        working: PaperOrder,
+        contract: Contract,
+        quantity: int,
+        price: int,
+        *,
+        at: datetime,
+        out: list[Event],
+        day: date | None = None,
     ) -> bool:
-        """Book a fill and append it to `out`. Return False if it cannot be booked: then the order has ended."""
-        today = in_india(at).toordinal()
-        delivers = self._takes_from_demat(working, quantity, today)
+        """Book a fill and append it to `out`. Return False if it cannot be booked: then the order has ended.
+
+        day  the Indian day of `at`, if it is not that of `contract`
+        """
+        key: Key = (working.order.instrument_token, working.order.product)
+        today = (day or contract.on).toordinal()
+        sells = working.order.product == "CNC" and working.order.side == "SELL"
+        delivers = sells and self._takes_from_demat(working, quantity, today)
         charges = self.costs.of_fill(working, contract, quantity, price, delivered=delivers)
         fill = fill_event(working, quantity, price, charges, at)
-        if fill.metadata and len(encode(fill)) > MAX_LINE:
-            why = "its metadata is too long for the line of a fill"
-            out.append(self._end_unbookable(working, Code.METADATA_TOO_LONG, why, at))
-            return False
-        key: Key = (fill.instrument_token, fill.product)
         try:
+            if fill.metadata and len(encode(fill)) > MAX_LINE:
+                raise Refused(Code.METADATA_TOO_LONG, "its metadata is too long for the line of a fill")
             booking = self.account.fill(key, fill.side, quantity, price, charges)
-        except Unbookable as fault:
-            out.append(self._end_unbookable(working, Code.BOOKS_FULL, str(fault), at))
+        except (Refused, Unbookable) as fault:
+            out.append(self._end_unbookable(working, fault, at))
             return False
         holding = self.account.positions[key]
         if delivers:
             holding.delivered = today
+        self.counts["fills"] += 1
         self.schedule.traded(holding, contract, fill, today)
         working.add_fill(quantity, price, at)
-        self._record(fill, booking, working, contract)
+        self.journal.fill(fill, booking, self.account)
+        if fill.order_id in self.open:
+            self.margin.order_changed(contract, working)
+        self.margin.position_changed(contract, holding)
         out.append(fill)
         return True
 
-    def _record(self, fill: Fill, booking: Booking, working: PaperOrder, contract: Contract) -> None:
-        """Let margin and journal follow a fill that was booked."""
-        self.counts["fills"] += 1
-        self.update_margin(working, contract)
-        self.margin.position_changed(contract, self.account.positions[fill.instrument_token, fill.product])
-        self.journal.fill(fill, booking, self.account)
-
     def _takes_from_demat(self, working: PaperOrder, quantity: int, today: int) -> bool:
-        """Return whether a sale takes shares from the demat account for the first time today; today's buys go first."""
+        """Return whether a CNC sale takes shares from demat for the first time today; today's buys are sold first."""
         order = working.order
-        if order.product != "CNC" or order.side != "SELL":
-            return False
         holding = self.account.positions.get((order.instrument_token, order.product))
         if holding is None:
             return False
@@ -185,8 +190,9 @@ class Desk:
         bought = max(0, holding.quantity - overnight)
         return quantity > bought and holding.delivered != today
 
-    def _end_unbookable(self, working: PaperOrder, code: Code, message: str, timestamp: datetime) -> Event:
-        return self.end(working, CANCELLED if working.fills else REJECTED, code, message, timestamp)
+    def _end_unbookable(self, working: PaperOrder, fault: Refused | Unbookable, timestamp: datetime) -> Event:
+        code = fault.code if isinstance(fault, Refused) else Code.BOOKS_FULL
+        return self.end(working, CANCELLED if working.fills else REJECTED, code, str(fault), timestamp)
 
     # --- the day and the session -------------------------------------------------------------
 

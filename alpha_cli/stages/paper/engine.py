@@ -17,8 +17,8 @@ from alpha_cli.core.errors import Halted
 from alpha_cli.core.events import Cancel, Event, Modify, Order, Tick
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.order_states import CANCEL_PENDING, CANCELLED, REJECTED
-from alpha_cli.core.times import later
-from alpha_cli.market.contracts import Contract, Contracts
+from alpha_cli.core.times import in_india, later
+from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.paper import day_end, modification, rules
 from alpha_cli.stages.paper.codes import MOST_REASON, Code, Refused
 from alpha_cli.stages.paper.config import PaperConfig
@@ -58,7 +58,7 @@ class Engine:
         contracts = contracts or Contracts(all_hours=self.config.all_hours)
         self.desk = desk = Desk(account, last_ticks, self._journal, self.config, contracts)
         desk.restore(resting)
-        self._exchange = Exchange(desk, self.config)
+        self._exchange = Exchange(desk)
         self._recovery = Recovery(desk, self._journal.newest())
         self._schedule = desk.schedule
         self._schedule.restore(desk.open_orders(), account, self._journal, notes=self.config.charges == "contract-note")
@@ -164,7 +164,7 @@ class Engine:
             return [*out, self.desk.report(working, now)]
         self._recovery.wake(working)
         modification.apply(working, modify, now, latency=self.config.latency, desk=self.desk)
-        return out + self._exchange.place_again(working)
+        return out + self._exchange.place_again(working, self._last_ticks.last(working.order.instrument_token))
 
     def on_tick(self, tick: Tick) -> list[Event]:
         """Do what is due, fill the orders that `tick` reaches, and take in those that arrived by now."""
@@ -186,52 +186,38 @@ class Engine:
 
     def _accept(self, order: Order, arrived: datetime) -> list[Event]:
         """Check a new order, and send it to the exchange or reject it."""
-        latency = self.config.latency
+        halted, latency = self._halt_reason(), self.config.latency
         effective = later(order.timestamp, latency) if latency else order.timestamp
         working = PaperOrder.of(order, arrived=arrived, effective=effective)
         contract = self.desk.contracts.at(order.instrument_token, arrived)
+        tick = self._last_ticks.last(order.instrument_token)
         try:
-            self._check_halt()
-            rules.check(self._facts(working, contract, arrived))
+            if halted is not None:
+                raise _trading_halted(halted)
+            rules.check(rules.facts_of(self.desk, working, contract, tick, arrived))
         except Refused as fault:
             return [self.desk.end(working, REJECTED, fault.code, str(fault)[:MOST_REASON], arrived)]
-        return self._exchange.place(working, contract)
+        self._schedule.expect(contract, order.product)
+        return self._exchange.place(working, tick)
 
     def _check_modification(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
         """Raise `Refused` if `working` may not become what `modify` makes of it."""
-        self._check_halt()
+        halted = self._halt_reason()
+        if halted is not None:
+            raise _trading_halted(halted)
         rules.check_modification(working, modify)
-        contract = self.desk.contracts.at(working.order.instrument_token, now)
+        token = working.order.instrument_token
+        contract, tick = self.desk.contracts.at(token, now), self._last_ticks.last(token)
         changed = modification.what_if(working, modify, now)
-        rules.check(self._facts(changed, contract, now, replaces=working), rules.OF_MODIFICATIONS)
-
-    def _check_halt(self) -> None:
-        why = self._halt_reason()
-        if why is not None:
-            raise Refused(Code.TRADING_HALTED, f"trading is halted: {why}")
-
-    def _facts(
-        self, working: PaperOrder, contract: Contract, now: datetime, *, replaces: PaperOrder | None = None
-    ) -> rules.Facts:
-        order = working.order
-        holding = self.account.positions.get((order.instrument_token, order.product))
-        return rules.Facts(
-            working=working,
-            contract=contract,
-            tick=self._last_ticks.last(order.instrument_token),
-            now=now,
-            held=0 if holding is None else holding.quantity,
-            margin=self.desk.margin,
-            costs=self.desk.costs,
-            bands=self.config.bands,
-            replaces=replaces,
-        )
+        facts = rules.facts_of(self.desk, changed, contract, tick, now, replaces=working)
+        rules.check(facts, rules.OF_MODIFICATIONS)
 
     # --- the schedule ------------------------------------------------------------------------
 
     def _pass_time(self, now: datetime, token: int) -> list[Event]:
         """Do what is due by `now`; nothing if the calendar does not cover that day, as of a tick of the year 2099."""
-        if not self._schedule.is_due(now) or self.desk.contracts.at(token, now).unknown is not None:
+        due = self._schedule.next_due
+        if due is None or now < due or self.desk.contracts.at(token, now).unknown is not None:
             return []
         return self.pass_time(now)
 
@@ -249,7 +235,8 @@ class Engine:
                 case day_end.Cancel(working=working, code=code, message=message, at=at):
                     out.append(self.desk.end(working, CANCELLED, code, message, at))
                 case day_end.SquareOff(working=working, contract=contract):
-                    out += self._exchange.place(working, contract)
+                    self._schedule.expect(contract, working.order.product)
+                    out += self._exchange.place(working, self._last_ticks.last(working.order.instrument_token))
                 case day_end.Settle():
                     out += self._settle(instruction)
                 case day_end.Note(day=day):
@@ -259,6 +246,14 @@ class Engine:
     def _settle(self, settle: day_end.Settle) -> list[Event]:
         out: list[Event] = []
         working = settle.working
-        if self.desk.fill(working, settle.contract, working.remaining, settle.price, at=settle.at, out=out):
+        filled = self.desk.fill(
+            working, settle.contract, working.remaining, settle.price,
+            at=settle.at, day=in_india(settle.at).date(), out=out,
+        )  # fmt: skip
+        if filled:
             out.append(self.desk.complete(working, settle.at, Code.EXPIRED, "settled at expiry"))
         return out
+
+
+def _trading_halted(why: str) -> Refused:
+    return Refused(Code.TRADING_HALTED, f"trading is halted: {why}")

@@ -6,7 +6,7 @@ An order that arrives takes what its tick offers; what is left rests, and later 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alpha_cli.core.events import Event, Side
 from alpha_cli.core.money import in_rupees, price_units
@@ -14,12 +14,14 @@ from alpha_cli.core.order_states import CANCELLED, OPEN, OPEN_PENDING, TRIGGER_P
 from alpha_cli.market.contracts import Contract
 from alpha_cli.market.rules import takes_orders
 from alpha_cli.stages.paper.codes import MOST_REASON, Code, Refused
-from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.desk import Desk
 from alpha_cli.stages.paper.matching import Liquidity, protection_price
 from alpha_cli.stages.paper.orders import PaperOrder
 from alpha_cli.stages.paper.resting_orders import RestingOrders
 from alpha_cli.stages.paper.rules import check_protection
+
+if TYPE_CHECKING:
+    from alpha_cli.market.calendar import SessionHours
 
 _NO_TIME = timedelta()
 _SIDES: Final[tuple[Side, Side]] = ("BUY", "SELL")
@@ -28,38 +30,36 @@ _SIDES: Final[tuple[Side, Side]] = ("BUY", "SELL")
 class Exchange:
     """Matches the orders of `desk` against ticks. Results are appended to `out`, in the order in which they happen."""
 
-    def __init__(self, desk: Desk, config: PaperConfig) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._config = config
+        self._config = desk.config
         self._liquidity: dict[int, Liquidity] = {}
 
     # --- an order arrives --------------------------------------------------------------------
 
-    def place(self, working: PaperOrder, contract: Contract) -> list[Event]:
-        """Send an accepted order to the exchange."""
-        self._desk.assign_priority(working)
-        self._desk.schedule.expect(contract, working.order.product)
+    def place(self, working: PaperOrder, tick: Any) -> list[Event]:
+        """Send an accepted order to the exchange. `tick` is the newest of its instrument, or None."""
+        working.priority = next(self._desk.priorities)
         out: list[Event] = []
-        if not self._reach(working, out):
+        if not self._reach(working, tick, out):
             under_way = self._config.latency > _NO_TIME
             working.status = OPEN_PENDING if under_way else OPEN if working.trigger is None else TRIGGER_PENDING
             out.append(self._desk.report(working, working.arrived))
         return out
 
-    def place_again(self, working: PaperOrder) -> list[Event]:
+    def place_again(self, working: PaperOrder, tick: Any) -> list[Event]:
         """Send a modified order to the exchange; its last change is the modification."""
+        working.priority = next(self._desk.priorities)
         out: list[Event] = []
-        if not self._reach(working, out):
+        if not self._reach(working, tick, out):
             out.append(self._desk.report(working, working.changed))
         return out
 
-    def _reach(self, working: PaperOrder, out: list[Event]) -> bool:
-        """Let the newest tick reach the order. Return False if it has to wait for one that is not older than it."""
-        token = working.order.instrument_token
-        tick = self._desk.last_ticks.last(token)
+    def _reach(self, working: PaperOrder, tick: Any, out: list[Event]) -> bool:
+        """Let `tick` reach the order. Return False if it has to wait for one that is not older than it."""
         if tick is not None and tick.timestamp >= working.effective:
-            contract = self._desk.contracts.at(token, tick.timestamp)
-            if contract.hours.contains(tick.timestamp):
+            contract = self._desk.contracts.at(tick.instrument_token, tick.timestamp)
+            if _is_open(contract.hours, tick):
                 self._arrive(working, contract, tick, out, report=True)
                 return True
         self._desk.wait(working)
@@ -86,7 +86,8 @@ class Exchange:
                 return
             if not self._trigger(working, contract, tick, out):
                 return
-        working.stand_at_exchange(OPEN)
+        if working.status != OPEN:
+            working.stand_at_exchange(OPEN)
         self._take(working, contract, tick, out, report=report or status == OPEN_PENDING)
 
     def _trigger(self, working: PaperOrder, contract: Contract, tick: Any, out: list[Event]) -> bool:
@@ -119,21 +120,23 @@ class Exchange:
             working.limit = protection_price(
                 order.side, liquidity.last, contract.traded_as, contract.tick_size, order.market_protection
             )
-            self._desk.update_margin(working, contract)
-        slippage, tick_size = self._config.slippage, contract.tick_size
-        taken = liquidity.take(order.side, working.limit, working.remaining, slippage, tick_size)
+            if order.order_id in self._desk.open:
+                self._desk.update_margin(working, contract)
+        left = order.quantity - working.filled_quantity
+        taken = liquidity.take(order.side, working.limit, left, self._config.slippage, contract.tick_size)
         for part in taken:
             if part.quantity and not self._desk.fill(
                 working, contract, part.quantity, part.price, at=tick.timestamp, out=out
             ):
                 return
-        self._rest_or_end(working, tick, out, report=report or bool(taken))
-
-    def _rest_or_end(self, working: PaperOrder, tick: Any, out: list[Event], *, report: bool) -> None:
-        """End an order that is filled or may not rest; let any other rest."""
-        if not working.remaining:
+        if working.filled_quantity == order.quantity:
             out.append(self._desk.complete(working, tick.timestamp))
-        elif working.order.validity == "IOC":
+        else:
+            self._rest_or_cancel(working, tick, out, report=report or bool(taken))
+
+    def _rest_or_cancel(self, working: PaperOrder, tick: Any, out: list[Event], *, report: bool) -> None:
+        """Let what is left of an order rest, or cancel it if it is IOC."""
+        if working.order.validity == "IOC":
             what = "the rest is cancelled" if working.filled_quantity else "not marketable at once"
             message = f"validity IOC: {what}"
             out.append(self._desk.end(working, CANCELLED, Code.IOC_NOT_FILLED, message, tick.timestamp))
@@ -146,8 +149,7 @@ class Exchange:
 
     def on_tick(self, resting: RestingOrders, tick: Any, out: list[Event]) -> None:
         """Match, trigger and take in the orders of the instrument of `tick`."""
-        hours = resting.hours
-        if not (hours.open <= tick.timestamp < hours.close or hours.contains(tick.timestamp)):
+        if not _is_open(resting.hours, tick):
             self._auction(resting, tick, out)
             return
         if resting.is_reached(tick):
@@ -217,6 +219,12 @@ class Exchange:
         if known is None or known.tick is not tick:
             known = self._liquidity[tick.instrument_token] = Liquidity(tick)
         return known
+
+
+def _is_open(hours: SessionHours, tick: Any) -> bool:
+    """Return whether `tick` lies in a continuous session; compares with the last session before it asks."""
+    moment = tick.timestamp
+    return hours.open <= moment < hours.close or hours.contains(moment)
 
 
 def _best(side: Side, tick: Any) -> float:

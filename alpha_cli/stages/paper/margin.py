@@ -10,6 +10,7 @@ of `config.Margins`. Unrealised profit is no margin, as at Kite.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -42,6 +43,13 @@ def required_margin(
     if contract.kind == "option" and side == "SELL":
         value = contract.strike * quantity
     return -(-value * margin_rate(contract, product, side, margins) // _WHOLE)
+
+
+class Lack(NamedTuple):
+    """The margin that an order needs, and the smaller amount that is available."""
+
+    needs: int
+    available: int
 
 
 class _OpenOrders(Struct):
@@ -104,12 +112,12 @@ class MarginAccount:
         group = self._open.setdefault((key, side), _OpenOrders())
         group.orders[order.order.order_id] = order
         closable = max(0, self._closable(key, side) - group.closing)
-        self._assign(contract, group, order, min(order.remaining, closable))
+        self._assign(contract, group, order, min(_remaining(order), closable))
 
     def order_changed(self, contract: Contract, order: PaperOrder) -> None:
         """Block anew for an open order whose price or remaining quantity changed."""
         key, side = _place(order)
-        self._assign(contract, self._open[key, side], order, min(order.remaining, order.closing))
+        self._assign(contract, self._open[key, side], order, min(_remaining(order), order.closing))
         self._reassign(contract, key, side)
 
     def remove(self, contract: Contract, order: PaperOrder) -> None:
@@ -133,9 +141,27 @@ class MarginAccount:
         group = self._open.get((key, side))
         return () if group is None else group.orders.values()
 
-    def order_margin(self, contract: Contract, order: PaperOrder, opening: int) -> int:
-        """Return what `opening` units of `order` block: at its limit or trigger, or at the newest price."""
-        price: int | None = order.limit or order.trigger
+    def check(
+        self, contract: Contract, order: PaperOrder, last: int, replaces: PaperOrder | None = None
+    ) -> Lack | None:
+        """Return what is lacking for the units of `order` that open a position; None if there is enough.
+
+        last      price of the instrument, 0 if there is none
+        replaces  the open order that `order` is a modification of: its margin becomes free
+        """
+        opens = self.opening_quantity(order, replaces)
+        needs = self.order_margin(contract, order, opens, last) if opens else 0
+        if not needs:
+            return None
+        available = self.available + (0 if replaces is None else replaces.blocked)
+        return Lack(needs, available) if needs > available else None
+
+    def order_margin(self, contract: Contract, order: PaperOrder, opening: int, last: int | None = None) -> int:
+        """Return what `opening` units of `order` block: at its limit or trigger, or at the newest price.
+
+        last  that price if the caller knows it
+        """
+        price: int | None = order.limit or order.trigger or last
         if price is None:
             tick = self._last_ticks.last(order.order.instrument_token)
             price = price_units(tick.last_price) if tick is not None else 0
@@ -152,7 +178,7 @@ class MarginAccount:
         key, side = _place(order)
         group = self._open.get((key, side))
         closed = 0 if group is None else group.closing - (0 if replaces is None else replaces.closing)
-        return max(0, order.remaining - max(0, self._closable(key, side) - closed))
+        return max(0, _remaining(order) - max(0, self._closable(key, side) - closed))
 
     def _closable(self, key: Key, side: Side) -> int:
         """Return the units on `side` that close the position."""
@@ -167,9 +193,9 @@ class MarginAccount:
             return
         free = self._closable(key, side)
         for order in group.orders.values():
-            if order.remaining and not free and not order.closing:
+            if _remaining(order) and not free and not order.closing:
                 return  # later orders close nothing either
-            closing = min(order.remaining, free)
+            closing = min(_remaining(order), free)
             free -= closing
             if closing != order.closing:
                 self._assign(contract, group, order, closing)
@@ -179,7 +205,7 @@ class MarginAccount:
         group.closing += closing - order.closing
         order.closing = closing
         self._of_orders -= order.blocked
-        order.blocked = self.order_margin(contract, order, order.remaining - closing)
+        order.blocked = self.order_margin(contract, order, _remaining(order) - closing)
         self._of_orders += order.blocked
 
     def _open_loss(self) -> int:
@@ -193,6 +219,10 @@ class MarginAccount:
             price = holding.last_price if tick is None else price_units(tick.last_price)
             total += holding.quantity * price - holding.cost
         return total
+
+
+def _remaining(order: PaperOrder) -> int:
+    return order.order.quantity - order.filled_quantity
 
 
 def _place(order: PaperOrder) -> tuple[Key, Side]:

@@ -40,7 +40,7 @@ def _triggered(order: Order) -> Order:
 
 
 def apply(working: PaperOrder, modify: Modify, now: datetime, *, latency: timedelta, desk: Desk) -> None:
-    """Change `working`, which is awake, as `modify` asks; it loses its place in time."""
+    """Change `working`, which is awake, as `modify` asks."""
     was_triggered, limit = working.is_triggered_stop, working.limit
     working.order = modified(working.order, modify)
     working.take_prices()
@@ -51,7 +51,6 @@ def apply(working: PaperOrder, modify: Modify, now: datetime, *, latency: timede
     working.modifications += 1
     working.changed = now
     working.effective = max(working.effective, later(now, latency))  # never before the order itself
-    desk.assign_priority(working)
     working.code, working.message = None, (modify.reason or "modified")[:MOST_REASON]
     if working.trigger is None and working.status == TRIGGER_PENDING:
         working.set_status(OPEN)

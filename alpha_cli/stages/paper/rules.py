@@ -13,21 +13,14 @@ from typing import Any
 from msgspec import Struct
 
 from alpha_cli.core.events import Modify, Order, Side
-from alpha_cli.core.money import UNITS, in_rupees, price_units, units
+from alpha_cli.core.money import UNITS, in_rupees, price_units
 from alpha_cli.market.contracts import Contract
 from alpha_cli.market.refusals import MarketCode
-from alpha_cli.market.rules import (
-    is_above_freeze,
-    is_after_square_off,
-    is_auction_open,
-    is_lot_multiple,
-    is_product_allowed,
-    is_tick_multiple,
-    untradable,
-)
+from alpha_cli.market.rules import broken_rules, is_auction_open, is_tick_multiple
 from alpha_cli.stages.paper.codes import Code, Refused
 from alpha_cli.stages.paper.config import Bands
 from alpha_cli.stages.paper.costs import Costs
+from alpha_cli.stages.paper.desk import Desk
 from alpha_cli.stages.paper.margin import MarginAccount
 from alpha_cli.stages.paper.matching import MAX_PRICE
 from alpha_cli.stages.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
@@ -46,16 +39,22 @@ _LPP_RUPEES = 20
 class Facts(Struct, frozen=True):
     """Everything a rule may look at. Amounts are in ledger units.
 
+    order     the event that asks for it
     working   the order as it would be taken
+    broken    the rules of the market that it breaks, see `broken_rules`
     tick      the newest of the instrument, or None
+    last      its last price, 0 without a tick
     now       the time of the order's arrival
     held      units of this instrument and product, signed
     replaces  the open order that `working` is a modification of
     """
 
+    order: Order
     working: PaperOrder
     contract: Contract
+    broken: set[MarketCode]
     tick: Any
+    last: int
     now: datetime
     held: int
     margin: MarginAccount
@@ -63,10 +62,35 @@ class Facts(Struct, frozen=True):
     bands: Bands
     replaces: PaperOrder | None = None
 
-    @property
-    def order(self) -> Order:
-        """The event that asks for the order."""
-        return self.working.order
+
+def facts_of(
+    desk: Desk,
+    working: PaperOrder,
+    contract: Contract,
+    tick: Any,
+    now: datetime,
+    *,
+    replaces: PaperOrder | None = None,
+) -> Facts:
+    """Return the facts on an order that `desk` is asked to take."""
+    order = working.order
+    holding = desk.account.positions.get((order.instrument_token, order.product))
+    last = 0 if tick is None else price_units(tick.last_price)
+    prices = (working.limit, working.trigger)
+    return Facts(
+        order=order,
+        working=working,
+        contract=contract,
+        broken=broken_rules(contract, product=order.product, quantity=order.quantity, prices=prices, moment=now),
+        tick=tick,
+        last=last,
+        now=now,
+        held=0 if holding is None else holding.quantity,
+        margin=desk.margin,
+        costs=desk.costs,
+        bands=desk.config.bands,
+        replaces=replaces,
+    )
 
 
 Rule = Callable[[Facts], None]
@@ -80,18 +104,18 @@ def listed(facts: Facts) -> None:
     contract, token = facts.contract, facts.order.instrument_token
     if facts.order.order_id.startswith((f"{SQUARE_OFF}-", f"{EXPIRY}-")):
         raise Refused(Code.ORDER_ID_RESERVED, f"order ids that begin with {SQUARE_OFF}- or {EXPIRY}- are the broker's")
-    key, why = contract.instrument.key, untradable(contract)
-    if why == MarketCode.INSTRUMENT_UNKNOWN:
+    if MarketCode.INSTRUMENT_UNKNOWN in facts.broken:
         raise Refused(Code.INSTRUMENT_UNKNOWN, f"instrument {token} is not in the master on {contract.on}")
-    if why == MarketCode.INSTRUMENT_NOT_TRADABLE:
-        raise Refused(Code.INSTRUMENT_NOT_TRADABLE, f"{key} is an index; trade a contract on it")
-    if contract.instrument.exchange in NOT_SIMULATED:
+    instrument = contract.instrument
+    if MarketCode.INSTRUMENT_NOT_TRADABLE in facts.broken:
+        raise Refused(Code.INSTRUMENT_NOT_TRADABLE, f"{instrument.key} is an index; trade a contract on it")
+    if instrument.exchange in NOT_SIMULATED:
         raise Refused(
             Code.INSTRUMENT_NOT_SIMULATED,
-            f"{key}: the master does not say how many units a lot has on that exchange",
+            f"{instrument.key}: the master does not say how many units a lot has on that exchange",
         )
-    if why is not None:
-        raise Refused(Code.INSTRUMENT_EXPIRED, f"{key} expired on {contract.instrument.expiry}")
+    if MarketCode.INSTRUMENT_EXPIRED in facts.broken:
+        raise Refused(Code.INSTRUMENT_EXPIRED, f"{instrument.key} expired on {instrument.expiry}")
 
 
 def session(facts: Facts) -> None:
@@ -99,7 +123,7 @@ def session(facts: Facts) -> None:
     contract, now = facts.contract, facts.now
     if contract.unknown is not None:
         raise Refused(Code.CALENDAR_UNKNOWN, contract.unknown)
-    if contract.hours.contains(now):
+    if MarketCode.MARKET_CLOSED not in facts.broken:
         return
     if is_auction_open(contract, now):
         if facts.order.order_type == "LIMIT" and facts.order.validity == "DAY":
@@ -111,8 +135,8 @@ def session(facts: Facts) -> None:
 
 def product(facts: Facts) -> None:
     """Refuse a product that is not for the kind of instrument."""
-    contract, asked = facts.contract, facts.order.product
-    if not is_product_allowed(contract, asked):
+    if MarketCode.PRODUCT_NOT_ALLOWED in facts.broken:
+        contract, asked = facts.contract, facts.order.product
         raise Refused(
             Code.PRODUCT_NOT_ALLOWED, f"{asked} is not for {contract.instrument.key}, which is of kind {contract.kind}"
         )
@@ -125,18 +149,14 @@ def charged(facts: Facts) -> None:
 
 def prices(facts: Facts) -> None:
     """Require the prices of the order's type, in the order they must have, on the exchange's ticks."""
-    order, contract = facts.order, facts.contract
+    order = facts.order
     kind, price, trigger = order.order_type, order.price, order.trigger_price
     if kind in {"LIMIT", "SL"} and (price is None or price <= 0):
         raise Refused(Code.PRICE_MISSING, f"{'a LIMIT' if kind == 'LIMIT' else 'an SL'} order needs a price above 0")
     if kind in {"SL", "SL-M"} and (trigger is None or trigger <= 0):
         raise Refused(Code.TRIGGER_MISSING, f"an {kind} order needs a trigger_price above 0")
-    for name, value in _used_prices(order):
-        if value is not None and not is_tick_multiple(contract, units(value)):
-            raise Refused(
-                Code.PRICE_NOT_TICK_MULTIPLE,
-                f"{name} {value} is not a multiple of the tick size {in_rupees(contract.tick_size)}",
-            )
+    if MarketCode.PRICE_NOT_TICK_MULTIPLE in facts.broken:
+        raise _not_on_tick(facts)
     if kind == "SL" and price is not None and trigger is not None:
         buys = order.side == "BUY"
         if price < trigger if buys else price > trigger:
@@ -147,38 +167,48 @@ def prices(facts: Facts) -> None:
             )
 
 
-def _used_prices(order: Order) -> tuple[tuple[str, Any], ...]:
-    """Return (name, rupees) of the prices that the order's type uses."""
-    if order.order_type == "MARKET":
-        return ()
-    price, trigger = ("price", order.price), ("trigger_price", order.trigger_price)
-    return {"LIMIT": (price,), "SL": (price, trigger), "SL-M": (trigger,)}[order.order_type]
+def _prices_of(facts: Facts) -> tuple[tuple[str, Any, int | None], ...]:
+    """Return (name, rupees, ledger units) of the prices; units are None where the order's type does not use one."""
+    order, working = facts.order, facts.working
+    return ("price", order.price, working.limit), ("trigger_price", order.trigger_price, working.trigger)
+
+
+def _not_on_tick(facts: Facts) -> Refused:
+    contract = facts.contract
+    name, price = next(
+        (name, price)
+        for name, price, value in _prices_of(facts)
+        if value is not None and not is_tick_multiple(contract, value)
+    )
+    return Refused(
+        Code.PRICE_NOT_TICK_MULTIPLE,
+        f"{name} {price} is not a multiple of the tick size {in_rupees(contract.tick_size)}",
+    )
 
 
 def quantity(facts: Facts) -> None:
     """Require whole lots, and no more than the exchange takes in one order."""
     asked, contract = facts.order.quantity, facts.contract
-    if not is_lot_multiple(contract, asked):
+    if MarketCode.QUANTITY_NOT_LOT_MULTIPLE in facts.broken:
         raise Refused(
             Code.QUANTITY_NOT_LOT_MULTIPLE, f"quantity {asked} is not a multiple of the lot size {contract.lot_size}"
         )
-    if is_above_freeze(contract, asked):
+    if MarketCode.QUANTITY_ABOVE_FREEZE in facts.broken:
         raise Refused(Code.QUANTITY_ABOVE_FREEZE, f"quantity {asked} is above the freeze quantity {contract.freeze}")
 
 
 def priced(facts: Facts) -> None:
     """Require a last price for MARKET orders and stops, and a stop that lies beyond it."""
-    order, tick = facts.order, facts.tick
+    order, last = facts.order, facts.last
     if order.order_type == "LIMIT":
         return
-    last = 0 if tick is None else price_units(tick.last_price)
     if not last:
         raise Refused(
             Code.NO_PRICE, f"no tick of instrument {order.instrument_token} came before the order; feed its ticks too"
         )
-    if order.order_type == "MARKET" or order.trigger_price is None:
+    trigger = facts.working.trigger
+    if trigger is None:
         return
-    trigger = units(order.trigger_price)
     if (trigger <= last) if order.side == "BUY" else (trigger >= last):
         where = "above" if order.side == "BUY" else "below"
         raise Refused(
@@ -208,16 +238,16 @@ def band(facts: Facts) -> None:
     if tick is None:
         return
     if contract.kind == "option":
-        if order.order_type == "LIMIT" and order.price is not None:
-            check_protection(order.side, units(order.price), price_units(tick.last_price))
+        if order.order_type == "LIMIT" and facts.working.limit is not None:
+            check_protection(order.side, facts.working.limit, facts.last)
         return
     if tick.ohlc is None or not 0 < tick.ohlc.close < MAX_PRICE:
         return  # the previous close is not known
     close = price_units(tick.ohlc.close)
     width = close * (facts.bands.future if contract.kind == "future" else facts.bands.equity) // 10_000
     low, high = close - width, close + width
-    for name, price in _used_prices(order):
-        if price is not None and not low <= units(price) <= high:
+    for name, price, value in _prices_of(facts):
+        if value is not None and not low <= value <= high:
             raise Refused(
                 Code.PRICE_OUTSIDE_BAND,
                 f"{name} {price} is outside the circuit limits {in_rupees(max(low, 0))} to {in_rupees(high)}",
@@ -226,7 +256,7 @@ def band(facts: Facts) -> None:
 
 def square_off(facts: Facts) -> None:
     """Let MIS orders only close positions after the square-off time."""
-    if facts.order.product != "MIS" or not is_after_square_off(facts.contract, facts.now):
+    if MarketCode.MIS_AFTER_SQUARE_OFF not in facts.broken:
         return
     day = facts.contract.day
     if day is not None and facts.margin.opening_quantity(facts.working, facts.replaces):
@@ -250,16 +280,11 @@ def holdings(facts: Facts) -> None:
 
 def margin(facts: Facts) -> None:
     """Require the margin for what the order opens."""
-    opens = facts.margin.opening_quantity(facts.working, facts.replaces)
-    needs = facts.margin.order_margin(facts.contract, facts.working, opens)
-    if not needs:
-        return
-    freed = 0 if facts.replaces is None else facts.replaces.blocked
-    available = facts.margin.available + freed
-    if needs > available:
+    lack = facts.margin.check(facts.contract, facts.working, facts.last, facts.replaces)
+    if lack is not None:
         raise Refused(
             Code.MARGIN_INSUFFICIENT,
-            f"the order needs {in_rupees(needs)} rupees of margin, {in_rupees(available)} are available",
+            f"the order needs {in_rupees(lack.needs)} rupees of margin, {in_rupees(lack.available)} are available",
         )
 
 

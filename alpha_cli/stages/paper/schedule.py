@@ -24,16 +24,17 @@ _END_OF_DAY = time(23, 59, 59)
 class Schedule:
     """Events to come, and what they are about: positions by strategy, settlement prices, days without a note.
 
-    shares  units by strategy of each position: the owners of what is squared off or settled
-    spots   newest tick of each instrument that settles a position, None before its first. They are watched, because
-            the tick that makes a settlement due may be one of theirs, of the next morning.
+    next_due  when the next event is due, None if there is none; see `is_due`
+    shares    units by strategy of each position: the owners of what is squared off or settled
+    spots     newest tick of each instrument that settles a position, None before its first. They are watched, because
+              the tick that makes a settlement due may be one of theirs, of the next morning.
     """
 
     def __init__(self, contracts: Contracts, last_ticks: LastTicks) -> None:
         self._contracts = contracts
         self._last_ticks = last_ticks
         self._agenda = Agenda()
-        self._next: datetime | None = None
+        self.next_due: datetime | None = None
         self._expected: set[tuple[Contract, str]] = set()  # (contract, product) already in the agenda, or past
         self._days: set[date] = set()  # with fills that no note settled
         self.shares: dict[Key, dict[str, int]] = {}
@@ -64,7 +65,7 @@ class Schedule:
 
     def is_due(self, now: datetime) -> bool:
         """Return whether there is something to do at `now`."""
-        return self._next is not None and now >= self._next
+        return self.next_due is not None and now >= self.next_due
 
     def pop(self, now: datetime) -> Due | None:
         """Remove and return the next event that is due by `now`; None once there is no more."""
@@ -136,9 +137,9 @@ class Schedule:
 
     def _set_alarm(self) -> None:
         due = self._agenda.next
-        if due != self._next:
+        if due != self.next_due:
             self._last_ticks.wake_at(due, self)
-            self._next = due
+            self.next_due = due
 
     # --- positions and days ------------------------------------------------------------------
 

@@ -15,10 +15,11 @@ from alpha_cli.stages.paper.orders import PaperOrder
 def fill_event(working: PaperOrder, quantity: int, price: int, charges: Mapping[str, int], at: datetime) -> Fill:
     """Return the next fill of `working`: `quantity` units at `price`, in ledger units as its `charges`."""
     order = working.order
-    rupees = {name: in_rupees(amount) for name, amount in charges.items()}
+    fill_id = derive_id("fill", order.order_id, working.fills + 1)
+    rupees = dict(zip(charges, map(in_rupees, charges.values()), strict=True))
     rupees["total"] = in_rupees(sum(charges.values()))
     return Fill(
-        fill_id=derive_id("fill", order.order_id, working.fills + 1),
+        fill_id=fill_id,
         order_id=order.order_id,
         signal_id=order.signal_id,
         strategy_id=order.strategy_id,
