@@ -53,15 +53,6 @@ def _blocks(path: Path) -> Iterator[Block]:
 BLOCKS = [block for path in PAGES for block in _blocks(path)]
 
 
-def _of(language: str) -> list[object]:
-    """The blocks of one language, those of a page on one worker, so that earlier ones need not run again."""
-    return [
-        pytest.param(block, id=f"{block.page}:{block.line}", marks=pytest.mark.xdist_group(block.page))
-        for block in BLOCKS
-        if block.language == language
-    ]
-
-
 class Folders:
     """A folder for each page, in which its blocks were run as far as a test needed them."""
 
@@ -126,32 +117,33 @@ def _pattern(expected: str) -> re.Pattern[str]:
     return re.compile(text + "\n*")
 
 
-@pytest.mark.parametrize("block", _of("console"))
-def test_an_example_prints_what_its_page_says(block: Block, folders: Folders) -> None:
-    """Each command of the block, in the folder that the blocks before it have left."""
-    done = folders.do(block, folders.before(block))
-    assert done, "a console block has a line that begins with `$ `"
-    for command, expected, printed in done:
-        assert _pattern(expected).fullmatch(printed), f"$ {command}\n{printed[:4000]}"
+#: Those of a page go to one worker, so that what stands before a block need not run again for it.
+_IN_ORDER = [
+    pytest.param(block, id=f"{block.page}:{block.line}", marks=pytest.mark.xdist_group(block.page))
+    for block in BLOCKS
+    if block.language in {"console", "python", "yaml"}
+]
 
 
-@pytest.mark.parametrize("block", _of("python"))
-def test_python_of_a_page_runs(block: Block, folders: Folders) -> None:
-    """Code that is not a test; a file of tests is run by the console block after it."""
+@pytest.mark.parametrize("block", _IN_ORDER)
+def test_an_example_does_what_its_page_says(block: Block, folders: Folders) -> None:
+    """Commands print what stands below them, Python runs, and YAML is accepted by the command that reads it."""
     folder = folders.before(block)
-    folders.do(block, folder)
-    if block.saved_as is None or not block.saved_as.startswith("test_"):
+    commands = folders.do(block, folder)
+    if block.language == "console":
+        assert commands, "a console block has a line that begins with `$ `"
+        for command, expected, printed in commands:
+            assert _pattern(expected).fullmatch(printed), f"$ {command}\n{printed[:4000]}"
+    elif block.language == "yaml":
+        _accepted(block, folder)
+    elif block.saved_as is None or not block.saved_as.startswith("test_"):  # a console block runs the tests
         code = [sys.executable, "-W", "error", "-c", block.text]
         done = subprocess.run(code, cwd=folder, env=_environment(), capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize("block", _of("yaml"))
-def test_yaml_of_a_page_is_accepted(block: Block, folders: Folders) -> None:
-    """By the command that reads such a file: its keys are known and its values within their bounds."""
+def _accepted(block: Block, folder: Path) -> None:
     assert block.saved_as is not None, "the first line of a YAML block names its file"
-    folder = folders.before(block)
-    folders.do(block, folder)
     name, keys = Path(block.saved_as).name, set(yaml.safe_load(block.text))
     configs = str((folder / block.saved_as).parent.absolute())
     if "strategy_type" in keys:
