@@ -9,7 +9,7 @@ def main() -> NoReturn:
     """The console command."""
     # Until the loop has its own handlers, Ctrl-C simply ends a program that has done nothing yet.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from alpha_cli.cli import start
+    from alpha_cli.cli.app import start
 
     sys.exit(start(sys.argv[1:]))
 

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from alpha_cli import order_states
-from alpha_cli.paper import codes
-from alpha_cli.risk import controls, explained
+from alpha_cli.core import order_states
+from alpha_cli.stages.paper import codes
+from alpha_cli.stages.risk import controls, explained
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

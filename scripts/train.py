@@ -37,7 +37,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from alpha_cli import Tick, pipe
-from alpha_cli.features import FEATURES, Features
+from alpha_cli.kit.features import FEATURES, Features
 
 NAME = "direction"
 OUTPUT = Path(__file__).resolve().parent.parent / "strategies" / "models"

@@ -1,6 +1,6 @@
 """Hybrid: a trained model says when, RSI says whether.
 
-The model answers the features of each tick (`alpha_cli.features`) with P, the probability that the price
+The model answers the features of each tick (`alpha_cli.kit.features`) with P, the probability that the price
 will be higher some ticks from now. Where P crosses above `buy_above` the strategy buys, unless RSI over
 `rsi_period` ticks is at `rsi_buy_below` or above: a rise that has already run its course is not followed.
 Where P crosses below `sell_below` it sells, unless RSI is at `rsi_sell_above` or below. A crossing that
@@ -18,9 +18,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from alpha_cli import SignalResult, Tick
-from alpha_cli.features import PRICES_NEEDED, Features
-from alpha_cli.indicators import RSI
-from alpha_cli.models import Model, find, load
+from alpha_cli.kit.features import PRICES_NEEDED, Features
+from alpha_cli.kit.indicators import RSI
+from alpha_cli.kit.models import Model, find, load
 
 
 class Parameters(BaseModel):

@@ -1,6 +1,6 @@
 """ML momentum: a trained model estimates the chance of a rise; follow it where it is sure.
 
-The model answers the features of each tick (`alpha_cli.features`) with P, the probability that the price
+The model answers the features of each tick (`alpha_cli.kit.features`) with P, the probability that the price
 will be higher some ticks from now. Where P crosses above `buy_above` the strategy buys, where it crosses
 below `sell_below` it sells; while P stays beyond, it says nothing more, and the first P is no crossing.
 
@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from alpha_cli import SignalResult, Tick
-from alpha_cli.features import PRICES_NEEDED, Features
-from alpha_cli.models import Model, find, load
+from alpha_cli.kit.features import PRICES_NEEDED, Features
+from alpha_cli.kit.models import Model, find, load
 
 
 class Parameters(BaseModel):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from alpha_cli import SignalResult, Tick
-from alpha_cli.indicators import RSI
+from alpha_cli.kit.indicators import RSI
 
 
 class Parameters(BaseModel):

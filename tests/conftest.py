@@ -1,41 +1,21 @@
-"""What several tests share: events made in a line, streams of them, and real processes joined by pipes.
-
-from conftest import Pipeline, alpha, run_alpha, signal, stream, tick
-"""
+"""Hypothesis profiles, skips that are failures in CI, and the fixtures that several folders share."""
 
 from __future__ import annotations
 
 import os
-import signal as signals
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-
-from alpha_cli.events import IST, Eof, Event, Hello, Order, Signal, Tick, Unknown, encode
+from support.processes import NO_SHARED_DATA
 
 # A busy machine is no failure; and CI looks at the same examples each time, people at new ones.
 hypothesis.settings.register_profile("alpha", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("alpha")
 
 os.environ["ALPHA_INSTRUMENTS"] = ""  # no instrument master, also where a developer has one
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared" / "data"
-
-START = datetime(2024, 6, 3, 9, 15, tzinfo=IST)  # a Monday, the first moment of the session
-NIFTY, BANK = 256265, 260105  # what the packaged strategies follow
-DEADLINE = 30.0  # seconds that anything may take before a test calls it stuck
-
-
-NO_SHARED_DATA = "no shared test data"
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -51,226 +31,10 @@ def pytest_runtest_makereport() -> Generator[None, Any, None]:
             report.outcome, report.longrepr = "failed", f"skipped in CI: {reason}"
 
 
-def shared(name: str) -> Path:
-    """The folder `name` of the shared test data; skips the test where it is not mounted."""
-    path = SHARED / name
-    if not path.is_dir():
-        pytest.skip(f"{NO_SHARED_DATA} {name!r} beside this checkout")
-    return path
-
-
-# --- events ----------------------------------------------------------------------------------
-
-
-def tick(at: float = 0, price: float = 100.0, token: int = NIFTY, **fields: Any) -> Tick:
-    """A tick `at` seconds after the session opened."""
-    return Tick(instrument_token=token, timestamp=START + timedelta(seconds=at), last_price=price, **fields)
-
-
-def ticks(count: int, tokens: Sequence[int] = (NIFTY,), step: float = 1) -> list[Tick]:
-    """`count` ticks, the tokens in turn, with prices that move enough for momentum to speak."""
-    return [
-        tick(number * step, 100 + (number * 7 % 50) / 10 + (number // 40 % 5), tokens[number % len(tokens)])
-        for number in range(count)
-    ]
-
-
-def signal(number: int = 1, at: float = 0, side: str = "BUY", quantity: int | None = 1, **fields: Any) -> Signal:
-    """The signal `s<number>` of strategy `test` for broker `paper`."""
-    values: dict[str, Any] = {"strategy_id": "test", "instrument_token": NIFTY, "broker": "paper", **fields}
-    return Signal(
-        signal_id=f"s{number}", signal_type=side, timestamp=START + timedelta(seconds=at), quantity=quantity, **values
-    )
-
-
-def order(number: int = 1, at: float = 0, side: str = "BUY", quantity: int = 1, **fields: Any) -> Order:
-    """The order `o<number>` for broker `paper`."""
-    values: dict[str, Any] = {
-        "signal_id": f"s{number}", "strategy_id": "test", "instrument_token": NIFTY, "broker": "paper", **fields,
-    }  # fmt: skip
-    return Order(order_id=f"o{number}", side=side, quantity=quantity, timestamp=START + timedelta(seconds=at), **values)
-
-
-HELLO = Hello(wire=1, source="test", version="0")
-
-
-def stream(events: Iterable[Event | Unknown | bytes] = (), *, hello: bool = True, eof: int | None = 0) -> bytes:
-    """The bytes of `events` (raw lines may stand among them) as one session; `eof` is its code, None for no eof."""
-    lines = [event if isinstance(event, bytes) else encode(event) for event in events]
-    if hello:
-        lines.insert(0, encode(HELLO))
-    if eof is not None:
-        lines.append(encode(Eof(ok=eof == 0, code=eof)))
-    return b"".join(line + b"\n" for line in lines)
-
-
-# --- processes -------------------------------------------------------------------------------
-
-
-def alpha(*args: str) -> list[str]:
-    """The command line of `alpha ARGS…` by this interpreter."""
-    return [sys.executable, "-m", "alpha_cli", *args]
-
-
-def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """This environment without what a user's own settings would change, and with `extra`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ALPHA_")}
-    kept.pop("PYTHONUNBUFFERED", None)
-    return {**kept, "ALPHA_INSTRUMENTS": "", **(extra or {})}  # a master of one's own would change what trades
-
-
-def run_alpha(
-    args: Sequence[str],
-    input: bytes = b"",  # noqa: A002  (as subprocess.run calls it)
-    env: dict[str, str] | None = None,
-    timeout: float = DEADLINE,
-    cwd: Path | None = None,
-) -> subprocess.CompletedProcess[bytes]:
-    """`alpha ARGS…` run to its end on `input`; stdout and stderr are captured as bytes."""
-    return subprocess.run(
-        alpha(*args), input=input, env=environment(env), timeout=timeout, cwd=cwd or ROOT, capture_output=True,
-        check=False,
-    )  # fmt: skip
-
-
-class Pipeline:
-    """Real processes joined by OS pipes, in a process group of their own, as a shell would start them.
-
-        with Pipeline(alpha("run-strategy", "momentum"), alpha("risk")) as pipeline:
-            pipeline.write(stream(ticks(100)))
-            codes = pipeline.finish()
-
-    The output of the last is collected as it comes, in `output`; `stderr(place)` is what one process
-    said. A stage has its signal handlers in place once something has come through it: `wait_for`.
-    """
-
-    def __init__(
-        self,
-        *commands: Sequence[str],
-        env: dict[str, str] | None = None,
-        stdin: int = subprocess.PIPE,
-        stdout: int = subprocess.PIPE,
-    ) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self._errors = [tempfile.TemporaryFile() for _ in commands]  # noqa: SIM115  (closed in __exit__)
-        self._output = bytearray()
-        self._news = threading.Condition()
-        self._ended = stdout != subprocess.PIPE
-        given, close_given = stdin, False
-        for place, command in enumerate(commands):
-            last = place == len(commands) - 1
-            process = subprocess.Popen(
-                command, stdin=given, stdout=stdout if last else subprocess.PIPE, stderr=self._errors[place],
-                env=environment(env), cwd=ROOT, bufsize=0,
-                process_group=self.processes[0].pid if self.processes else 0,
-            )  # fmt: skip
-            if close_given:
-                os.close(given)
-            self.processes.append(process)
-            if not last:
-                assert process.stdout is not None
-                given, close_given = os.dup(process.stdout.fileno()), True
-                process.stdout.close()
-        self._collector = threading.Thread(target=self._collect, daemon=True)
-        if not self._ended:
-            self._collector.start()
-
-    def __enter__(self) -> Pipeline:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        self.close_input()
-        if self._collector.ident is not None:
-            self._collector.join()
-        for process in self.processes:
-            if process.stdout is not None:
-                process.stdout.close()
-        for file in self._errors:
-            file.close()
-
-    @property
-    def output(self) -> bytes:
-        """What the last process has written so far."""
-        with self._news:
-            return bytes(self._output)
-
-    def write(self, data: bytes) -> None:
-        """Give all of `data` to the first process; its input stays open."""
-        assert self.processes[0].stdin is not None
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self.processes[0].stdin.fileno(), rest) :]
-
-    def close_input(self) -> None:
-        """End of input for the first process."""
-        stdin = self.processes[0].stdin
-        if stdin is not None and not stdin.closed:
-            stdin.close()
-
-    def signal(self, number: int = signals.SIGTERM) -> None:
-        """Signal the whole process group, as a terminal or a service manager does."""
-        os.killpg(self.processes[0].pid, number)
-
-    def wait_for(self, wanted: bytes | Callable[[bytearray], bool], timeout: float = DEADLINE) -> bytes:
-        """The output once `wanted` is in it; fails if it does not come."""
-        found = wanted if callable(wanted) else lambda output: wanted in output
-        with self._news:
-            if not self._news.wait_for(lambda: found(self._output) or self._ended, timeout) or not found(self._output):
-                said = [self.stderr(place) for place in range(len(self.processes))]
-                pytest.fail(f"waited for {wanted!r}; got {bytes(self._output[-500:])!r}, stderr {said}")
-            return bytes(self._output)
-
-    def wait(self, timeout: float = DEADLINE) -> list[int]:
-        """The return code of each process (negative: died of that signal), once all have ended."""
-        codes = [process.wait(timeout) for process in self.processes]
-        with self._news:
-            assert self._news.wait_for(lambda: self._ended, timeout)
-        return codes
-
-    def finish(self, timeout: float = DEADLINE) -> list[int]:
-        """Close the input, then `wait`."""
-        self.close_input()
-        return self.wait(timeout)
-
-    def stderr(self, place: int = -1) -> str:
-        """What the process at `place` has written to stderr so far."""
-        fd = self._errors[place].fileno()
-        return os.pread(fd, os.fstat(fd).st_size, 0).decode()
-
-    def peak_memory(self, place: int = -1) -> int:
-        """The most bytes of memory that a process, still running, has used (Linux only)."""
-        status = Path(f"/proc/{self.processes[place].pid}/status")
-        if not status.exists():
-            pytest.skip("no /proc to read a process's peak memory from")
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-
-    def _collect(self) -> None:
-        stdout = self.processes[-1].stdout
-        assert stdout is not None
-        while chunk := os.read(stdout.fileno(), 1 << 16):
-            with self._news:
-                self._output += chunk
-                self._news.notify_all()
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
-
-
-def counters(stderr: str) -> dict[str, int]:
-    """The figures of the closing line: `alpha risk: in=3 accepted=3 …`."""
-    line = next(line for line in reversed(stderr.splitlines()) if " in=" in line)
-    return {key: int(value) for key, _, value in (pair.partition("=") for pair in line.split() if "=" in pair)}
-
-
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterable[Callable[..., Any]]:
-    """Makes a `risk_gate.Gate` on a folder of its own, and ends it."""
-    from risk_gate import Gate
+    """Makes a `support.risk_gate.Gate` on a folder of its own, and ends it."""
+    from support.risk_gate import Gate
 
     made: list[Gate] = []
 

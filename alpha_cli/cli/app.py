@@ -1,0 +1,120 @@
+"""`alpha`: the table of commands, and how an error becomes one line and an exit code.
+
+A command's module is imported when the command is called, so that each starts with what it needs
+and `alpha --help` with nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from alpha_cli.cli.groups import LazyGroup
+from alpha_cli.cli.registry import COMMANDS
+from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone
+from alpha_cli.core.text import printable
+from alpha_cli.core.version import __version__
+from alpha_cli.stream.log import log_line
+
+HELP = """Algorithmic trading on Indian markets, one small program a stage.
+
+\b
+Stages read and write newline-delimited JSON, so a trading system is a pipeline:
+    alpha feed | alpha run-strategy momentum | alpha risk | alpha paper | alpha show
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    help=HELP,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="alpha")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """The group; its help is `HELP`."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+    if ctx.obj is None:
+        from alpha_cli.cli.options import Build
+
+        ctx.obj = Build()
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Run one command line; the exit code. Every error comes out as one line on stderr."""
+    name = next((word for word in argv if not word.startswith("-")), "")
+    program = f"alpha {name}" if name in COMMANDS else "alpha"
+    try:
+        made = _made(argv)
+        if made is None or isinstance(made, int):
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return made or 0
+        from alpha_cli.stream.loop import run
+        from alpha_cli.stream.shutdown import LeaveNow
+        from alpha_cli.stream.stage import Program
+
+        try:
+            return run(Program.of(made))
+        except LeaveNow as leave:  # in the moment between the loop and its end
+            return leave.code
+    except click.ClickException as error:
+        return _complain(program, f"{error.format_message()} (see {program} --help)", 2)
+    except AlphaError as error:
+        return _complain(program, str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still unwritten must not fail once more at exit
+        return ReaderGone.exit_code
+    except OSError as error:
+        if os.environ.get("ALPHA_DEBUG"):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still unwritten must not fail once more at exit
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain(program, f"{where}{error.strerror or error}", InputOutputError.exit_code)
+    except Exception as error:
+        if os.environ.get("ALPHA_DEBUG"):
+            raise
+        kind = type(error).__name__
+        return _complain(program, f"this is a bug: {kind}: {error} (ALPHA_DEBUG=1 shows where)", 1)
+
+
+def _made(argv: Sequence[str]) -> Any:
+    """What the command gave back. Raises `BrokenPipeError` for a reader that left while it printed."""
+    try:
+        return cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
+    except SystemExit:  # what click makes of that
+        raise BrokenPipeError from None
+
+
+def _complain(program: str, message: str, code: int) -> int:
+    log_line(f"{program}: {printable(' '.join(message.split()), 600)}")
+    return code
+
+
+def _hold_standard_descriptors() -> None:
+    """Keep 0, 1 and 2 from being given to the next file opened, where the caller closed one of them.
+
+    Opened the wrong way round, so that reading or writing fails as it would on a closed one.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if fd else os.O_WRONLY)
+
+
+def start(argv: Sequence[str]) -> int:
+    """`execute`, in a process that is this program's own."""
+    _hold_standard_descriptors()
+    gc.disable()  # starting makes many objects and no garbage; the loop switches it on again
+    return execute(argv)

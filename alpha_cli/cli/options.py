@@ -1,0 +1,103 @@
+"""Options that mean the same in every stage, and how a command line becomes stages."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from math import isnan
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from alpha_cli.core.errors import UsageError
+from alpha_cli.stream.last_ticks import LastTicks
+from alpha_cli.stream.stage import Options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Build:
+    """What the stages of one process share while they are built; click's `ctx.obj`."""
+
+    def __init__(self) -> None:
+        self.market = LastTicks()
+        self.fused = False
+
+
+def not_nan(_: click.Context, option: click.Parameter, seconds: float | None) -> float | None:
+    """For `callback=`: not a number is no time, though no range of click excludes it."""
+    if seconds is not None and isnan(seconds):
+        raise click.BadParameter("nan is not a time", param_hint=f"'{option.opts[0]}'")
+    return seconds
+
+
+def bad_option(default: str) -> Callable[[Command], Command]:
+    """`--bad`: what becomes of a line that cannot be read."""
+    return click.option(
+        "--bad", default=default, show_default=True, metavar="fail|skip|FILE",
+        help="A bad line: stop, skip it, or keep it in a dead-letter file.",
+    )  # fmt: skip
+
+
+def stage_options(bad: str) -> Callable[[Command], Command]:
+    """`--bad`, `--drain` and `--quiet`, given to the command as one `options`; `bad` is the default."""
+
+    def decorate(command: Command) -> Command:
+        def with_options(*args: Any, bad: str, drain: float, quiet: bool, **kwargs: Any) -> Any:
+            return command(*args, options=Options(bad, drain, quiet=quiet), **kwargs)
+
+        with_options.__doc__ = command.__doc__
+        with_options.__name__ = command.__name__
+        wrapped: Any = with_options
+        wrapped.__click_params__ = getattr(command, "__click_params__", [])
+        for option in (
+            click.option("-q", "--quiet", is_flag=True, help="No line of counters at the end."),
+            click.option("--drain", type=click.FloatRange(0, 86_400), callback=not_nan, default=5.0, show_default=True,
+                         metavar="SECONDS",
+                         help="After a signal, how long to wait for the end of the input."),
+            bad_option(bad),
+        ):  # fmt: skip
+            wrapped = option(wrapped)
+        result: Command = wrapped
+        return result
+
+    return decorate
+
+
+def state_option(does: str) -> Callable[[Command], Command]:
+    """`--state DIR`, or `ALPHA_STATE`; `does` says what this stage has the folder for."""
+    return click.option(
+        "--state", type=click.Path(file_okay=False, path_type=Path), envvar="ALPHA_STATE", metavar="DIR",
+        help=f"{does}  [env: ALPHA_STATE]",
+    )  # fmt: skip
+
+
+def reads_stdin(ctx: click.Context) -> None:
+    """A filter with a terminal for input was called by mistake: show its help and leave with 2."""
+    build: Build = ctx.obj
+    if not build.fused and sys.stdin is not None and sys.stdin.isatty():
+        click.echo(ctx.get_help(), err=True)
+        click.echo(
+            f"\nalpha {ctx.info_name}: reads events from a pipe, as in: alpha feed | alpha {ctx.info_name}", err=True
+        )
+        ctx.exit(2)
+
+
+def split_pipeline(text: str) -> list[list[str]]:
+    """`"feed a.csv | risk"` -> [["feed", "a.csv"], ["risk"]]; a leading `alpha` is dropped."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="|")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    commands: list[list[str]] = [[]]
+    try:
+        words = list(lexer)
+    except ValueError as error:
+        raise UsageError(f"the pipeline cannot be read: {error}") from None
+    for word in words:
+        if word == "|":
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [command[1:] if command[:1] == ["alpha"] else command for command in commands]

@@ -1,0 +1,108 @@
+"""Where configuration files are: the folder of `$ALPHA_CONFIG_DIR`, `./configs`, the packaged ones, in that order.
+
+Apart from `settings`, which reads and checks what people write: a stage that only looks a file up does
+not import what that takes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from alpha_cli.core.errors import BadLine, ConfigurationError
+from alpha_cli.core.text import printable
+
+Data = TypeVar("Data")
+
+MAX_FILE = 1 << 20  # bytes
+
+
+def packaged(folder: str) -> Path:
+    """The shipped `strategies` or `configs`: inside an installed package, or beside it in a checkout."""
+    here = Path(__file__).parent.parent
+    installed = here / "packaged" / folder
+    return installed if installed.is_dir() else here.parent / folder
+
+
+def config_folders() -> list[Path]:
+    """Where configuration files are looked for, nearest first."""
+    own = os.environ.get("ALPHA_CONFIG_DIR")
+    if own:
+        try:
+            Path(own).stat()
+        except FileNotFoundError:
+            raise ConfigurationError(f"ALPHA_CONFIG_DIR={own}: no such folder") from None
+        except OSError:
+            pass  # reading from it will say what is wrong
+    return [*([Path(own)] if own else []), Path("configs"), packaged("configs")]
+
+
+def find_config(name: str) -> Path:
+    """The file `name`, relative to the first folder that has it. Raises `ConfigurationError`."""
+    folders = config_folders()
+    for folder in folders:
+        if _has(folder, name):
+            return folder / name
+    looked = ", ".join(str(folder) for folder in folders[:-1])
+    raise ConfigurationError(f"no {name} in {looked} or among the packaged ones{_neighbours(name)}")
+
+
+def find_own_config(name: str) -> Path | None:
+    """The user's file `name`, of which there is no packaged one; None if there is none."""
+    return next((folder / name for folder in config_folders()[:-1] if _has(folder, name)), None)
+
+
+def read_dated(path: Path, kind: type[Data], check: Callable[[bytes], object] = len) -> Data:
+    """The JSON file at `path`, of dated facts with their sources, as `kind`.
+
+    `check` looks at the text and raises `BadLine` for what decoding would not mind. Raises `ConfigurationError`,
+    one line that says what and where.
+    """
+    import msgspec
+
+    from alpha_cli.core.wire import DECODE_ERRORS
+
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    if len(text) > MAX_FILE:
+        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
+    try:
+        data = msgspec.json.decode(text, type=kind)
+        check(text)
+    except (*DECODE_ERRORS, BadLine) as error:
+        raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
+    return data
+
+
+def config_names(folder: str) -> list[str]:
+    """The names of the YAML files in `folder` of every configuration folder, sorted."""
+    names: set[str] = set()
+    for base in config_folders():
+        with suppress(OSError):  # a folder that cannot be looked into offers nothing
+            names.update(path.stem for path in (base / folder).glob("*.yaml"))
+    return sorted(names)
+
+
+def _has(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_file()
+    except OSError as error:  # it may be there: falling back to another file would be a guess
+        raise ConfigurationError(f"{folder / name}: {error.strerror}") from None
+
+
+def _neighbours(name: str) -> str:
+    if "/" not in name:
+        return ""
+    folder, _, file = name.rpartition("/")
+    names = config_names(folder)
+    if not names:
+        return ""
+    from alpha_cli.core.text import did_you_mean
+
+    return did_you_mean(file.removesuffix(".yaml"), names)

@@ -1,0 +1,1 @@
+"""What a strategy author imports: results, histories, indicators, features and models."""

@@ -1,0 +1,1 @@
+"""Dated facts of the Indian markets (calendar, instruments, charges) and the rules that stages share."""

@@ -1,0 +1,242 @@
+"""What broker and exchange know of an instrument on a day: the facts that the rules need, and no rule.
+
+Master, calendar and freeze quantities come together here, for the stages that ask about instruments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from alpha_cli.core.money import units
+from alpha_cli.core.times import IST
+
+if TYPE_CHECKING:  # both are imported when they are first asked: a stage starts before anything is to be known
+    from alpha_cli.market.calendar import OutOfCoverage, Session, SessionHours, TradingDay
+    from alpha_cli.market.instruments import Instrument, Master
+
+Kind = Literal["equity", "future", "option"]
+
+#: Underlyings that are indices: the names under which the master lists their contracts -> the index itself.
+INDICES: dict[str, str] = {
+    "NIFTY": "NSE:NIFTY 50",
+    "BANKNIFTY": "NSE:NIFTY BANK",
+    "FINNIFTY": "NSE:NIFTY FIN SERVICE",
+    "MIDCPNIFTY": "NSE:NIFTY MID SELECT",
+    "NIFTYNXT50": "NSE:NIFTY NEXT 50",
+    "SENSEX": "BSE:SENSEX",
+    "BANKEX": "BSE:BANKEX",
+    "SENSEX50": "BSE:SNSX50",
+}
+
+
+class Contract(Struct, frozen=True, eq=False):
+    """One instrument on one day.
+
+    listed     whether it is in the master, or there is none
+    tick_size  in ledger units
+    freeze     the largest order the exchange takes, in units of the instrument; None if none is known
+    strike     in ledger units, of an option
+    index      whether it is a derivative of an index
+    auctioned  whether it is on the list of shares that close by auction
+    day        its sessions; None if the market is closed all day
+    unknown    why nobody knows whether it is open
+    """
+
+    instrument: Instrument
+    on: date
+    kind: Kind | Literal["index"]
+    listed: bool
+    tick_size: int
+    lot_size: int
+    freeze: int | None
+    strike: int
+    index: bool
+    auctioned: bool
+    day: TradingDay | None
+    unknown: str | None
+    hours: SessionHours
+
+    @property
+    def traded_as(self) -> Kind:
+        """What it is charged and protected as. Without a master even an index trades as a share."""
+        return "equity" if self.kind == "index" else self.kind
+
+    @property
+    def auction(self) -> Session | None:
+        """When the closing auction matches; None without one."""
+        phases = None if self.day is None else self.day.closing_auction
+        from alpha_cli.market.calendar import Session
+
+        return Session(phases[-1].open, phases[-1].close) if phases else None
+
+    @property
+    def expired(self) -> bool:
+        """Whether its last day has passed."""
+        return self.instrument.expiry is not None and self.instrument.expiry < self.on
+
+
+class Contracts:
+    """Contracts by token and day; one of each is kept, that of the day asked about last."""
+
+    def __init__(self, master: Callable[[], Master | None] = lambda: None, *, all_hours: bool = False) -> None:
+        self._open_master = master
+        self._master: Master | None = None
+        self._opened = False
+        self._all_hours = all_hours
+        self._contracts: dict[int, Contract] = {}
+        self._hours: dict[tuple[str, bool], SessionHours] = {}
+
+    @property
+    def master(self) -> Master | None:
+        """The instrument master, opened when it is first asked for; None if there is none."""
+        if not self._opened:
+            self._opened = True
+            self._master = self._open_master()
+        return self._master
+
+    def open(self) -> None:
+        """Open the master now, so that a bad one is found before anything is read."""
+        _ = self.master
+
+    def name_of(self, token: int) -> str:
+        """EXCHANGE:SYMBOL of what `token` was last asked about as."""
+        from alpha_cli.market.instruments import Instrument
+
+        known = self._contracts.get(token)
+        return Instrument.unlisted(token).key if known is None else known.instrument.key
+
+    def contract(self, token: int, on: date) -> Contract:
+        """What `token` stands for on that day."""
+        known = self._contracts.get(token)
+        if known is None or known.on != on:
+            known = self._contracts[token] = self._made(token, on)
+        return known
+
+    def known(self, token: int) -> Contract | None:
+        """What `token` was last asked about as, of whatever day."""
+        return self._contracts.get(token)
+
+    def last_day(self, instrument: Instrument) -> TradingDay | None:
+        """The sessions of the day on which a derivative expires; None if they are not known."""
+        if instrument.expiry is None or self._all_hours:
+            return None
+        from alpha_cli.market.calendar import Calendar, OutOfCoverage
+
+        try:
+            return Calendar.of(instrument.exchange).day(
+                instrument.expiry, expiring=instrument.name in INDICES
+            )  # fmt: skip
+        except OutOfCoverage:
+            return None
+
+    def hours(self, token: int, on: date) -> SessionHours:
+        """The continuous sessions of what `token` stands for; the same object for all that share them."""
+        if self._all_hours:
+            return self._hours_of("", closing_auction=False)
+        exchange, auctioned = self._closes(token, on)
+        return self._hours_of(exchange, closing_auction=auctioned)
+
+    def session(self, token: int, on: date) -> Session | None:
+        """From the first opening to the last close of its continuous trading that day, or None without any.
+
+        Raises `OutOfCoverage`.
+        """
+        from alpha_cli.market.calendar import Calendar, Session
+
+        exchange, auctioned = self._closes(token, on)
+        day = Calendar.of(exchange).day(on, closing_auction=auctioned)
+        return None if day is None else Session(day.continuous[0].open, day.continuous[-1].close)
+
+    def hours_at(self, token: int, moment: datetime) -> SessionHours:
+        """`hours` on the Indian day of `moment`."""
+        if not self._by_day:
+            return self.hours(token, date.min)
+        try:
+            return self.hours(token, moment.astimezone(IST).date())
+        except OverflowError:  # at either end of what a date can be
+            return self.hours(token, date.min)
+
+    @property
+    def _by_day(self) -> bool:
+        """Whether it matters on which day one asks: without a master every token is NSE equity."""
+        return not self._all_hours and self.master is not None
+
+    def beyond(self) -> OutOfCoverage | None:
+        """Why moments that were asked about are in no session: a calendar does not cover them. None: all did."""
+        return next((why for hours in self._hours.values() if (why := hours.why()) is not None), None)
+
+    def underlying(self, contract: Contract) -> int | None:
+        """The token of what a derivative is settled by, if the master has it."""
+        if self.master is None:
+            return None
+        name = contract.instrument.name
+        exchange = "BSE" if contract.instrument.exchange == "BFO" else "NSE"
+        found = self.master.by_key(INDICES.get(name, f"{exchange}:{name}"))
+        return None if found is None else found.instrument_token
+
+    def _made(self, token: int, on: date) -> Contract:
+        from alpha_cli.market.calendar import Calendar, OutOfCoverage
+        from alpha_cli.market.instruments import Instrument
+        from alpha_cli.market.instruments.freeze import freeze_quantity
+
+        # What is not alive on the day may have expired before: that is another answer than "unknown".
+        master = self.master
+        found = None if master is None else master.by_token(token, on) or master.by_token(token)
+        instrument = found or Instrument.unlisted(token)
+        index = instrument.name in INDICES and instrument.kind in {"future", "option"}
+        auctioned = self._is_auctioned(instrument, on)
+        day, unknown = None, None
+        if not self._all_hours:
+            try:
+                day = Calendar.of(instrument.exchange).day(
+                    on, closing_auction=auctioned, expiring=index and instrument.expiry == on
+                )
+            except OutOfCoverage as error:
+                unknown = str(error)
+        return Contract(
+            instrument=instrument,
+            on=on,
+            kind=instrument.kind,
+            listed=master is None or found is not None,
+            tick_size=max(units(instrument.tick_size), 1),
+            lot_size=instrument.lot_size,
+            freeze=freeze_quantity(instrument, on),
+            strike=units(instrument.strike or instrument.tick_size * 0),
+            index=index,
+            auctioned=auctioned,
+            day=day,
+            unknown=unknown,
+            hours=self._hours_of(instrument.exchange, closing_auction=auctioned),
+        )
+
+    def _closes(self, token: int, on: date) -> tuple[str, bool]:
+        """What decides on the sessions of `token`: its exchange, and whether it closes by auction."""
+        master = self.master
+        found = None if master is None else master.by_token(token, on) or master.by_token(token)
+        return ("NSE", False) if found is None else (found.exchange, self._is_auctioned(found, on))
+
+    def _is_auctioned(self, instrument: Instrument, on: date) -> bool:
+        """Whether a share closes by auction: those with futures do."""
+        return (
+            self._master is not None
+            and instrument.kind == "equity"
+            and self._master.has_futures(instrument.tradingsymbol, on)
+        )
+
+    def _hours_of(self, exchange: str, *, closing_auction: bool) -> SessionHours:
+        key = ("" if self._all_hours else exchange, closing_auction)
+        if key not in self._hours:
+            from alpha_cli.market.calendar import AllHours, SessionHours
+
+            hours = AllHours() if self._all_hours else SessionHours(exchange, closing_auction=closing_auction)
+            self._hours[key] = hours
+        return self._hours[key]
+
+
+def end_of(day: TradingDay) -> datetime:
+    """When the last session of a day ends, the closing auction included."""
+    return day.closing_auction[-1].close if day.closing_auction else day.continuous[-1].close

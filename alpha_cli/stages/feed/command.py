@@ -1,0 +1,145 @@
+"""`alpha feed`: options and wiring. What is fed comes from `synthetic` or from `replay`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alpha_cli.cli.options import reads_stdin, stage_options
+from alpha_cli.stages.feed.config import (
+    OF_REPLAY,
+    OF_SYNTHETIC,
+    check_ticks,
+    parse_columns,
+    parse_instrument,
+    parse_instruments,
+    parse_speed,
+    parse_start_time,
+    parse_types,
+)
+from alpha_cli.stream.stage import Options, Source
+
+if TYPE_CHECKING:
+    from alpha_cli.stages.feed.window import Window
+
+
+@click.command()
+@stage_options(bad="skip")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(allow_dash=True))
+@click.option("--from", "start", metavar="TIME", help="Only from here on: a time, a date, or HH:MM on every day.")
+@click.option("--to", "end", metavar="TIME", help="Only before this: as --from.")
+@click.option(
+    "--speed", default="max", show_default=True, metavar="max|N", help="1 is real time, N is N times as fast."
+)
+@click.option("--tz", default="Asia/Kolkata", show_default=True, help="Zone of times without an offset.")
+@click.option("--start-time", metavar="TIME", help="Time of a first tick that has none.")
+@click.option("--types", default="tick,control", show_default=True, help="Recorded event types to give back.")
+@click.option("--columns", metavar="A,B,...", help="Columns of CSV files, instead of a header.")
+@click.option(
+    "--instrument-token",
+    metavar="TOKEN|KEY",
+    help="Instrument of records that name none: its token, or EXCHANGE:SYMBOL.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="synthetic: another market.")
+@click.option("--date", default="2026-01-05", show_default=True, help="synthetic: the day.")
+@click.option(
+    "--ticks",
+    type=click.IntRange(1),
+    metavar="N",
+    help="synthetic: how many in all.  [default: one a second for each instrument]",
+)
+@click.option(
+    "--instruments",
+    default="5",
+    show_default=True,
+    metavar="N|LIST",
+    help="synthetic: how many, or which: tokens, EXCHANGE:SYMBOL, ...",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["ltp", "quote", "full"]),
+    default="quote",
+    show_default=True,
+    help="synthetic: how much each tick says.",
+)
+@click.pass_context
+def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], **given: Any) -> Source:
+    """Make ticks, or replay recorded ones.
+
+    SOURCE is `synthetic` (the default), files or folders of .ndjson, .jsonl or .csv (also .gz), or - for
+    NDJSON on standard input. Several files are merged by time.
+
+    \b
+    Example:
+        alpha feed --seed 7 | alpha run-strategy momentum | alpha risk | alpha paper
+        alpha feed monday.ndjson.gz --from 09:15 --to 10:00 --speed 10
+        alpha feed ticks.csv --columns timestamp,last_price --instrument-token 256265
+        alpha feed --instruments NSE:INFY,NSE:RELIANCE | alpha bars
+    """
+    from alpha_cli.core.time_text import parse_zone
+    from alpha_cli.stages.feed.window import Window
+
+    if not sources and not ctx.obj.fused and _has_a_file_for_input():
+        raise click.UsageError("standard input is a file, which feed reads only as -; write: alpha feed - < FILE")
+    is_synthetic = sources in {(), ("synthetic",)}
+    _refuse(ctx, OF_REPLAY if is_synthetic else OF_SYNTHETIC, is_synthetic=is_synthetic)
+    speed, zone = parse_speed(given["speed"]), parse_zone(given["tz"])
+    window = Window(given["start"], given["end"], zone)
+    if is_synthetic:
+        return _synthetic(options, window, speed, given)
+    if "synthetic" in sources:
+        raise click.UsageError("synthetic and files cannot be fed together")
+
+    from alpha_cli.stages.feed.files import find, is_stream
+    from alpha_cli.stages.feed.replay import Replay
+
+    streams = [source for source in sources if is_stream(source)]
+    if streams and len(sources) > 1:
+        raise click.UsageError(f"{streams[0]} cannot be merged with others; feed it alone")
+    if "-" in streams:
+        reads_stdin(ctx)
+    files = [] if streams else find(sources)
+    replay = Replay(
+        files, streams[0] if streams else "-", options.bad, parse_types(given["types"]), window, speed, zone,
+        parse_start_time(given["start_time"], zone), parse_instrument(given["instrument_token"]),
+        parse_columns(given["columns"], files),
+    )  # fmt: skip
+    return Source("feed", replay.description, replay.batches, options, counts=replay.counts)
+
+
+def _has_a_file_for_input() -> bool:
+    """`alpha feed < day.ndjson` would make a synthetic market, where a recording was meant."""
+    try:
+        found = os.fstat(0)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
+def _synthetic(options: Options, window: Window, speed: float | None, given: dict[str, Any]) -> Source:
+    from alpha_cli.core.time_text import parse_date
+    from alpha_cli.stages.feed.synthetic import Synthetic
+    from alpha_cli.stages.feed.window import Selection
+
+    market = Synthetic(
+        given["seed"],
+        parse_date("--date", given["date"]),
+        parse_instruments(given["instruments"]),
+        check_ticks(given["ticks"]),
+        given["mode"],
+    )
+    selection = Selection(market.batches, window, speed)
+    return Source("feed", market.description, selection.batches, options, counts=lambda: {"ticks": selection.lines})
+
+
+def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -> None:
+    """An option that would have no effect was meant for something else."""
+    for name in names:
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(
+                f"{option} is for recorded ticks; name a file" if is_synthetic else f"{option} is for synthetic only"
+            )

@@ -1,0 +1,129 @@
+"""A replay put together: files or a stream, read, merged, selected, paced."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+
+from alpha_cli.core.errors import NoInput
+from alpha_cli.core.events import Tick
+from alpha_cli.stages.feed.engine import Normaliser
+from alpha_cli.stages.feed.files import File, stream_reader
+from alpha_cli.stages.feed.ndjson import NdjsonReader
+from alpha_cli.stages.feed.reader import Reader
+from alpha_cli.stages.feed.window import Selection, Window
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.shutdown import Shutdown
+
+
+@dataclass
+class Replay:
+    """Recordings to give back.
+
+    files       what to read; none means the stream `stream`, "-" for standard input
+    bad         what becomes of a bad line: fail, skip or a dead-letter file
+    types       the event types to give back
+    columns     what the columns of CSV files are, instead of their headers
+    """
+
+    files: list[File]
+    stream: str
+    bad: str
+    types: frozenset[str]
+    window: Window
+    speed: float | None
+    zone: tzinfo
+    start_time: datetime | None = None
+    default_token: int | None = None
+    columns: tuple[str, ...] = ()
+    tally: dict[str, int] = field(default_factory=lambda: {"in": 0, "rejected": 0, "ticks": 0})
+    ticks_given: int = 0
+
+    @property
+    def _is_partial(self) -> bool:
+        return bool(self.window) or self.speed is not None
+
+    @property
+    def description(self) -> str:
+        """What is replayed, the same wherever it lies."""
+        if not self.files:
+            return "stdin" if self.stream == "-" else "stream"
+        names = [file.name for file in self.files]
+        return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+    def counts(self) -> dict[str, int]:
+        """The figures of the closing line; every line that is not blank is accepted or rejected."""
+        given, rejected = self.tally["in"], self.tally["rejected"]
+        counts = {"in": given, "accepted": given - rejected, **self.tally}
+        if self._is_partial:
+            counts["ticks"] = self.ticks_given
+        if self.window:
+            counts["outside"] = self.window.outside
+        return counts
+
+    def batches(self, shutdown: Shutdown) -> Iterator[Batch]:
+        """The batches, until the input ends or `shutdown` asks to stop."""
+        bad = BadLines("feed", self.bad)
+        with ExitStack() as stack:
+            stack.callback(bad.close)
+            selection = Selection(lambda shutdown: self._read(bad, shutdown, stack), self.window, self.speed)
+            for batch in selection.batches(shutdown):
+                if self._is_partial:  # otherwise each tick that was read is given
+                    self.ticks_given += sum(type(event) is Tick for event in batch.events or ())
+                yield batch
+                if shutdown.requested is not None:
+                    return
+
+    def _read(self, bad: BadLines, shutdown: Shutdown, stack: ExitStack) -> Iterator[Batch]:
+        if not self.files:
+            fd = 0 if self.stream == "-" else _opened(self.stream, stack)
+            reader = NdjsonReader(self._normaliser(), bad, self.tally, "", self.types)
+            return reader.batches(stream_reader(fd, shutdown), lambda: shutdown.requested is not None)
+        progress = self._progress(stack)
+        streams = []
+        for file in self.files:
+            stack.callback(file.put_aside)
+            label = f"{file.name}: " if len(self.files) > 1 else ""
+            streams.append((self._reader(file, bad, label).batches(file.reader(progress)), file.put_aside))
+        if len(streams) == 1:
+            return streams[0][0]
+        from alpha_cli.stages.feed.merge import merge
+
+        return merge(streams)
+
+    def _reader(self, file: File, bad: BadLines, label: str) -> Reader:
+        if file.is_csv:
+            from alpha_cli.stages.feed.csv_rows import CsvReader
+
+            return CsvReader(self._normaliser(), bad, self.tally, label, self.columns)
+        return NdjsonReader(self._normaliser(), bad, self.tally, label, self.types)
+
+    def _normaliser(self) -> Normaliser:
+        return Normaliser(self.zone, self.start_time, self.default_token, self.tally)
+
+    def _progress(self, stack: ExitStack) -> Callable[[int], object] | None:
+        """What to tell of bytes read: a bar for a person who watches, nothing otherwise."""
+        if not sys.stderr.isatty():
+            return None
+        import click
+
+        length = sum(file.size for file in self.files)
+        return stack.enter_context(click.progressbar(length=length, label="alpha feed", file=sys.stderr)).update
+
+
+def _opened(stream: str, stack: ExitStack) -> int:
+    """The descriptor of a named pipe, closed with `stack`."""
+    # Opened plainly, a pipe that nobody writes to would hold us up in a place where no signal gets us out.
+    # Elsewhere than on Linux such a pipe cannot be told from one at its end, so there it is waited for.
+    flags = os.O_RDONLY | (os.O_NONBLOCK if sys.platform == "linux" else 0)
+    try:
+        fd = os.open(stream, flags)
+    except OSError as error:
+        raise NoInput(f"{stream}: {error.strerror}") from None
+    stack.callback(os.close, fd)
+    return fd

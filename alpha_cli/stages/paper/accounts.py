@@ -1,0 +1,302 @@
+"""`alpha paper COMMAND`: look at the account that a state folder keeps, or change it from outside the stream.
+
+What looks reads the database while the stage may be running; what changes takes its lock first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from alpha_cli.core.errors import ConfigurationError, NoInput, UsageError
+from alpha_cli.storage.folder import check_name
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from alpha_cli.stages.paper.store import Store
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
+
+TABLES = ("accounts", "orders", "fills", "positions", "entries", "notes", "spots", "portfolios")
+
+POSITIONS = """\
+SELECT instrument, product, quantity, average_price, last_price, realised_pnl,
+       CAST(ROUND(quantity * CAST(last_price AS REAL) - CAST(cost AS REAL), 4) AS TEXT) AS unrealised_pnl,
+       instrument_token
+FROM positions ORDER BY instrument, product"""
+ORDERS = """\
+SELECT number, arrived, strategy_id, instrument, side, quantity, filled_quantity, order_type, price, trigger_price,
+       product, validity, status, average_price, code, message, order_id
+FROM orders ORDER BY number"""
+TRADES = """\
+SELECT f.timestamp, f.strategy_id, f.instrument, f.product, f.side, f.quantity, f.price, f.charges, f.order_id,
+       f.fill_id
+FROM fills AS f ORDER BY f.rowid"""
+NOTES = "SELECT date, fills, charges, adjustment, charges_by_name FROM notes ORDER BY id"
+DELIVERIES = """\
+SELECT instrument, instrument_token, substr(timestamp, 1, 10) AS day,
+       SUM(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) AS units
+FROM fills WHERE product = 'CNC' GROUP BY 1, 2, 3 ORDER BY 1, 3"""
+
+
+@click.command()
+@click.option("--cash", required=True, metavar="RUPEES", help="What it begins with.")
+@click.pass_obj
+def init(where: tuple[Path | None, str], cash: str) -> None:
+    """Open an account with --cash. There must be none yet.
+
+    \b
+    Example:
+        alpha paper --state ~/trading init --cash 500000
+    """
+    from alpha_cli.stages.paper.config import PaperConfig, rupees
+    from alpha_cli.stages.paper.store import Store
+
+    folder, name = _named(where)
+    if _opened(folder, name):
+        raise UsageError(f"{folder / name}.db: there is an account already; reset begins it anew")
+    with _released(Store(folder, name, PaperConfig(cash=rupees(cash)))) as store:
+        store.commit()
+        _say(store)
+
+
+@click.command()
+@click.option("--cash", metavar="RUPEES", help="What it begins with.  [default: what it began with]")
+@click.option("--yes", is_flag=True, help="Do it: orders, trades and positions are gone.")
+@click.pass_obj
+def reset(where: tuple[Path | None, str], cash: str | None, *, yes: bool) -> None:
+    """Begin the account anew. What it was is kept beside it, as NAME.db.before-1 and so on.
+
+    \b
+    Example:
+        alpha paper --state ~/trading reset --yes
+    """
+    from alpha_cli.stages.paper.config import PaperConfig, rupees
+    from alpha_cli.stages.paper.store import Store
+
+    folder, name = _existing(where)
+    if not yes:
+        raise UsageError("reset ends the account: its orders, trades and positions are put away; say --yes")
+    with _released(Store(folder, name, PaperConfig())) as store:
+        begins = store.starting_cash if cash is None else rupees(cash)
+        store.put_away()
+    with _released(Store(folder, name, PaperConfig(cash=begins))) as store:
+        store.commit()
+        _say(store)
+
+
+@click.command()
+@click.argument("amount", metavar="RUPEES")
+@click.option("--withdraw", is_flag=True, help="Take it out.")
+@click.pass_obj
+def deposit(where: tuple[Path | None, str], amount: str, *, withdraw: bool) -> None:
+    """Put money into the account, or take it out; not more than its cash, nor than its equity.
+
+    \b
+    Example:
+        alpha paper --state ~/trading deposit 250000
+        alpha paper --state ~/trading deposit --withdraw 100000
+    """
+    from alpha_cli.core.ledger import Unbookable
+    from alpha_cli.core.money import in_rupees, units
+    from alpha_cli.stages.paper.config import PaperConfig, rupees
+    from alpha_cli.stages.paper.store import Store
+
+    folder, name = _existing(where)
+    moved = units(rupees(amount, "deposit"))
+    with _released(Store(folder, name, PaperConfig())) as store:
+        cash, equity = store.account.cash, store.account.equity
+        if withdraw and moved > cash:
+            raise UsageError(f"{amount}: the account has {in_rupees(cash)} rupees of cash")
+        if withdraw and moved > equity:  # what short sales brought in is owed
+            raise UsageError(f"{amount}: the account is worth {in_rupees(equity)} rupees, positions included")
+        try:
+            store.deposit(store.account.deposit(-moved if withdraw else moved), "withdrawal" if withdraw else "deposit")
+        except Unbookable as error:
+            raise UsageError(str(error)) from None
+        store.commit()
+        _say(store)
+
+
+def _listing(name: str, query: str, what: str, example: str) -> click.Command:
+    """A command that prints the rows of `query`."""
+
+    @click.command(name, help=f"{what}\n\n\b\nExample:\n    {example}")
+    @_JSON
+    @click.pass_obj
+    def show(where: tuple[Path | None, str], *, as_json: bool) -> None:
+        with _database(where) as db:
+            _print(list(db.query(query)), as_json=as_json)
+
+    return show
+
+
+@click.command()
+@_JSON
+@click.pass_obj
+def holdings(where: tuple[Path | None, str], *, as_json: bool) -> None:
+    """Shares held under CNC: how many were bought before the newest trading day, and how many only then (T+1).
+
+    Sales take the oldest first; what was bought and sold within a day is no holding.
+
+    \b
+    Example:
+        alpha paper --state ~/trading holdings
+    """
+    with _database(where) as db:
+        days = list(db.query(DELIVERIES))
+        newest = max(
+            (row["day"] for row in db.query("SELECT max(substr(timestamp, 1, 10)) AS day FROM fills")), default=""
+        )
+    _print(list(held(days, newest or "")), as_json=as_json)
+
+
+def held(days: list[dict[str, Any]], newest: str) -> Iterator[dict[str, Any]]:
+    """Holdings by net deliveries a day, oldest day first; `newest` is the day whose buys are not delivered yet."""
+    lots: dict[str, list[tuple[str, int]]] = {}
+    for row in days:
+        mine, units = lots.setdefault(row["instrument"], []), row["units"]
+        if units > 0:
+            mine.append((row["day"], units))
+        while units < 0 and mine:
+            day, first = mine[0]
+            taken = min(first, -units)
+            units += taken
+            mine[:1] = [(day, first - taken)] if first > taken else []
+    for instrument, mine in lots.items():
+        total = sum(units for _, units in mine)
+        fresh = sum(units for day, units in mine if day == newest)
+        if total:
+            yield {"instrument": instrument, "quantity": total - fresh, "t1_quantity": fresh, "since": mine[0][0]}
+
+
+@click.command()
+@click.option(
+    "--table", "tables", type=click.Choice(TABLES), multiple=True, help="Only this; may be repeated.  [default: all]"
+)
+@click.pass_obj
+def export(where: tuple[Path | None, str], tables: tuple[str, ...]) -> None:
+    """Print everything the account keeps: one JSON object a line, `table` says of which.
+
+    \b
+    Example:
+        alpha paper --state ~/trading export > account.ndjson
+        alpha paper --state ~/trading export --table fills | jq .price
+    """
+    import orjson
+
+    with _database(where) as db:
+        for table in tables or TABLES:
+            for row in db.query(f"SELECT * FROM {table} ORDER BY rowid"):  # noqa: S608  (a name of the list above)
+                click.echo(orjson.dumps({"table": table, **row}))
+
+
+#: name -> command, as `command.ACCOUNT` lists them.
+COMMANDS: dict[str, click.Command] = {
+    "init": init,
+    "reset": reset,
+    "deposit": deposit,
+    "positions": _listing(
+        "positions", POSITIONS, "Positions by instrument and product, the flat ones with what they realised.",
+        "alpha paper --state ~/trading positions",
+    ),
+    "holdings": holdings,
+    "orders": _listing(
+        "orders", ORDERS, "All orders in the order of their arrival, and what became of them.",
+        "alpha paper --state ~/trading orders --json | jq 'select(.status == \"REJECTED\")'",
+    ),
+    "trades": _listing("trades", TRADES, "All trades, oldest first.", "alpha paper --state ~/trading trades"),
+    "notes": _listing(
+        "notes", NOTES, "Contract notes by day (--charges contract-note).", "alpha paper --state ~/trading notes"
+    ),
+    "export": export,
+}  # fmt: skip
+
+
+def _named(where: tuple[Path | None, str]) -> tuple[Path, str]:
+    folder, name = where
+    if folder is None:
+        raise UsageError("name the folder of the account: alpha paper --state DIR …, or set ALPHA_STATE")
+    check_name(name)
+    return folder, name
+
+
+def _opened(folder: Path, name: str) -> bool:
+    """Whether there is an account. A run that is killed at its very beginning leaves an empty file."""
+    path = folder / f"{name}.db"
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
+    folder, name = _named(where)
+    if not _opened(folder, name):
+        named = "" if name == "paper" else f" --as {name}"
+        raise NoInput(
+            f"{folder / name}.db: no such account; alpha paper --state {folder}{named} init --cash RUPEES opens one"
+        )
+    return folder, name
+
+
+@contextmanager
+def _database(where: tuple[Path | None, str]) -> Iterator[Database]:
+    """The account's database, to be read while others may write to it."""
+    import sqlite3
+
+    import sqlite_utils
+
+    from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION
+    from alpha_cli.storage.sqlite import sqlite_errors
+
+    folder, name = _existing(where)
+    path = folder / f"{name}.db"
+    with sqlite_errors(path):
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+        with closing(connection):
+            found = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found != APPLICATION_ID:
+                raise ConfigurationError(
+                    f"{path}: not the database of a paper account; name another with --state or --as"
+                )
+            if version != VERSION:
+                mend = (
+                    "use the alpha that wrote it"
+                    if version > VERSION
+                    else f"run alpha paper --state {folder} once to bring it to {VERSION}"
+                )
+                raise ConfigurationError(f"{path}: schema version {version}, and this alpha's is {VERSION}; {mend}")
+            yield sqlite_utils.Database(connection)
+
+
+@contextmanager
+def _released(store: Store) -> Iterator[Store]:
+    try:
+        yield store
+    finally:
+        store.release()
+
+
+def _say(store: Store) -> None:
+    from alpha_cli.core.money import in_rupees
+
+    account = store.account
+    click.echo(f"{store.path}: cash {in_rupees(account.cash)}, capital {in_rupees(account.capital)}")
+
+
+def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        import orjson
+
+        for row in rows:
+            click.echo(orjson.dumps(row))
+    elif rows:
+        from alpha_cli.cli.tables import NOTHING, table
+
+        cells = [[NOTHING if value is None else str(value) for value in row.values()] for row in rows]
+        for line in table(tuple(rows[0]), cast(Any, cells)):
+            click.echo(line)

@@ -1,0 +1,170 @@
+"""`alpha paper` on the command line: options, and the wiring of engine, books and database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alpha_cli.cli.groups import Group
+from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
+from alpha_cli.stages.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
+from alpha_cli.stream.stage import Options, Stage
+
+if TYPE_CHECKING:
+    from alpha_cli.market.instruments import Master
+
+#: Commands that look at the account of a state folder or change it; see `accounts`.
+ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
+
+
+class PaperGroup(Group):
+    """The stage itself, and the commands on its account, imported when one is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(ACCOUNT)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in ACCOUNT:
+            return None
+        from alpha_cli.stages.paper.accounts import COMMANDS
+
+        return COMMANDS[cmd_name]
+
+
+@click.group(name="paper", cls=PaperGroup, invoke_without_command=True)
+@stage_options(bad="fail")
+@state_option("Folder that keeps the books, for the next run to go on from.")
+@click.option(
+    "--as", "name", metavar="NAME", help="Name in the state folder, for a second account there.  [default: paper]"
+)
+@click.option("--cash", metavar="RUPEES", help="What a new account begins with.  [default: 1000000]")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Margins, bands and the rest of this list.  [default: the nearest paper.yaml, if there is one]",
+)
+@click.option(
+    "--charges",
+    type=click.Choice(CHARGES),
+    help="On each fill; settled by the day's contract note; none.  [default: estimate]",
+)
+@click.option(
+    "--slippage",
+    "slips",
+    metavar="MODEL",
+    help="What taking liquidity costs: depth, '2 ticks' or '5 bps' beyond the best price.  [default: depth]",
+)
+@click.option(
+    "--latency", "delay", type=int, metavar="MS", help="From an order to the exchange, in stream time.  [default: 0]"
+)
+@click.option(
+    "--instruments",
+    "master",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instrument master: tick and lot sizes, expiries.  [default: that of alpha instruments]",
+)
+@click.option("--all-hours", is_flag=True, help="Trade on every tick: no sessions, no square-off.")
+@click.option("--forward", is_flag=True, help="Keep the input in the output.")
+@click.pass_context
+def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: Any) -> Stage | None:  # fmt: skip
+    """Simulate a broker: fill the orders of broker `paper` at the prices of the ticks.
+
+    Writes fills and order updates, and at the end a portfolio with cash, positions and profit. MARKET, LIMIT,
+    SL and SL-M; DAY and IOC; MIS, CNC and NRML; with charges, margins and the exchange's own refusals, as in
+    docs/matching.md. With a command, it shows or changes the account that --state DIR keeps.
+
+    \b
+    Examples:
+        alpha feed | alpha run-strategy momentum | alpha risk | alpha paper
+        alpha pipe 'feed | run-strategy momentum | risk' | alpha paper --state ~/trading
+        alpha paper --state ~/trading positions
+    """
+    if ctx.invoked_subcommand is not None:
+        _refuse_options_of_the_stage(ctx)
+        ctx.obj = (given["state"], given["name"] or "paper")
+        return None
+    reads_stdin(ctx)
+    from alpha_cli.market.contracts import Contracts
+    from alpha_cli.stages.paper.engine import Engine
+
+    build: Build = ctx.obj
+    config = _config(given)
+
+    def master() -> Master | None:
+        from alpha_cli.market.instruments import open_master  # with the first order
+
+        return open_master(given["master"])
+
+    venue = Contracts(master, all_hours=config.all_hours)
+    if given["master"] is not None:
+        venue.open()
+    engine: Engine
+    if given["state"] is None:
+        if given["name"] is not None:
+            raise click.UsageError("--as names a state; it needs --state DIR")
+        from alpha_cli.core.ledger import Account
+        from alpha_cli.stages.paper.orders import Memory
+
+        journal: Any = Memory(keep_fills=config.charges == "contract-note")
+        engine = Engine(
+            Account.opened(config.broker, config.starting_cash), build.market, journal, config=config, venue=venue
+        )
+    else:
+        from alpha_cli.stages.paper.store import Store  # SQLite is for those who keep something
+        from alpha_cli.storage.halts import halt_reason
+
+        journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
+        try:
+            engine = Engine(
+                store.account, build.market, store, store.resting(), config=config, venue=venue,
+                halt_reason=lambda: halt_reason(given["state"]),
+            )  # fmt: skip
+        except BaseException:
+            store.release()
+            raise
+    return Stage(
+        "paper",
+        engine.steps,
+        options,
+        market=build.market,
+        tick_fields=("depth", "ohlc", "last_traded_quantity", "last_trade_time"),
+        forward=forward,
+        opening=engine.opening,
+        close=engine.close,
+        commit=journal.commit,
+        release=journal.release,
+        counts=engine.counts,
+        verdict=engine.verdict,
+    )
+
+
+def _refuse_options_of_the_stage(ctx: click.Context) -> None:
+    """Before a command only --state and --as mean something: `--cash 5 reset` would not give 5 rupees."""
+    for param in ctx.command.params:
+        source = None if param.name is None else ctx.get_parameter_source(param.name)
+        if source is click.core.ParameterSource.COMMANDLINE and param.name not in {"state", "name"}:
+            command = ctx.invoked_subcommand
+            raise click.UsageError(f"{param.opts[0]} is not for {command}, or it comes after that word")
+
+
+def _config(given: dict[str, Any]) -> PaperConfig:
+    """What the command line says, before the file, before the defaults."""
+    import msgspec
+
+    changed: dict[str, Any] = {"all_hours": given["all_hours"]}
+    if given["cash"] is not None:
+        changed["cash"] = rupees(given["cash"])
+    if given["charges"] is not None:
+        changed["charges"] = given["charges"]
+    if given["slips"] is not None:
+        changed["slippage"] = slippage(given["slips"])
+    if given["delay"] is not None:
+        changed["latency"] = latency(given["delay"])
+    return msgspec.structs.replace(configured(given["config_file"]), **changed)

@@ -1,0 +1,98 @@
+"""What a processor can do beyond `process_tick`, found by name and called only if it is there.
+
+A method takes as many of the offered arguments as it has parameters for, and `context` if it has a
+parameter of that name: `warmup(self)`, `warmup(self, history)` and `warmup(self, history, context)`
+are all right.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import Tick
+from alpha_cli.core.text import did_you_mean
+
+#: method -> what it is for, in the order of a processor's life.
+CAPABILITIES: dict[str, str] = {
+    "load_model": "load_model(): before the first tick; False or an exception disables this strategy alone",
+    "warmup": "warmup(history): the earlier ticks, so that indicators are ready at once; a failure is only reported",
+    "process_tick": "process_tick(tick, history): the answer to a tick, a SignalResult or None",
+    "extract_features": "extract_features(tick, history): what a model is asked about, or None",
+    "predict_signal": "predict_signal(features): the answer of a model; with extract_features it makes a process_tick",
+    "on_bar": "on_bar(bar, history): the answer to a closed bar; `bars = ('1m',)` has them built here",
+    "on_fill": "on_fill(fill): told of each of its own fills; may answer as to a tick",
+    "snapshot": "snapshot(): what it remembers, JSON-able, for --state and for workers that are started again",
+    "restore": "restore(state): go on from a snapshot, perhaps from before a set; raises if it cannot",
+    "shutdown": "shutdown(): after the last tick",
+}
+
+
+#: method -> how many arguments it is offered, `context` aside.
+OFFERED = {
+    "load_model": 0, "warmup": 1, "process_tick": 2, "extract_features": 2, "predict_signal": 1, "on_bar": 2,
+    "on_fill": 1, "snapshot": 0, "restore": 1, "shutdown": 0,
+}  # fmt: skip
+
+
+def declared(processor: object, name: str, default: Any = None) -> Any:
+    """What `processor` says under `name`. Raises `ConfigurationError` if saying it fails."""
+    try:
+        return getattr(processor, name, default)
+    except Exception as error:
+        raise ConfigurationError(f"{type(processor).__name__}.{name}: {type(error).__name__}: {error}") from None
+
+
+def capability(processor: object, name: str) -> Callable[..., Any] | None:
+    """The method called `name`, or None if `processor` has none. Raises `ConfigurationError`."""
+    method = declared(processor, name)
+    return method if callable(method) else None
+
+
+def tick_fields_of(processor: object) -> frozenset[str] | None:
+    """The fields of a tick that `processor` says it uses; None: all. Raises `ConfigurationError`."""
+    fields = declared(processor, "tick_fields")
+    if fields is None:
+        return None
+    names = Tick.__struct_fields__
+    if isinstance(fields, str) or not isinstance(fields, Iterable):
+        raise ConfigurationError(f"tick_fields = {fields!r} is not a tuple of names, as ('ohlc', 'volume_traded')")
+    given = list(fields)
+    for name in given:
+        if name not in names:
+            raise ConfigurationError(f"tick_fields: a tick has no {name!r}{did_you_mean(str(name), names)}")
+    return frozenset(given)
+
+
+def adapted(method: Callable[..., Any], offered: int, context: object) -> Callable[..., Any]:
+    """`method` as a function of exactly `offered` arguments; the very method where nothing need be changed.
+
+    Raises `ConfigurationError` if it insists on more.
+    """
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):  # written in C: it must take what is offered
+        return method
+    places = [one for one in parameters if one.kind in _POSITIONAL]
+    names = [one.name for one in places]
+    at = names.index("context") if "context" in names else None
+    if at is not None:
+        del places[at]
+    if sum(one.default is inspect.Parameter.empty for one in places) > offered:
+        raise ConfigurationError(
+            f"{getattr(method, '__name__', 'a method')}{inspect.signature(method)} asks for more than it is given; see "
+            "alpha strategies new"
+        )
+    rest = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
+    taken = offered if rest else min(len(places), offered)
+    if at is not None:
+        before = min(at, taken)
+        return lambda *given: method(*given[:before], context, *given[before:taken])
+    if any(one.name == "context" and one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters):
+        return lambda *given: method(*given[:taken], context=context)
+    return method if taken == offered else lambda *given: method(*given[:taken])
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,0 +1,88 @@
+"""Which strategies are to run: by name, by file, all there are, or those of a database. Can be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from alpha_cli.config.files import config_names
+from alpha_cli.config.settings import Settings, load_settings
+from alpha_cli.core.errors import ConfigurationError, Unavailable, UsageError
+from alpha_cli.stages.run_strategy.config import StrategyConfig, load_by_name, load_file, unique
+
+Report = Callable[[str], None]
+
+
+class Wanted(NamedTuple):
+    """A strategy that is to run: its configuration, and those of its brokers that are active."""
+
+    config: StrategyConfig
+    brokers: tuple[str, ...]
+    place: int
+
+
+class Selection(NamedTuple):
+    """What the command line asked for.
+
+    names     looked up in the database if there is one, then among the YAML files
+    files     YAML files
+    every     all that there are
+    database  URL of the table `strategy_configurations`
+    fallback  do with the YAML files if the database cannot be reached
+    """
+
+    names: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    every: bool = False
+    database: str | None = None
+    fallback: bool = False
+
+    def wanted(self, report: Report, settings: Settings | None = None) -> list[Wanted]:
+        """The active ones in order, each with those of its brokers that `settings` has. Raises `AlphaError`."""
+        brokers = (settings or load_settings()).active_brokers
+        wanted = []
+        for place, config in enumerate(unique(self._configs(report))):
+            if not config.is_active:
+                report(f"{config.id} is not active (is_active: false in its configuration)")
+                continue
+            active = tuple(broker for broker in config.active_brokers if broker in brokers)
+            if not active:
+                report(
+                    f"{config.id} has no active broker: its signals go nowhere "
+                    f"(active_brokers in alpha.yaml: {', '.join(brokers)})"
+                )
+            wanted.append(Wanted(config, active, place))
+        return wanted
+
+    def _configs(self, report: Report) -> list[StrategyConfig]:
+        rows = self._rows(report)
+        if self.every or (rows and not self.names and not self.files):
+            named = list(rows.values()) if rows else [load_by_name(name) for name in config_names("strategies")]
+        elif rows is not None and not self.names and not self.files:
+            raise ConfigurationError(
+                "the table strategy_configurations is empty; alpha strategies db import fills it, or name a strategy"
+            )
+        else:
+            named = [(rows or {}).get(name) or load_by_name(name) for name in self.names]
+        return [*named, *map(load_file, self.files)]
+
+    def _rows(self, report: Report) -> dict[str, StrategyConfig] | None:
+        """What the table has, by id; None without a database."""
+        if self.database is None:
+            return None
+        from alpha_cli.stages.run_strategy.config_table import open_table
+
+        try:
+            table = open_table(self.database)
+            try:
+                return {config.id: config for config in table.read_all()}
+            finally:
+                table.close()
+        except Unavailable as error:
+            if not self.fallback:
+                raise Unavailable(f"{error} (--fallback-yaml would go on with the YAML files)") from None
+            if not (self.names or self.files or self.every):
+                raise UsageError(f"{error}; and no strategy is named to take from a YAML file instead") from None
+            report(f"{error}; going on with the YAML files")
+            return None

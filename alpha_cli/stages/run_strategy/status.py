@@ -1,0 +1,195 @@
+"""What strategies did, for people and monitors: closing lines, `alpha status`, Prometheus."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from alpha_cli.core.errors import InputOutputError
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
+from alpha_cli.stages.run_strategy.executor import Strategy
+
+#: Strategies that the closing lines name, those with most signals first.
+NAMED = 20
+#: Seconds between two times that status and metrics are written while a pipeline runs.
+INTERVAL = 1.0
+
+
+class StrategyStatus(msgspec.Struct, omit_defaults=True):
+    """One strategy. Durations are in microseconds, from samples; times are those of the stream."""
+
+    id: str
+    type: str
+    state: str  # running, paused (why), disabled
+    has_model: bool = False
+    ticks: int = 0
+    signals: int = 0
+    by_broker: dict[str, int] = {}
+    held: int = 0
+    rejected: int = 0
+    errors: int = 0
+    last_signal: datetime | None = None
+    p50_us: float | None = None
+    p99_us: float | None = None
+    reason: str | None = None
+
+
+def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
+    """Every strategy of `runner`, in order, the disabled ones last."""
+    ran = [_status(strategy) for strategy in runner.strategies.values()]
+    return ran + [
+        StrategyStatus(name, "", "disabled", reason=why) for name, why in sorted(runner.disabled.items())
+    ]  # fmt: skip
+
+
+def figures(found: Sequence[StrategyStatus]) -> dict[str, int]:
+    """What the closing line says of each strategy, those with most signals if there are many, and of each broker.
+
+    Durations are in nanoseconds, the time of the newest signal in seconds since 1970: all are whole numbers.
+    """
+    busiest = sorted(found, key=lambda one: -one.signals)[:NAMED]
+    said: dict[str, int] = {}
+    for one in (one for one in found if one in busiest):
+        said |= {f"{one.id}.ticks": one.ticks, f"{one.id}.signals": one.signals}
+        if one.last_signal is not None:
+            said[f"{one.id}.last"] = int(one.last_signal.timestamp())
+        if one.p50_us is not None and one.p99_us is not None:
+            said |= {f"{one.id}.p50_ns": round(one.p50_us * 1000), f"{one.id}.p99_ns": round(one.p99_us * 1000)}
+    for one in found:
+        for broker, count in sorted(one.by_broker.items()):
+            said[f"broker.{broker}"] = said.get(f"broker.{broker}", 0) + count
+    return said
+
+
+class Observer:
+    """Writes what strategies did while they run: at most once in `INTERVAL` seconds, and at the end.
+
+    status   a JSON file for `alpha status`
+    metrics  a text file for Prometheus' node exporter
+    """
+
+    def __init__(
+        self,
+        found: Callable[[], list[StrategyStatus]],
+        status: Path | None = None,
+        metrics: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._found = found
+        self._status = status
+        self._metrics = metrics
+        self._clock = clock
+        self._next = 0.0
+
+    def look(self, *, ended: bool = False) -> None:
+        """Write if it is time to, or if the run `ended`. Raises `InputOutputError`."""
+        if self._status is None and self._metrics is None:
+            return
+        now = self._clock()
+        if now < self._next and not ended:
+            return
+        found = self._found()
+        try:
+            if self._status is not None:
+                _write_status(self._status, found, ended=ended)
+            if self._metrics is not None:
+                _write_metrics(self._metrics, found)
+        except OSError as error:
+            raise InputOutputError(f"{error.filename or self._metrics or self._status}: {error.strerror}") from None
+        self._next = self._clock() + max(INTERVAL, 20 * (self._clock() - now))  # many strategies: less often
+
+
+class Status(msgspec.Struct):
+    """The file that `alpha status` reads."""
+
+    stage: str
+    pid: int
+    at: datetime
+    ended: bool
+    strategies: list[StrategyStatus]
+
+
+def _write_status(path: Path, found: Iterable[StrategyStatus], *, ended: bool) -> None:
+    from datetime import UTC
+
+    status = Status("run-strategy", os.getpid(), datetime.now(UTC).replace(microsecond=0), ended, list(found))
+    written = path.with_name(f".{path.name}.new")
+    written.write_bytes(msgspec.json.encode(status) + b"\n")
+    written.chmod(0o600)
+    written.replace(path)
+
+
+def _write_metrics(path: Path, found: Iterable[StrategyStatus]) -> None:
+    from prometheus_client import write_to_textfile
+
+    write_to_textfile(str(path), _Collector(list(found)))  # all it needs is collect
+
+
+class _Collector:
+    """What strategies did, in Prometheus' terms."""
+
+    def __init__(self, found: list[StrategyStatus]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        labels = ("strategy", "type")
+
+        for name, help_text in (
+            ("ticks", "Ticks that a strategy was asked about"),
+            ("held", "Answers that were HOLD"),
+            ("rejected", "Answers that its validator refused"),
+            ("errors", "Calls that failed"),
+        ):
+            family = CounterMetricFamily(f"alpha_strategy_{name}", help_text, labels=labels)
+            for one in self._found:
+                family.add_metric((one.id, one.type), getattr(one, name))
+            yield family
+        signals = CounterMetricFamily("alpha_strategy_signals", "Signals by broker", labels=(*labels, "broker"))
+        running = GaugeMetricFamily("alpha_strategy_running", "1 while it runs, 0 paused or disabled", labels=labels)
+        model = GaugeMetricFamily("alpha_strategy_has_model", "1 if it runs a model", labels=labels)
+        last = GaugeMetricFamily(
+            "alpha_strategy_last_signal_timestamp_seconds", "Time of its newest signal, by the stream", labels=labels
+        )
+        taken = GaugeMetricFamily(
+            "alpha_strategy_processing_seconds", "Time of a call, from samples", labels=(*labels, "quantile")
+        )
+        for one in self._found:
+            own = (one.id, one.type)
+            for broker, count in sorted(one.by_broker.items()):
+                signals.add_metric((*own, broker), count)
+            running.add_metric(own, float(one.state == "running"))
+            model.add_metric(own, float(one.has_model))
+            if one.last_signal is not None:
+                last.add_metric(own, one.last_signal.timestamp())
+            for quantile, microseconds in (("0.5", one.p50_us), ("0.99", one.p99_us)):
+                if microseconds is not None:
+                    taken.add_metric((*own, quantile), microseconds / 1e6)
+        yield from (signals, running, model, last, taken)
+
+
+def _status(strategy: Strategy) -> StrategyStatus:
+    stopped = strategy.stopped
+    return StrategyStatus(
+        id=strategy.id,
+        type=strategy.config.strategy_type,
+        state="running" if stopped is None else f"paused ({stopped.kind})",
+        has_model=strategy.has_model,
+        ticks=strategy.calls,
+        signals=strategy.signals,
+        by_broker=dict(strategy.by_broker),
+        held=strategy.held,
+        rejected=strategy.rejected,
+        errors=strategy.errors,
+        last_signal=strategy.last_signal,
+        p50_us=strategy.timing.quantile(0.5),
+        p99_us=strategy.timing.quantile(0.99),
+        reason=None if stopped is None else stopped.reason,
+    )

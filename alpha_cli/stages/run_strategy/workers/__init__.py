@@ -1,0 +1,1 @@
+"""Strategies in processes of their own: the pool, its processes and what they say to each other."""

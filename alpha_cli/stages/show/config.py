@@ -1,0 +1,32 @@
+"""What the user may set of `show`: which types of event, and whether in colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from alpha_cli.core.events import TYPES
+
+
+def parse_types(text: str | None) -> frozenset[str] | None:
+    """The types to show; None for all."""
+    if text is None:
+        return None
+    names = frozenset(name.strip() for name in text.split(","))
+    unknown = sorted(names - TYPES.keys())
+    if unknown:
+        from alpha_cli.core.text import did_you_mean
+
+        raise click.UsageError(f"--types: no type {unknown[0]!r}{did_you_mean(unknown[0], TYPES)}")
+    return names
+
+
+def wants_colour(choice: str) -> bool:
+    """What `--color` comes to: `auto` is yes on a terminal that has colours, unless NO_COLOR is set."""
+    return choice == "always" or (choice == "auto" and _terminal_has_colours())
+
+
+def _terminal_has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,1 @@
+"""Files that alpha writes: the state folder, its databases and its halts."""

@@ -1,0 +1,1 @@
+"""`alpha instruments`: load, find and show instruments."""

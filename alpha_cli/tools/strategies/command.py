@@ -1,0 +1,169 @@
+"""`alpha strategies`: options and wiring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alpha_cli.cli.groups import Group
+from alpha_cli.core.errors import BadData, UsageError
+from alpha_cli.core.text import printable
+
+
+class Strategies(Group):
+    """Imports the code for databases when `db` is called, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [*self.commands, "db"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "db":
+            from alpha_cli.tools.strategies.db import db
+
+            return db
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        lines = [(name, command.get_short_help_str(90)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([*lines, ("db", "Strategy configurations in a database, SQLite or PostgreSQL.")])
+
+
+@click.group(cls=Strategies, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """The strategies there are: list, describe, begin and check them; keep their configurations in a database.
+
+    \b
+    Example:
+        alpha strategies list
+        alpha strategies new breakout
+        alpha strategies check ./breakout.py
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from alpha_cli.config.files import config_names
+    from alpha_cli.stages.run_strategy.factory import STRATEGIES
+
+    known = {*STRATEGIES.names(), *config_names("strategies")}
+    return sorted(name for name in known if name.startswith(incomplete))
+
+
+@command.command("list", short_help="List the types there are, and what is configured.")
+@click.option(
+    "--config-db",
+    "database",
+    envvar="ALPHA_CONFIG_DB",
+    metavar="URL",
+    help="Configurations from sqlite:///FILE or postgresql://…, not from files.  [env: ALPHA_CONFIG_DB]",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")  # fmt: skip
+def list_(database: str | None, *, as_json: bool) -> None:
+    """List the types of strategy and validator, and the strategies that are configured.
+
+    \b
+    Example:
+        alpha strategies list
+        alpha strategies list --json | jq -r 'select(.has_model) | .name'
+    """
+    from alpha_cli.tools.strategies.listing import everything, for_people, for_programs
+
+    found = everything(database)
+    for line in for_programs(found) if as_json else for_people(found):
+        click.echo(line)
+
+
+@command.command(short_help="Say what a strategy does and what can be set of it.")
+@click.argument("name", shell_complete=_complete_name)
+def describe(name: str) -> None:
+    """Say what a strategy does, what can be set of it and within which bounds.
+
+    NAME is that of a configuration or of a type, a Python file (./mine.py or ./mine.py:factory) or a YAML file.
+
+    \b
+    Example:
+        alpha strategies describe momentum
+        alpha strategies describe ./breakout.py
+    """
+    from alpha_cli.tools.strategies.listing import description
+
+    for line in description(name):
+        click.echo(line)
+
+
+@command.command(short_help="Begin a strategy: code, configuration and a test.")
+@click.argument("name")
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Where to write.  [default: here]",
+)
+@click.option("--force", is_flag=True, help="Replace files that are there.")  # fmt: skip
+def new(name: str, folder: Path, *, force: bool) -> None:
+    """Begin a strategy: NAME.py, which trades already, NAME.yaml to run it with, and test_NAME.py.
+
+    \b
+    Example:
+        alpha strategies new breakout
+        alpha strategies new breakout --into mine --force
+    """
+    from alpha_cli.tools.strategies.scaffold import next_commands, write
+
+    for path in write(name, folder, force=force):
+        click.echo(f"wrote {printable(str(path), 500)}")
+    click.echo("\nnext:")
+    for line in next_commands(name, folder):
+        click.echo(f"    {line}")
+
+
+def _parameters(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
+    """`--parameters`: a JSON object. Raises `UsageError`."""
+    import json
+
+    try:
+        given = {} if text is None else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--parameters: not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise UsageError('--parameters: not a JSON object, as in {"lookback": 30}')
+    return given
+
+
+@command.command(short_help="Check that a strategy keeps its contract.")
+@click.argument("name", shell_complete=_complete_name)
+@click.option("--parameters", callback=_parameters, metavar="JSON", help="Parameters instead of those it would have.")
+@click.option("--timeout", type=click.FloatRange(1, 3600), default=60, show_default=True, metavar="SECONDS",
+              help="A check that takes longer has failed.")  # fmt: skip
+def check(name: str, parameters: dict[str, Any], timeout: float) -> None:
+    """Check that a strategy keeps its contract: pure, repeatable, bounded, and the same after a restart.
+
+    NAME is that of a configuration or of a type, a Python file (./mine.py or ./mine.py:factory) or a YAML file.
+    One line a check: ok, FAIL, warning or skipped, and why. Exit code 65 if one fails. It runs on a
+    synthetic market, in a process of its own.
+
+    \b
+    Example:
+        alpha strategies check ./breakout.py
+        alpha strategies check momentum --parameters '{"lookback": 50}'
+    """
+    from alpha_cli.tools.strategies.conformance.runs import run
+    from alpha_cli.tools.strategies.conformance.verdict import FAIL
+
+    failed = []
+    for result in run(name, parameters, timeout):
+        click.echo(f"{result.mark:<8} {result.check:<12} {printable(result.why, 400)}".rstrip())
+        if result.mark == FAIL:
+            failed.append(result.check)
+    if failed:
+        raise BadData(f"{name} does not keep the contract of a strategy: {', '.join(failed)}")

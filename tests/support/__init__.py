@@ -1,0 +1,1 @@
+"""What tests share: events, processes, desks, servers and the slow book."""
