@@ -42,7 +42,7 @@ def cli(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
-    if ctx.obj is None:
+    if ctx.obj is None and ctx.invoked_subcommand != "help":  # which builds nothing, and starts as quickly as --help
         from alpha_cli.cli.options import Build
 
         ctx.obj = Build()

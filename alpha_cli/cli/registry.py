@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "halt": ("alpha_cli.tools.halt:halt", "Stop all trading of a state folder."),
     "resume": ("alpha_cli.tools.halt:resume", "Let it go on."),
     "rearm": ("alpha_cli.tools.halt:rearm", "Let a strategy go on that risk stopped."),
+    "help": ("alpha_cli.tools.help", "Print a page of the manual, or the help of a command."),
     "schema": ("alpha_cli.tools.schema", "Print the JSON Schema of the wire."),
     "completion": ("alpha_cli.tools.completion", "Print the shell completion script."),
 }

@@ -21,7 +21,7 @@ MAX_FILE = 1 << 20  # bytes
 
 
 def packaged(folder: str) -> Path:
-    """The shipped `strategies` or `configs`: inside an installed package, or beside it in a checkout."""
+    """The shipped `strategies`, `configs` or `docs`: inside an installed package, or beside it in a checkout."""
     here = Path(__file__).parent.parent
     installed = here / "packaged" / folder
     return installed if installed.is_dir() else here.parent / folder

@@ -31,6 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "schema": WIRE | {"orjson"},
     "schema tick": WIRE | {"orjson"},
     "completion zsh": WIRE,
+    "help": CLICK,
+    "help tour": CLICK,
     "run-strategy momentum": CONFIGURED,
     "risk": CONFIGURED,
     "strategies list": CONFIGURED,
@@ -45,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 
 PROGRAM = """
 import shlex, sys
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 code = execute(shlex.split(sys.argv[1]))
 print(code, *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
 """

@@ -109,8 +109,8 @@ from pathlib import Path
 import pytest
 
 from alpha_cli import Signal, Tick, pipe, replay
-from alpha_cli.strategy.config import load_file
-from alpha_cli.strategy.factory import create_processor
+from alpha_cli.stages.run_strategy.config import load_file
+from alpha_cli.stages.run_strategy.factory import create_processor
 
 CONFIG = Path(__file__).with_name("$name.yaml")
 RUN = f"run-strategy --config {shlex.quote(str(CONFIG))}"

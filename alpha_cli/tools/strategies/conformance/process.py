@@ -16,7 +16,7 @@ _PROGRAM = """
 import json, sys
 task = json.load(sys.stdin)
 sys.path[:] = task.pop("path")
-from alpha_cli.strategies.conformance.runs import serve
+from alpha_cli.tools.strategies.conformance.runs import serve
 serve(**task)
 """
 
