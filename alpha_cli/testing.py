@@ -54,8 +54,8 @@ def pipeline(stages: str, events: Iterable[Event], *kinds: type[Any], feedback: 
 
     `feedback` is that of `alpha pipe`: fills reach strategies and risk before the next event. Raises `AlphaError`.
     """
-    session = _opened(stages, feedback=feedback)
-    made = list(session.run(batch_of([event]) for event in events))
+    with _no_settings_of_the_machine():
+        made = list(opened(stages, feedback=feedback).run(batch_of([event]) for event in events))
     return [event for event in made if isinstance(event, kinds)] if kinds else made
 
 
@@ -80,7 +80,9 @@ class Desk:
         self._token = token
         self._step = timedelta(seconds=step)
         self._ticks = self._requests = 0
-        self._session: Session | None = _opened(stages, feedback=feedback)
+        self._session: Session | None
+        with _no_settings_of_the_machine():
+            self._session = opened(stages, feedback=feedback)
 
     def __enter__(self) -> Desk:
         return self
@@ -160,7 +162,8 @@ class Desk:
 
     def _kept(self, made: Iterable[Any]) -> list[Any]:
         begin = len(self.events)
-        self.events.extend(made)
+        with _no_settings_of_the_machine():  # a stage may look something up only when it needs it
+            self.events.extend(made)
         return self.events[begin:]
 
     def _running(self) -> Session:
@@ -173,11 +176,6 @@ def _limit(price: Decimal | float | None) -> dict[str, Any]:
     if price is None:
         return {}
     return {"order_type": "LIMIT", "price": price if isinstance(price, Decimal) else Decimal(str(price))}
-
-
-def _opened(stages: str, *, feedback: bool) -> Session:
-    with _no_settings_of_the_machine():
-        return opened(stages, feedback=feedback)
 
 
 @contextmanager
