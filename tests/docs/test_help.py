@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import sys
 
 import pytest
 from support.processes import ROOT, alpha, environment, run_alpha
@@ -80,3 +81,11 @@ def test_a_reader_that_leaves_is_141() -> None:
         assert process.stderr is not None
         assert process.stderr.read() == b""
         assert process.wait(20) == 141
+
+
+def test_topics_and_commands_complete() -> None:
+    """As commands and options do: `alpha help ris<Tab>`."""
+    env = {"COMP_WORDS": "alpha help m", "COMP_CWORD": "2", "_ALPHA_COMPLETE": "bash_complete"}
+    program = "import sys; from alpha_cli.__main__ import main; sys.argv = ['alpha']; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=environment(env), capture_output=True, check=False)
+    assert [line.partition(",")[2] for line in done.stdout.decode().split()] == ["market-data", "matching", "market"]
