@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from alpha_cli.config.opening_cash import DEFAULT
 from alpha_cli.core.errors import BadLine, UsageError
 from alpha_cli.core.text import printable
 from alpha_cli.core.wire import check_rupees
