@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
 
 PROGRAM = """
 import shlex, sys
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 code = execute(shlex.split(sys.argv[1]))
 print(code, *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
 """

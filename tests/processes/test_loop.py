@@ -186,8 +186,9 @@ def test_a_closed_descriptor_is_named(stage: tuple[str, ...], closed: str) -> No
 
 #: A filter of one gate: orders of more than five units are denied, after others the stream is told something.
 GATE = """
-from alpha_cli.events import Denial, Gap, Order
-from alpha_cli.stage import Program, Stage, run
+from alpha_cli.core.events import Denial, Gap, Order
+from alpha_cli.stream.loop import run
+from alpha_cli.stream.stage import Program, Stage
 
 def judge(order):
     if order.quantity > 5:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.events import BANK, NIFTY, stream, tick
 from support.processes import Pipeline, alpha, run_alpha
-from test_capabilities import events_of, hosted, run_strategy, said, yaml_file
+from support.strategy_runs import events_of, hosted, run_strategy, said, yaml_file
 
 from alpha_cli import SignalResult
 from alpha_cli.config.files import packaged

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as some
-from support.events import BANK, HELLO, NIFTY, START, order, signal, stream, tick, ticks
+from support.events import BANK, HELLO, NIFTY, ONE_OF_EACH, START, order, signal, stream, tick, ticks
 from support.processes import run_alpha
-from test_events import ONE_OF_EACH
 
 from alpha_cli.cli.library import pipe
 from alpha_cli.core.codec import decode, encode

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from support.paper_days import Broker
 from support.processes import Pipeline, alpha
-from test_paper_properties import Broker
 
 from alpha_cli.cli.app import execute
 from alpha_cli.core.codec import decode, encode

@@ -16,11 +16,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from support.events import BANK, NIFTY, stream, tick, ticks
 from support.processes import DEADLINE, Pipeline, alpha, run_alpha
-from test_capabilities import (
+from support.strategy_runs import (
+    COUNTS,
     EVERY_TICK,
+    FAILS_BELOW_50,
+    control,
     events_of,
     fill,
     hosted,
+    managed,
     module,
     one_line,
     run_strategy,
@@ -29,7 +33,6 @@ from test_capabilities import (
     strategy_file,
     yaml_file,
 )
-from test_management import COUNTS, FAILS_BELOW_50, control, managed
 
 from alpha_cli.core.codec import decode
 from alpha_cli.core.events import RUNNER, Control, Order, OrderUpdate, Portfolio, Signal
