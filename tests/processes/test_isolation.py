@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as some
+from hypothesis import given, strategies as some
 from support.events import BANK, NIFTY, START, stream, tick, ticks
+from support.examples import examples
 from support.misdeeds import (
     ALLOWED,
     DATA,
@@ -173,7 +174,7 @@ def reference(outcomes: Sequence[str], failures: int, cool_down: int) -> tuple[l
     failures=some.integers(1, 5),
     cool_down=some.integers(0, 12),
 )
-@settings(max_examples=150)
+@examples(150)
 def test_the_circuit_agrees_with_a_slow_reference(outcomes: list[str], failures: int, cool_down: int) -> None:
     """For any series of answers: when it is called, when it is paused and resumed, and every signal."""
     called: list[int] = []

@@ -10,8 +10,9 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.events import NIFTY, stream, tick, ticks
+from support.examples import examples
 from support.processes import DEADLINE, Pipeline, alpha, counters, run_alpha
 from support.strategy_runs import (
     COUNTS,
@@ -842,7 +843,7 @@ def test_the_same_stream_gives_the_same_bytes_wherever_it_runs_and_whenever(tmp_
     assert {("pause", "fails"), ("resume", "fails"), ("set", "momentum"), ("resume", "rsi")} <= said_of
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(data=st.data())
 def test_the_output_does_not_depend_on_how_the_input_was_cut(tmp_path_factory: Any, data: Any) -> None:
     """Into lines, bytes or large blocks, also in the middle of a line and right after a request."""

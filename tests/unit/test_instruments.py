@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.events import signal, stream, tick
+from support.examples import examples
 from support.instrument_dumps import CALL, FUTURE, HEADER, INDEX, ROWS, SHARE, SHARE_BSE, changed, dump_file, text_of
 from support.processes import DEADLINE, environment, run_alpha, shared
 
@@ -405,7 +406,7 @@ def test_a_changed_tick_size_holds_from_the_dump_that_has_it(tmp_path: Path) -> 
     assert size(None) == size(date(2030, 1, 1)) == "0.1"
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.permutations(range(4)), st.lists(st.sampled_from(["1", "2"]), min_size=4, max_size=4))
 def test_dumps_loaded_in_any_order_say_of_their_own_days_what_they_said(order: list[int], lots: list[str]) -> None:
     """A dump found later, of an earlier day, spoils nothing; nor does loading them all again."""

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.events import BANK, NIFTY, stream, tick, ticks
+from support.examples import examples
 from support.processes import DEADLINE, Pipeline, alpha, run_alpha
 from support.strategy_runs import (
     COUNTS,
@@ -154,7 +155,7 @@ def test_wherever_a_stream_is_cut_the_rest_says_what_it_would_have_said(tmp_path
     assert {"pause", "resume", "set", "reload"} == {one.action for one in made if isinstance(one, Control)}
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_several_cuts_change_no_more_than_one(tmp_path_factory: Any, data: Any) -> None:
     """A run of every length after the other, as cron makes them; a state that is read and written says the same."""
