@@ -90,7 +90,7 @@ class Subject:
     def seen(self, ticks: Iterable[Tick]) -> list[Any]:
         """Return `ticks` with the fields that the strategy is given."""
         names = self.view.__struct_fields__
-        return [self.view(*(getattr(one, name) for name in names)) for one in ticks]
+        return [self.view(*(getattr(tick, name) for name in names)) for tick in ticks]
 
     def where(self, frames: Iterable[tuple[str, int]]) -> str:
         """Return the first of these places that is in the strategy's own code, as in ` (mine.py:12)`."""
