@@ -10,7 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "risk": ("alpha_cli.stages.risk.command", "Turn each signal into an order or a denial."),
     "paper": ("alpha_cli.stages.paper.command", "Simulate a broker: orders to fills and a portfolio."),
     "pipe": ("alpha_cli.cli.pipe", "Run a whole pipeline in one process; same bytes, faster."),
-    "show": ("alpha_cli.stages.show.command", "Print a stream for people."),
+    "show": ("alpha_cli.stages.show.command", "Print events as readable columns."),
     "instruments": ("alpha_cli.tools.instruments.command", "Load, find and show instruments."),
     "strategies": ("alpha_cli.tools.strategies.command", "List, describe, begin and check strategies."),
     "status": ("alpha_cli.tools.status", "Show what the strategies and stages of a state folder do."),

@@ -20,7 +20,7 @@ from alpha_cli.stream.stage import Options, Stage
     default=("1m",),
     show_default=True,
     metavar="LENGTH[,LENGTH]…",
-    help="30s, 5m, 1h, or 1d for the whole session; may be repeated. One given twice counts once.",
+    help="30s, 5m, 1h, or 1d for the whole session; may be repeated.",
 )
 @click.option(
     "--grace",
@@ -28,10 +28,10 @@ from alpha_cli.stream.stage import Options, Stage
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How far past a bar's end the ticks of other instruments close it.",
+    help="A tick of another instrument closes a bar when it is this many seconds past the bar's end.",
 )
-@click.option("--all-hours", is_flag=True, help="Also ticks outside the continuous session; a day ends at midnight.")
-@click.option("--partial", is_flag=True, help="At the end of a session, the unfinished bars as they are.")
+@click.option("--all-hours", is_flag=True, help="Use ticks outside trading hours too; a day then ends at midnight.")
+@click.option("--partial", is_flag=True, help="Print the unfinished bars at the end of the stream.")
 @stage_options(bad="fail")
 @click.pass_context
 def command(
@@ -39,10 +39,11 @@ def command(
 ) -> Stage:
     """Add bars to the stream: open, high, low, close and volume of each instrument over an interval.
 
-    Bars count from the opening of the market, 09:15 in India on most days; the last of a day ends at its
-    close. A bar stands before the tick that closed it: the next of its instrument, or any from SECONDS past
-    its end. An interval without ticks has a bar at the last close. A bar that nothing closed is left out, and
-    counted. Ticks of days that the calendar does not cover pass without bars, and the end is 78.
+    Bars are counted from the opening of the market, 09:15 in India on most days; the last bar of a day ends at
+    its close. A bar is written before the tick that closes it: the next tick of its instrument, or a tick of any
+    instrument when the grace period has passed. An interval without ticks has a bar at the last close. The last,
+    unfinished bar is left out (counted as `unfinished`). Ticks of days that the calendar does not cover make no
+    bars, and the exit code is 78.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`alpha show`: options and wiring."""
+"""`alpha show`: the options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alpha_cli.stream.stage import Options, Stage
 @stage_options(bad="skip")
 @click.pass_context
 def command(ctx: click.Context, types: str | None, color: str, options: Options) -> Stage:
-    """Print a stream of events for people: one line each, in columns.
+    """Print events as readable columns, one line each.
 
     \b
     Example:
