@@ -208,7 +208,7 @@ def test_find_says_when_there_is_nothing_and_when_there_is_more(
     assert (code, out, err) == (0, [], "alpha instruments find: nothing matches no\\x1bsuch\n")
     code, out, err = said(capsys, "find", "nifty", "--db", str(database), "--limit", "1", "--date", DAY)
     assert (code, len(out)) == (0, 2)
-    assert "there are more than 1" in err
+    assert "more than 1 match" in err
     code, out, err = said(capsys, "find", "infy", "--exchange", "BSE", "--db", str(database))
     assert (code, len(out), err) == (0, 2, "")
     assert run("find", "nifty", "--limit", "0", "--db", str(database)) == 2
