@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -279,9 +279,7 @@ class FactsBuilder:
             if limits.self_match_prevention:
                 opposite = self._opposite(broker, token, request)
         if limits.duplicate_window is not None:
-            for then, quantity, price in account.scope.recent.get(key, ()):
-                if quantity == request.quantity and price == request.limit_price:
-                    duplicate_age = max(now.micros - then, 0)
+            duplicate_age = _duplicate_age(account.scope.recent.get(key, ()), request, now.micros)
         repeats = 0
         if limits.repeated_execution is not None:
             since, times = now.micros - limits.repeated_execution[1], strategy.scope.repeats.get(key)
@@ -344,6 +342,15 @@ def _modified_type(modify: Modify, price: int | None) -> OrderType:
     if order_type == "LIMIT":
         return "SL"
     return "SL-M" if order_type == "MARKET" else order_type
+
+
+def _duplicate_age(recent: Iterable[tuple[int, int | None, int | None]], request: Request, now: int) -> int | None:
+    """Return the time since the same order was last entered, as far as `recent` reaches back."""
+    age = None
+    for then, quantity, price in recent:
+        if quantity == request.quantity and price == request.limit_price:
+            age = max(now - then, 0)
+    return age
 
 
 def _messages(quantity: int, freeze: int, lot: int) -> int:

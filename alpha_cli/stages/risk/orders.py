@@ -50,8 +50,6 @@ class OrderEntry:
     def _order(self, signal: Signal, facts: Facts, now: datetime) -> Order:
         assert facts.request.quantity is not None
         assert signal.signal_type != "HOLD"
-        if self._limits_hash is None:
-            self._limits_hash = limits_hash(self._limits)
         protection = facts.limits.market_protection if signal.order_type == "MARKET" else None
         # Two ids without a name: CPython passes more than 14 names as a dict, which makes this call ten times as slow.
         return Order(
@@ -67,11 +65,16 @@ class OrderEntry:
             price=signal.price if signal.order_type == "LIMIT" else None,
             product=signal.product,
             reference_price=None if facts.price.reference is None else in_rupees(facts.price.reference),
-            limits_hash=self._limits_hash,
+            limits_hash=self._hash(),
             market_protection=protection * 100 / MILLION if protection else None,
             confidence=signal.confidence,
             metadata=signal.metadata,
         )
+
+    def _hash(self) -> str:
+        if self._limits_hash is None:
+            self._limits_hash = limits_hash(self._limits)
+        return self._limits_hash
 
     def _remember(self, order: OpenOrder, facts: Facts, plan: DayPlan) -> None:
         """Keep what later orders are compared with to find repetitions; of slices the first stands for all."""
