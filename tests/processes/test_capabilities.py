@@ -7,39 +7,43 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from textwrap import dedent, indent
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, strategies as st
-from support.events import BANK, NIFTY, START, stream, tick, ticks
+from support.events import BANK, NIFTY, stream, tick, ticks
 from support.processes import counters, run_alpha
+from support.strategy_runs import (
+    EVERY_TICK,
+    events_of,
+    fill,
+    hosted,
+    one_line,
+    reports,
+    run_strategy,
+    running,
+    said,
+    strategy_file,
+    yaml_file,
+)
 
 from alpha_cli import SignalResult
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.core.events import Bar, Event, Fill, Signal, Tick
+from alpha_cli.core.events import Bar, Fill, Tick
+from alpha_cli.market.bars.builder import BarBuilder
 from alpha_cli.stages.bars.config import parse_intervals
-from alpha_cli.stages.bars.engine import BarBuilder
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
 from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, load_file
 from alpha_cli.stages.run_strategy.context import Context
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Strategy
-from alpha_cli.stages.run_strategy.host import Host, HostOptions
-from alpha_cli.stages.run_strategy.selection import Selection, Wanted
 from alpha_cli.stages.run_strategy.status import statuses
 
 CLOSE = 6.25 * 3600  # seconds after the opening
-
-#: A strategy that buys at every tick, and says how many ticks it remembers.
-EVERY_TICK = """
-def process_tick(self, tick, history):
-    return SignalResult("BUY", quantity=1, price=tick.last_price, metadata={"n": len(history)})
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -51,101 +55,13 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- shared with the other tests of the strategy runtime -----------------------------------------
 
 
-def module(body: str, top: str = "") -> str:
-    """The text of a file with a class `Mine` whose body is `body`, after the lines `top`."""
-    return f"from alpha_cli import SignalResult\n{dedent(top)}\n\nclass Mine:\n{indent(dedent(body), '    ')}\n"
-
-
-def strategy_file(folder: Path, body: str, name: str = "mine", *, top: str = "", **fields: str) -> Path:
-    """The YAML of a strategy of one's own, NAME.yaml, with its class in NAME.py beside it."""
-    (folder / f"{name}.py").write_text(module(body, top))
-    return yaml_file(folder, name, **{"strategy_type": f"./{name}.py:Mine", **fields})
-
-
-def yaml_file(folder: Path, name: str = "mine", **fields: str) -> Path:
-    """A strategy's configuration; `fields` replace the usual ones."""
-    usual = {"id": name, "strategy_type": "momentum", "instruments": f"[{NIFTY}]"}
-    path = folder / f"{name}.yaml"
-    path.write_text("".join(f"{key}: {value}\n" for key, value in {**usual, **fields}.items()))
-    return path
-
-
-def run_strategy(files: Path | Sequence[Path], data: bytes, *options: str, **rest: Any) -> Any:
-    """`alpha run-strategy` with these configurations, run to its end on `data`."""
-    named = [files] if isinstance(files, Path) else files
-    return run_alpha(["run-strategy", *(word for file in named for word in ("--config", str(file))), *options], data,
-                     **rest)  # fmt: skip
-
-
-def events_of(data: bytes, kind: type[Event] = Signal) -> list[Any]:
-    """The events of one type among the lines of `data`."""
-    return [event for event in map(decode, data.splitlines()) if isinstance(event, kind)]
-
-
-def hosted(
-    files: Sequence[Path], reports: list[str] | None = None, options: HostOptions | None = None
-) -> tuple[Host, list[str]]:
-    """The strategies of these files in this process, and what is reported of them. A reload looks at `files` again."""
-    told: list[str] = [] if reports is None else reports
-
-    def wanted() -> list[Wanted]:
-        return Selection(files=tuple(files)).wanted(told.append)
-
-    return Host(options or HostOptions(), wanted(), wanted, told.append), told
-
-
-def said(host: Host | StrategyRunner, events: Iterable[Any]) -> list[Any]:
-    """What the strategies add to `events`, in order."""
-    if isinstance(host, StrategyRunner):
-        return [new for event in events for new in host.on_tick(event)]
-    steps = host.steps
-    return [new for event in events if type(event) in steps for new in steps[type(event)](event)]
-
-
-def running(create: Callable[..., Any], tokens: Sequence[int] = (NIFTY,), **fields: Any) -> StrategyRunner:
-    """A runner with one strategy, `mine`, made by `create`; `runner.reports` has what was reported."""
-    reports: list[str] = []
-    runner = StrategyRunner(report=reports.append)
-    runner.reports = reports  # type: ignore[attr-defined]
-    config = StrategyConfig(id="mine", strategy_type="test", instruments=tuple(tokens), **fields)
-    runner.add(
-        Strategy(config, config.active_brokers, 0, runner.portfolio, create=lambda one: create(**one.parameters))
-    )
-    return runner
-
-
 def makes(create: Callable[[], Any]) -> Callable[[StrategyConfig], Any]:
     """What makes a processor of any configuration."""
     return lambda _: create()
 
 
-def reports(runner: StrategyRunner) -> list[str]:
-    told: list[str] = runner.reports  # type: ignore[attr-defined]
-    return told
-
-
-def fill(
-    number: int = 1, at: float = 0, side: Any = "BUY", quantity: int = 1, price: str = "100", **fields: Any
-) -> Fill:
-    """The fill `f<number>` of order `o<number>` of the strategy `mine` with broker `paper`."""
-    values: dict[str, Any] = {
-        "order_id": f"o{number}", "signal_id": f"s{number}", "strategy_id": "mine", "broker": "paper",
-        "instrument_token": NIFTY, "charges": {"total": Decimal(0)}, **fields,
-    }  # fmt: skip
-    return Fill(
-        fill_id=f"f{number}", side=side, quantity=quantity, price=Decimal(price),
-        timestamp=START + timedelta(seconds=at), **values,
-    )  # fmt: skip
-
-
 def buys(*_: Any) -> SignalResult:
     return SignalResult("BUY", quantity=1)
-
-
-def one_line(stderr: bytes) -> str:
-    """All that was said, which must be one line."""
-    (line,) = stderr.decode().splitlines()
-    return str(line)
 
 
 # --- methods are found by name -------------------------------------------------------------------
@@ -549,7 +465,7 @@ REFUSED: list[tuple[Any, str, int | None, str]] = [
     (SignalResult("BUY", quantity=11), "standard", 10, "the position would be 11 units, max_position_size is 10"),
     (SignalResult("SELL", quantity=11), "standard", 10, "the position would be -11 units, max_position_size is 10"),
     (SignalResult("BUY", quantity=11, order_type="LIMIT"), "strict", 10, "a LIMIT order needs a price"),
-    (SignalResult("BUY", **{**GOOD, "quantity": None}), "strict", 10, "no quantity; the strict validator wants one"),
+    (SignalResult("BUY", **{**GOOD, "quantity": None}), "strict", 10, "no quantity; the strict validator needs one"),
     (SignalResult("BUY", **{**GOOD, "confidence": None}), "strict", 10, "no confidence"),
     (SignalResult("BUY", **{**GOOD, "reasoning": None}), "strict", 10, "no reasoning"),
     (SignalResult("BUY", **{**GOOD, "reasoning": ""}), "strict", 10, "no reasoning"),
@@ -617,7 +533,7 @@ def test_the_strict_validator_wants_a_position_limit_in_the_configuration(tmp_pa
     done = run_strategy(strategy_file(tmp_path, EVERY_TICK, validator_type="strict"), stream(ticks(1)))
     assert (done.returncode, done.stdout) == (78, b"")
     assert one_line(done.stderr) == (
-        "alpha run-strategy: strategy mine: the strict validator wants a max_position_size"
+        "alpha run-strategy: strategy mine: the strict validator needs a max_position_size"
     )
 
 
@@ -1091,7 +1007,7 @@ def test_a_strategy_gets_each_bar_that_alpha_bars_emits_for_its_instruments(
     told: list[str] = []
     runner = StrategyRunner(all_hours=all_hours, report=told.append)
     config = StrategyConfig(id="mine", strategy_type="test", instruments=(NIFTY, BANK))
-    runner.add(Strategy(config, ["paper"], create=makes(Bars)))
+    runner.roster.add(Strategy(config, ["paper"], create=makes(Bars)))
     said(runner, events)
     builder = BarBuilder(parse_intervals(["1m,5m"]), all_hours=all_hours)
     expected = [bar for one in events for bar in builder.on_tick(one) if bar.instrument_token != 7]
@@ -1181,7 +1097,7 @@ def test_a_strategy_whose_answer_to_a_bar_paused_it_says_nothing_more_at_that_ti
     told: list[str] = []
     runner = StrategyRunner(report=told.append, failures=1, cool_down=timedelta(hours=1))
     config = StrategyConfig(id="mine", strategy_type="test", instruments=(NIFTY,))
-    runner.add(Strategy(config, ["paper"], create=makes(Fails)))
+    runner.roster.add(Strategy(config, ["paper"], create=makes(Fails)))
     kinds = [type(one).__name__ for one in said(runner, [tick(0), tick(60), tick(70)])]
     assert kinds == ["Signal", "Control"]
 
@@ -1195,7 +1111,9 @@ def said_by(kind: str, events: Sequence[Tick], tokens: Sequence[int] = (NIFTY,),
     """The signals of a packaged strategy; nothing may be reported of it."""
     told: list[str] = []
     runner = StrategyRunner(report=told.append)
-    runner.add(Strategy(StrategyConfig(id=kind, strategy_type=kind, instruments=tuple(tokens), **fields), ["paper"]))
+    runner.roster.add(
+        Strategy(StrategyConfig(id=kind, strategy_type=kind, instruments=tuple(tokens), **fields), ["paper"])
+    )
     made = said(runner, events)
     assert told == []
     return made

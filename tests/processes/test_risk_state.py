@@ -239,7 +239,7 @@ def test_what_was_said_was_kept_before(tmp_path: Path) -> None:
 def test_what_cannot_be_kept_is_not_said(gate: Callable[..., Gate]) -> None:
     """While another program holds the database nothing is committed, and the loop writes nothing before that."""
     risk = gate()
-    risk.store._db.conn.execute("PRAGMA busy_timeout = 1")
+    risk.store._db.execute("PRAGMA busy_timeout = 1")
     with closing(sqlite3.connect(risk.store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(TryAgain, match="another program"):

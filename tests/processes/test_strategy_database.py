@@ -21,8 +21,9 @@ import click
 import psycopg
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, strategies as st
 from support.events import NIFTY
+from support.examples import examples
 from support.processes import DEADLINE, ROOT, environment, run_alpha
 
 from alpha_cli.cli.app import execute
@@ -35,7 +36,7 @@ from alpha_cli.core.errors import (
     Unavailable,
     UsageError,
 )
-from alpha_cli.stages.run_strategy import config_table as database
+from alpha_cli.stages.run_strategy import config_backend, config_table as database
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
 from alpha_cli.stages.run_strategy.config_table import COLUMNS, Migration, open_table
 from alpha_cli.tools.strategies.db import db
@@ -235,7 +236,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(CONFIGS)
 def test_any_configuration_comes_back_from_the_table_and_from_its_yaml(
     tables: dict[str, database.ConfigurationTable], tmp_path: Path, any_config: StrategyConfig
@@ -805,7 +806,7 @@ def test_a_server_that_ends_the_connection_is_69(postgresql_url: str) -> None:
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After as long as the URL says, or else five seconds."""
-    assert database.PATIENCE == 5
+    assert config_backend.PATIENCE == 5
     monkeypatch.setattr(database, "PATIENCE", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from support.examples import examples
 from support.processes import ROOT
 
 from alpha_cli.cli.app import cli
@@ -102,7 +103,7 @@ class Broker:
         settings = PaperConfig(**config)
         self.halted: str | None = None
         self.engine = Engine(
-            self.account, self.market, Memory(keep_fills=True), config=settings, venue=Contracts(lambda: master),
+            self.account, self.market, Memory(keep_fills=True), config=settings, contracts=Contracts(lambda: master),
             halt_reason=lambda: self.halted,
         )  # fmt: skip
         self.now = start
@@ -1701,7 +1702,7 @@ _ACTIONS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(_ACTIONS, max_size=25), st.sampled_from(["none", "estimate", "contract-note"]))
 def test_m68_the_books_balance_after_every_event(actions, charges):
     """cash + cost + charges is capital + realised; equity is capital + realised + unrealised - charges. Exactly."""
@@ -1770,7 +1771,7 @@ def test_m61_the_last_day_may_end_with_a_session_and_another_run_settle(tmp_path
         store = Store(tmp_path, "paper", config)
         broker.account = store.account
         broker.engine = Engine(
-            store.account, broker.market, store, store.resting(), config=config, venue=Contracts(lambda: MASTER)
+            store.account, broker.market, store, store.resting(), config=config, contracts=Contracts(lambda: MASTER)
         )
         if not run:
             broker.tick(100.0, CALL)

@@ -276,7 +276,7 @@ def test_after_a_restart_a_loss_is_seen_although_nobody_asks_for_an_order(tmp_pa
     with closing(Releasing(tmp_path)) as store:
         second = Desk({"max_daily_loss": 100}, store=store)
         second.give(tick(20, 99.9999))
-        assert second.market.bound is not None, "nobody wakes it"
+        assert second.market.alarm is not None, "nobody wakes it"
         second.give(tick(31, 99.9999))
         assert [one.code for one in store.latched.states.values()] == ["LOSS_ABOVE_LIMIT"]
 

@@ -1,4 +1,4 @@
-"""`alpha paper` on the command line: options, and the wiring of engine, books and database."""
+"""`alpha paper` on the command line."""
 
 from __future__ import annotations
 
@@ -7,35 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.cli.groups import Group
+from alpha_cli.cli.groups import StageGroup
 from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
-from alpha_cli.stages.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
+from alpha_cli.stages.paper.config import CHARGES, PaperConfig, latency, rupees, slippage
+from alpha_cli.stages.paper.file import configured
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
-    from alpha_cli.market.instruments import Master
+    pass
 
 #: Commands that look at the account of a state folder or change it; see `accounts`.
 ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
 
 
-class PaperGroup(Group):
-    """The stage itself, and the commands on its account, imported when one is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(ACCOUNT)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in ACCOUNT:
-            return None
-        from alpha_cli.stages.paper.accounts import COMMANDS
-
-        return COMMANDS[cmd_name]
-
-
-@click.group(name="paper", cls=PaperGroup, invoke_without_command=True)
+@click.group(
+    "paper",
+    cls=StageGroup,
+    invoke_without_command=True,
+    tools=ACCOUNT,
+    module="alpha_cli.stages.paper.accounts",
+    shared=("state", "name"),
+)
 @stage_options(bad="fail")
 @state_option("Folder that keeps the books, for the next run to go on from.")
 @click.option(
@@ -87,75 +79,27 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         alpha paper --state ~/trading positions
     """
     if ctx.invoked_subcommand is not None:
-        _refuse_options_of_the_stage(ctx)
         ctx.obj = (given["state"], given["name"] or "paper")
         return None
     reads_stdin(ctx)
-    from alpha_cli.market.contracts import Contracts
-    from alpha_cli.stages.paper.engine import Engine
+    if given["state"] is None and given["name"] is not None:
+        raise click.UsageError("--as names a state; it needs --state DIR")
+    from alpha_cli.stages.paper.build import PaperStage
 
-    build: Build = ctx.obj
-    config = _config(given)
-
-    def master() -> Master | None:
-        from alpha_cli.market.instruments import open_master  # with the first order
-
-        return open_master(given["master"])
-
-    venue = Contracts(master, all_hours=config.all_hours)
-    if given["master"] is not None:
-        venue.open()
-    engine: Engine
-    if given["state"] is None:
-        if given["name"] is not None:
-            raise click.UsageError("--as names a state; it needs --state DIR")
-        from alpha_cli.core.ledger import Account
-        from alpha_cli.stages.paper.orders import Memory
-
-        journal: Any = Memory(keep_fills=config.charges == "contract-note")
-        engine = Engine(
-            Account.opened(config.broker, config.starting_cash), build.market, journal, config=config, venue=venue
-        )
-    else:
-        from alpha_cli.stages.paper.store import Store  # SQLite is for those who keep something
-        from alpha_cli.storage.halts import halt_reason
-
-        journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
-        try:
-            engine = Engine(
-                store.account, build.market, store, store.resting(), config=config, venue=venue,
-                halt_reason=lambda: halt_reason(given["state"]),
-            )  # fmt: skip
-        except BaseException:
-            store.release()
-            raise
-    return Stage(
-        "paper",
-        engine.steps,
-        options,
-        market=build.market,
-        tick_fields=("depth", "ohlc", "last_traded_quantity", "last_trade_time"),
+    shared: Build = ctx.obj
+    paper = PaperStage(
+        shared.last_ticks,
+        _config(given),
+        master=given["master"],
+        state=given["state"],
+        name=given["name"],
         forward=forward,
-        opening=engine.opening,
-        close=engine.close,
-        commit=journal.commit,
-        release=journal.release,
-        counts=engine.counts,
-        verdict=engine.verdict,
     )
-
-
-def _refuse_options_of_the_stage(ctx: click.Context) -> None:
-    """Before a command only --state and --as mean something: `--cash 5 reset` would not give 5 rupees."""
-    for param in ctx.command.params:
-        source = None if param.name is None else ctx.get_parameter_source(param.name)
-        if source is click.core.ParameterSource.COMMANDLINE and param.name not in {"state", "name"}:
-            command = ctx.invoked_subcommand
-            raise click.UsageError(f"{param.opts[0]} is not for {command}, or it comes after that word")
+    return paper.stage(options)
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:
-    """What the command line says, before the file, before the defaults."""
+    """Return what the command line says, before the file, before the defaults."""
     import msgspec
 
     changed: dict[str, Any] = {"all_hours": given["all_hours"]}

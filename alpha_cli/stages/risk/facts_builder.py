@@ -374,11 +374,11 @@ def _outside(contract: Contract, requested_at: datetime, now: datetime) -> Outsi
     """Return the first of both moments that lies in no continuous session, if one does."""
     hours = contract.hours
     moment = requested_at if not hours.contains(requested_at) else now
-    if hours.contains(moment):  # `told` then speaks of its day
+    if hours.contains(moment):  # `describe` then speaks of its day
         return None
     try:
         day = moment.astimezone(IST).date()
     except OverflowError:  # at either end of the range of datetime
-        return Outside(moment, hours.told())
+        return Outside(moment, hours.describe())
     unknown = hours.why(day)
-    return Outside(moment, hours.told(), None if unknown is None else str(unknown))
+    return Outside(moment, hours.describe(), None if unknown is None else str(unknown))

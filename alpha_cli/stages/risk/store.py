@@ -22,10 +22,10 @@ from alpha_cli.stages.risk.exposure import ExposureLedger
 from alpha_cli.stages.risk.journal import Repeated, SignalBody
 from alpha_cli.stages.risk.trading_state import HaltKey, LatchedStates, TradingState
 from alpha_cli.storage.folder import State
-from alpha_cli.storage.sqlite import sqlite_errors, transaction
+from alpha_cli.storage.sqlite import connect, sqlite_errors, transaction
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
+    from sqlite3 import Connection
 
 APPLICATION_ID = 0x616C5249  # alRI
 _SCHEMA_VERSION = 1
@@ -104,7 +104,7 @@ class Store:
         if known is not None:
             return "same" if known == body else "other"
         with sqlite_errors(self.path):
-            row = self._db.conn.execute("SELECT body FROM signals WHERE signal_id = ?", [signal_id]).fetchone()
+            row = self._db.execute("SELECT body FROM signals WHERE signal_id = ?", [signal_id]).fetchone()
         if row is not None:
             return "same" if row[0] == _body(body) else "other"
         self._signals[signal_id] = body
@@ -114,7 +114,7 @@ class Store:
         if fill_id in self._fills:
             return True
         with sqlite_errors(self.path):
-            if self._db.conn.execute("SELECT 1 FROM fills WHERE fill_id = ?", [fill_id]).fetchone() is not None:
+            if self._db.execute("SELECT 1 FROM fills WHERE fill_id = ?", [fill_id]).fetchone() is not None:
                 return True
         self._fills[fill_id] = None
         return False
@@ -135,7 +135,7 @@ class Store:
         self._fills.clear()
 
     def _write_ledger(self, ledger: ExposureLedger, changed_scopes: list[ScopeKey], changed_orders: set[str]) -> None:
-        many = self._db.conn.executemany
+        many = self._db.executemany
         scopes = ((*_columns(key), _encode(ledger.scopes[key]).decode()) for key in changed_scopes)
         many("INSERT OR REPLACE INTO scopes VALUES (?, ?, ?, ?, ?)", scopes)
         gone = sorted(changed_orders - ledger.orders.keys())
@@ -151,7 +151,7 @@ class Store:
         )
 
     def _write(self, latched: LatchedStates, halts: dict[HaltKey, str]) -> None:
-        many = self._db.conn.executemany
+        many = self._db.executemany
         many("INSERT INTO signals VALUES (?, ?)", [(name, _body(body)) for name, body in self._signals.items()])
         many("INSERT INTO fills VALUES (?)", [(fill_id,) for fill_id in self._fills])
         known, kept, halted = self._written
@@ -185,7 +185,7 @@ class Store:
             )
 
 
-def _create(db: Database) -> None:
+def _create(db: Connection) -> None:
     for table in _TABLES:
         db.execute(table)
 
@@ -234,10 +234,8 @@ def stopped_in(path: Path) -> tuple[list[TradingState], int | None]:
     The risk database at `path` is only read: another process may be writing it. Returns nothing for a database of
     another stage. Raises `AlphaError` if it cannot be read.
     """
-    import sqlite3
-
     with sqlite_errors(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        connection = connect(path, "ro", patience=1)
         try:
             (found,) = connection.execute("PRAGMA application_id").fetchone()
             if found != APPLICATION_ID:

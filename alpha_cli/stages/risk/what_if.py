@@ -22,7 +22,7 @@ from alpha_cli.stages.risk.controls.table import CONTROLS, ActiveControl
 from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 from alpha_cli.stages.risk.facts import Facts
 from alpha_cli.stages.risk.refusal import Refusal
-from alpha_cli.stream.stage import Options, Stage
+from alpha_cli.stream.stage import Flow, Lifecycle, Options, Reads, Stage
 
 if TYPE_CHECKING:
     from alpha_cli.market.instruments import Master
@@ -50,7 +50,7 @@ class Tally(msgspec.Struct):
     observed: Any = None
 
 
-class WhatIf:
+class WhatIf(Lifecycle):
     """Runs the limits over a stream and counts refusals."""
 
     def __init__(
@@ -80,7 +80,8 @@ class WhatIf:
         silent = {kind: _silent(step) for kind, step in engine.steps.items()}
         silent[Fill] = _silent(self._unless_denied(engine.on_fill))
         silent[OrderUpdate] = _silent(self._unless_denied(engine.on_update))
-        return Stage("risk", silent, Options(quiet=True), market=self._market, forward=False, close=self._report)
+        reads = Reads(silent, last_ticks=self._market)
+        return Stage("risk", reads, flow=Flow(forward=False), lifecycle=self, options=Options(quiet=True))
 
     def _unless_denied(self, step: Any) -> Any:
         """Return `step` without reports on orders that are refused here: those would not exist."""
@@ -121,7 +122,8 @@ class WhatIf:
         """Return the tallies in the order in which the controls are asked."""
         return [self.tallies[key] for key in sorted(self.tallies)]
 
-    def _report(self) -> Iterator[Any]:
+    def session_end(self) -> Iterator[Any]:
+        """Return the lines of the table."""
         lines = self._for_programs() if self._as_json else self._for_people()
         if not sys.stdout.isatty():
             lines = map(unstyle, lines)

@@ -104,7 +104,7 @@ def test(
     check_names(limits, found, file)
     if source == "-":
         reads_stdin(ctx)
-    what_if = WhatIf(limits, ctx.obj.market, found, load_settings().opening_cash, as_json=as_json)
+    what_if = WhatIf(limits, ctx.obj.last_ticks, found, load_settings().opening_cash, as_json=as_json)
     return Program(_recording(source, bad), [what_if.stage()])
 
 
@@ -119,7 +119,7 @@ def _recording(source: str, bad: str) -> Source:
     files = [] if is_stream(source) else find((source,))
     window = Window(start=None, end=None, zone=IST)
     replay = Replay(files=files, stream=source, bad=bad, types=TYPES, window=window, speed=None, zone=IST)
-    return Source("feed", replay.description, replay.batches, Options(bad=bad, quiet=True), counts=replay.counts)
+    return Source("feed", replay.description, replay.batches, lifecycle=replay, options=Options(bad=bad, quiet=True))
 
 
 def _day(text: str) -> date:
