@@ -156,7 +156,7 @@ def _refuse_options_of_the_stage(ctx: click.Context) -> None:
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:
-    """What the command line says, before the file, before the defaults."""
+    """Return the configuration: the command line before the file, and the file before the defaults."""
     import msgspec
 
     changed: dict[str, Any] = {"all_hours": given["all_hours"]}
