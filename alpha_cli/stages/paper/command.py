@@ -99,7 +99,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:
-    """Return what the command line says, before the file, before the defaults."""
+    """Return the configuration: the command line before the file, and the file before the defaults."""
     import msgspec
 
     changed: dict[str, Any] = {"all_hours": given["all_hours"]}
