@@ -279,6 +279,10 @@ class AllHours(SessionHours):
         self.close = datetime.max.replace(tzinfo=IST)
         self.beyond = None
         self._calendar = None
+        self._sessions = ()
+
+    def told(self) -> str:
+        return "all hours"
 
     def contains(self, moment: datetime) -> bool:
         del moment
