@@ -16,7 +16,8 @@ from pathlib import Path
 
 from alpha_cli.core import order_states
 from alpha_cli.stages.paper import codes
-from alpha_cli.stages.risk import controls, explained
+from alpha_cli.stages.risk import explained
+from alpha_cli.stages.risk.controls import table as risk_controls
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -24,8 +25,8 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 TABLES: dict[str, Callable[[], str]] = {
     "order states": order_states.table,
     "codes": codes.table,
-    "risk controls": controls.table,
-    "risk codes": controls.code_table,
+    "risk controls": risk_controls.table,
+    "risk codes": risk_controls.code_table,
     "risk settings": explained.settings_table,
 }
 

@@ -15,30 +15,31 @@ from typing import Any
 from alpha_cli.core.codec import decode
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.events import Event
-from alpha_cli.stream.batch import batch_of
+from alpha_cli.stream.batch import Batch, batch_of
 from alpha_cli.stream.chain import Chain
 from alpha_cli.stream.loop import made_batches
 from alpha_cli.stream.shutdown import Shutdown
-from alpha_cli.stream.stage import Stage
+from alpha_cli.stream.stage import Source, Stage
 
 
 def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
-    """The events that come out of `pipeline`, which begins with `feed`. Raises `AlphaError`."""
+    """Yield the events that come out of `pipeline`, which begins with `feed`. Raise `AlphaError`."""
     from alpha_cli.cli.pipe import build
 
-    source, stages, feedback = build(pipeline, feedback=feedback)
+    program = build(pipeline, feedback=feedback)
+    source, stages, feedback = program
     if source is None:
         raise UsageError("the pipeline reads nothing: begin it with feed, or give events to replay()")
     _refuse_text(stages)
     shutdown = Shutdown(drain=0)
     try:
-        yield from _events(Chain(stages, feedback=feedback), stages, made_batches(source, shutdown))
+        yield from _events(Chain(stages, feedback=feedback), program.parts, made_batches(source, shutdown))
     finally:
         shutdown.close()
 
 
 def replay(events: Iterable[Event], pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
-    """What comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
+    """Yield what comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
     from alpha_cli.cli.pipe import build
 
     source, stages, feedback = build(pipeline, feedback=feedback)
@@ -53,22 +54,26 @@ def _refuse_text(stages: Sequence[Stage]) -> None:
         raise UsageError("show writes text, not events; leave it out")
 
 
-def _events(chain: Chain, stages: Iterable[Stage], batches: Iterable[Any]) -> Iterator[Any]:
+def _events(chain: Chain, parts: Sequence[Source | Stage], batches: Iterable[Batch]) -> Iterator[Any]:
+    """Yield what leaves `chain`, with the life cycle that the loop gives its parts."""
     try:
         for batch in batches:
-            data = chain.process(batch)
-            for stage in stages:
-                stage.commit()
-            yield from map(decode, data.split(b"\n")[:-1])
+            yield from _sent(chain.process(batch), parts)
             if chain.failure is not None:
                 raise chain.failure
-        data = chain.finish()
-        for stage in stages:
-            stage.keep()
-            stage.finished()
-        for stage in stages:
-            stage.commit()
-        yield from map(decode, data.split(b"\n")[:-1])
+        output = chain.finish()
+        for part in parts:
+            part.lifecycle.save()
+            part.lifecycle.finish()
+        yield from _sent(output, parts)
     finally:
-        for stage in stages:
-            stage.release()
+        for part in parts:
+            part.lifecycle.release()
+
+
+def _sent(output: bytes, parts: Sequence[Source | Stage]) -> Iterator[Any]:
+    for part in parts:
+        part.lifecycle.commit(output)
+    yield from map(decode, output.split(b"\n")[:-1])
+    for part in parts:
+        part.lifecycle.acknowledge()

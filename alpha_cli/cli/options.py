@@ -22,7 +22,7 @@ class Build:
     """What the stages of one process share while they are built: click's `ctx.obj`."""
 
     def __init__(self) -> None:
-        self.market = LastTicks()
+        self.last_ticks = LastTicks()
         self.fused = False
 
 
@@ -46,7 +46,7 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         def with_options(*args: Any, bad: str, drain: float, quiet: bool, **kwargs: Any) -> Any:
-            return command(*args, options=Options(bad, drain, quiet=quiet), **kwargs)
+            return command(*args, options=Options(bad, drain, quiet), **kwargs)
 
         with_options.__doc__ = command.__doc__
         with_options.__name__ = command.__name__

@@ -20,7 +20,7 @@ from alpha_cli.storage.halts import HALT, HISTORY, halt_reason, halt_record, rem
 from alpha_cli.stream.log import log_line
 
 if TYPE_CHECKING:
-    from alpha_cli.stages.risk.trading_state import Standing
+    from alpha_cli.stages.risk.trading_state import TradingState
 
 
 @click.command()
@@ -123,7 +123,7 @@ def rearm(strategy: str, state: Path | None, reason: str) -> None:
     click.echo(f"{strategy} may go on" + "".join(f"; it was {one.state}: {one.reason} ({one.code})" for one in found))
 
 
-def _refuse_rearm(folder: Path, strategy: str, stopped: list[Standing]) -> None:
+def _refuse_rearm(folder: Path, strategy: str, stopped: list[TradingState]) -> None:
     """Say that nothing of that name is stopped. Raise `UsageError` if another strategy is."""
     names = sorted({one.strategy_id for one in stopped if one.strategy_id})
     if names:
@@ -139,14 +139,14 @@ def _check_reason(reason: str) -> None:
         raise UsageError("--reason is empty: say why it is safe to go on")
 
 
-def _stopped(folder: Path) -> list[Standing] | None:
+def _stopped(folder: Path) -> list[TradingState] | None:
     """Return what risk stopped by itself, by its databases in `folder`; None if one cannot be read."""
-    from alpha_cli.stages.risk.store import standings_in
+    from alpha_cli.stages.risk.store import trading_states_in
 
-    found: list[Standing] = []
+    found: list[TradingState] = []
     for path in sorted(folder.glob("*.db")):
         try:
-            found += standings_in(path)
+            found += trading_states_in(path)
         except AlphaError as error:
             log_line(f"alpha: {path} cannot be asked: {error}; the request is kept all the same")
             return None

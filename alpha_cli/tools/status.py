@@ -19,7 +19,7 @@ from alpha_cli.core.errors import AlphaError, NoInput
 
 if TYPE_CHECKING:
     from alpha_cli.core.events import Control
-    from alpha_cli.stages.risk.trading_state import Standing
+    from alpha_cli.stages.risk.trading_state import TradingState
     from alpha_cli.stages.run_strategy.status import Status, StrategyStatus
 
 STATUS, LOCK, DATABASE = ".status.json", ".lock", ".db"
@@ -82,7 +82,7 @@ class Folder(NamedTuple):
     path: Path
     halted: str | None
     stages: list[StageState]
-    standings: list[Standing]
+    standings: list[TradingState]
     asked: list[Control]
     unread: list[str]
 
@@ -100,7 +100,7 @@ def look(path: Path) -> Folder:
         file.removesuffix(ending) for file in files for ending in (STATUS, LOCK, DATABASE) if file.endswith(ending)
     }
     stages = [_stage(path, name, files) for name in sorted(names) if NAME.fullmatch(name)]
-    standings: list[Standing] = []
+    standings: list[TradingState] = []
     asked: list[Control] = []
     unread: list[str] = []
     for stage in stages:
@@ -115,7 +115,7 @@ def look(path: Path) -> Folder:
     return Folder(path, halt_reason(path), stages, standings, asked, unread)
 
 
-def _stopped_by(path: Path, stage: StageState) -> tuple[list[Standing], list[Control]]:
+def _stopped_by(path: Path, stage: StageState) -> tuple[list[TradingState], list[Control]]:
     """Return what a stage in the folder stopped; and if anything, the requests it has not read yet."""
     from alpha_cli.stages.risk.store import stopped_in
 
@@ -234,7 +234,7 @@ def _strategies(stages: Iterable[StageState]) -> Iterator[tuple[str, ...]]:
             )
 
 
-def _stopped(one: Standing) -> tuple[str, ...]:
+def _stopped(one: TradingState) -> tuple[str, ...]:
     from alpha_cli.cli.tables import NOTHING
 
     return (

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from support.events import NIFTY
 from support.processes import run_alpha
+from support.stages import run_strategy_stage
 
 from alpha_cli.cli.app import execute
 from alpha_cli.config.files import config_names, find_config, packaged
@@ -19,7 +20,6 @@ from alpha_cli.config.settings import Settings, load_settings
 from alpha_cli.config.yaml_file import read_yaml
 from alpha_cli.core.errors import ConfigurationError, UsageError
 from alpha_cli.stages.risk.config import RiskFile, load_limits
-from alpha_cli.stages.run_strategy.command import build
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_by_name, load_file
 from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stream.stage import Options
@@ -110,7 +110,7 @@ def test_the_packaged_files_are_valid() -> None:
     paper = load_limits(None).brokers["paper"]
     assert paper.max_position is not None
     assert paper.session_hours
-    assert build(Selection(("momentum", "mean_reversion")), Options())
+    assert run_strategy_stage(Selection(("momentum", "mean_reversion")), Options())
 
 
 # --- faults ----------------------------------------------------------------------------------

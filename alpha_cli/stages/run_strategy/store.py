@@ -1,4 +1,4 @@
-"""What a runner remembers from one run to the next: `DIR/run-strategy.db`, readable with ordinary tools."""
+"""The state of a runner between two runs: `DIR/run-strategy.db`, readable with ordinary tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCHEMA_VERSION = 1
 
 
 class Store:
-    """The state of one runner, in the folder of `--state`. Raises what `State` raises."""
+    """The state of one runner, in the folder of `--state`. Raise what `State` raises."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._state = State(folder, name)
@@ -35,7 +35,7 @@ class Store:
             raise
 
     def load(self) -> RunnerState | None:
-        """What was kept by the run before, None if there was none. Raises `InvariantBroken` if it cannot be read."""
+        """Return the state of the previous run, if there was one. Raise `InvariantBroken` if it cannot be read."""
         with sqlite_errors(self.path):
             row = self._db.execute("SELECT state FROM runner").fetchone()
         if row is None:
@@ -48,16 +48,16 @@ class Store:
             ) from None
 
     def save(self, state: RunnerState) -> None:
-        """Keep `state` in place of what was there, all or nothing."""
+        """Replace what was kept by `state`, all or nothing."""
         rows = [
             (
                 name,
-                kept.counts.get("signals", 0),
-                sum(executor.calls for executor in kept.executors.values()),
-                None if kept.last_signal is None else kept.last_signal.isoformat(),
-                None if kept.stopped is None else kept.stopped.reason,
+                strategy.counts.get("signals", 0),
+                sum(executor.calls for executor in strategy.executors.values()),
+                None if strategy.last_signal is None else strategy.last_signal.isoformat(),
+                None if strategy.stopped is None else strategy.stopped.reason,
             )
-            for name, kept in state.strategies.items()
+            for name, strategy in state.strategies.items()
         ]
         with sqlite_errors(self.path), transaction(self._db):
             self._db.execute("DELETE FROM runner")
@@ -67,14 +67,14 @@ class Store:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Say of what cannot be restored where it was kept."""
+        """Name the file in errors about what cannot be restored."""
         try:
             yield
         except (ConfigurationError, InvariantBroken) as error:
             raise type(error)(f"{self.path}: {error}") from None
 
     def close(self) -> None:
-        """Let go of database and lock."""
+        """Close the database and release the lock."""
         self._state.close()
 
 
