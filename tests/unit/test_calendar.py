@@ -616,11 +616,3 @@ def test_a_copy_of_the_data_is_not_changed_by_a_reading() -> None:
     assert isinstance(one, ExchangeData)
     assert one is not other
     assert len(one.holidays) == len(other.holidays) == len(load("NSE").holidays)
-
-
-def test_all_hours_can_be_told() -> None:
-    """`--all-hours` has no sessions, and says so as the hours of an exchange do."""
-    hours = AllHours()
-    assert hours.told() == "all hours"
-    assert hours.contains(datetime(2026, 1, 4, 3, tzinfo=IST))
-    assert hours.why() is None

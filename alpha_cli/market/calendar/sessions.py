@@ -250,9 +250,6 @@ class AllHours(SessionHours):
         self._calendar = None
         self._sessions = ()
 
-    def told(self) -> str:
-        return "all hours"
-
     def contains(self, moment: datetime) -> bool:
         """Return True."""
         del moment
