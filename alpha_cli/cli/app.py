@@ -45,7 +45,7 @@ def cli(ctx: click.Context) -> None:
         ctx.exit(2)
     for name, meant in misspelt(os.environ).items():
         log_line(f"alpha: {printable(name)} in the environment is nothing of alpha's: did you mean {meant}?")
-    if ctx.obj is None:
+    if ctx.obj is None and ctx.invoked_subcommand != "help":  # which builds nothing, and starts as quickly as --help
         from alpha_cli.cli.options import Build
 
         ctx.obj = Build()

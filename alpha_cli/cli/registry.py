@@ -41,6 +41,7 @@ _ROWS = (
     Command("resume", "alpha_cli.tools.halt:resume", "Resume trading after a halt."),
     Command("rearm", "alpha_cli.tools.halt:rearm", "Restart a strategy that risk stopped."),
     Command("config", "alpha_cli.tools.config", "Show the settings, and where each one comes from."),
+    Command("help", "alpha_cli.tools.help", "Print a page of the manual, or the help of a command."),
     Command("schema", "alpha_cli.tools.schema", "Print the JSON Schema of the wire."),
     Command("completion", "alpha_cli.tools.completion", "Print the shell completion script."),
 )

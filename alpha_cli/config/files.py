@@ -20,7 +20,7 @@ MAX_FILE = 1 << 20  # bytes
 
 
 def packaged(folder: str) -> Path:
-    """Return the shipped `strategies` or `configs`: inside an installed package, or next to it in a checkout."""
+    """Return the shipped `strategies`, `configs` or `docs`: in an installed package, or next to it in a checkout."""
     here = Path(__file__).parent.parent
     installed = here / "packaged" / folder
     return installed if installed.is_dir() else here.parent / folder

@@ -35,6 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "completion zsh": WIRE,
     "config --help": WIRE,
     "config show": CONFIGURED,
+    "help": CLICK,
+    "help tour": CLICK,
     "run-strategy momentum": CONFIGURED,
     "run-strategy momentum --state {state}": CONFIGURED | SQLITE,
     "risk": CONFIGURED,

@@ -88,7 +88,7 @@ class PaperStage(Lifecycle):
         config = self._config
         self._journal = Memory(keep_fills=config.charges == "contract-note")
         account = Account.opened(config.broker, config.starting_cash)
-        self._engine = Engine(account, self._last_ticks, self._journal, config=config, venue=self._contracts)
+        self._engine = Engine(account, self._last_ticks, self._journal, config=config, contracts=self._contracts)
 
     def _open_state(self, state: Path, name: str) -> None:
         from alpha_cli.stages.paper.store import Store  # SQLite is for those who keep something
@@ -97,7 +97,7 @@ class PaperStage(Lifecycle):
         self._journal = store = Store(state, name, self._config, self._contracts.name_of)
         try:
             self._engine = Engine(
-                store.account, self._last_ticks, store, store.resting(), config=self._config, venue=self._contracts,
+                store.account, self._last_ticks, store, store.resting(), config=self._config, contracts=self._contracts,
                 halt_reason=lambda: halt_reason(state),
             )  # fmt: skip
         except BaseException:

@@ -9,7 +9,8 @@ import click
 
 from alpha_cli.cli.groups import Group
 from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
-from alpha_cli.stages.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
+from alpha_cli.stages.paper.config import CHARGES, PaperConfig, latency, rupees, slippage
+from alpha_cli.stages.paper.file import configured
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:

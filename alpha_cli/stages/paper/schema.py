@@ -1,19 +1,17 @@
 """The tables and views of a paper account's database, made to be read with sqlite-utils and Datasette.
 
-`VERSION` is that of the tables below; `MIGRATIONS` brings an older database to it, a step at a time.
+`VERSION` is that of the tables below. Databases of other versions are refused: none was ever released.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import date
-from decimal import Decimal
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-#: "alPA", so that `file` and other stages can tell whose database this is.
+#: "alPA", so that `file` and other stages recognise the database.
 APPLICATION_ID = 0x616C5041
 VERSION = 3
 
@@ -53,7 +51,7 @@ _ORDERS: dict[str, str] = {
     "arrived": "TEXT NOT NULL",
     "effective": "TEXT NOT NULL",
     "changed": "TEXT NOT NULL",
-    "met": "INTEGER NOT NULL",  # whether a tick has met it at the exchange
+    "met": "INTEGER NOT NULL",  # whether a tick has reached it at the exchange
     "modifications": "INTEGER NOT NULL",
     "modify_lines": "INTEGER NOT NULL",
     "reference_price": "TEXT",
@@ -62,12 +60,12 @@ _ORDERS: dict[str, str] = {
     "market_protection": "REAL",
     "confidence": "REAL",
     "metadata": "TEXT NOT NULL",
-    "limit_price": "TEXT",  # the worst it takes; of a MARKET order the protection price
-    "waits_for": "TEXT",  # the trigger that was not met yet
+    "limit_price": "TEXT",  # the worst price it takes; of a MARKET order the protection price
+    "waits_for": "TEXT",  # the trigger that was not reached yet
     "turnover": "TEXT NOT NULL",
     "fills": "INTEGER NOT NULL",
     "priority": "INTEGER NOT NULL",  # its place in time at the exchange
-    "cancelled_from": "TEXT",  # when a cancellation on its way arrives
+    "cancelled_from": "TEXT",  # when a cancellation under way arrives
     "cancel_reason": "TEXT",
     "made_by": "TEXT",
 }
@@ -122,7 +120,7 @@ _NOTES: dict[str, str] = {
     "fills": "INTEGER NOT NULL",
     "timestamp": "TEXT",
 }
-_SPOTS: dict[str, str] = {  # newest prices of what positions are settled by
+_SPOTS: dict[str, str] = {  # newest prices that settle positions
     "broker": _ACCOUNT,
     "instrument_token": "INTEGER NOT NULL",
     "last_price": "TEXT NOT NULL",
@@ -187,7 +185,7 @@ def create(db: Connection) -> None:
 
 
 def _create_books(db: Connection) -> None:
-    """Make the tables that came with version 2."""
+    """Make the tables of the double-entry books."""
     _create_table(db, "entries", _ENTRIES)
     _create_table(db, "notes", _NOTES)
     _create_table(db, "spots", _SPOTS, ("broker", "instrument_token"))
@@ -205,93 +203,3 @@ def _create_table(db: Connection, name: str, columns: Mapping[str, str], key: tu
 def _create_index(db: Connection, table: str, columns: list[str]) -> None:
     named = ", ".join(f'"{column}"' for column in columns)
     db.execute(f'CREATE INDEX IF NOT EXISTS "idx_{table}_{"_".join(columns)}"\n    ON "{table}" ({named})')
-
-
-def _to_2(db: Connection) -> None:
-    """Double entry, instruments by name, stops, notes: everything that version 1 did not have.
-
-    Its books become one booking for each account; what it traded was without charges, as NSE equity.
-    """
-    for table, columns in {
-        "accounts": {"capital": "TEXT NOT NULL DEFAULT '0'", "charges_by_name": "TEXT NOT NULL DEFAULT '{}'"},
-        "orders": {
-            "instrument": "TEXT NOT NULL DEFAULT ''",
-            "code": "TEXT",
-            "effective": "TEXT NOT NULL DEFAULT ''",
-            "met": "INTEGER NOT NULL DEFAULT 1",
-            "modify_lines": "INTEGER NOT NULL DEFAULT 0",
-            "limit_price": "TEXT",
-            "waits_for": "TEXT",
-            "turnover": "TEXT NOT NULL DEFAULT '0'",
-            "fills": "INTEGER NOT NULL DEFAULT 0",
-            "priority": "INTEGER NOT NULL DEFAULT 0",
-            "cancelled_from": "TEXT",
-            "cancel_reason": "TEXT",
-            "made_by": "TEXT",
-        },
-        "fills": {"instrument": "TEXT NOT NULL DEFAULT ''", "charges_by_name": "TEXT NOT NULL DEFAULT '{}'"},
-        "positions": {
-            "instrument": "TEXT NOT NULL DEFAULT ''",
-            "day": "INTEGER NOT NULL DEFAULT 0",
-            "overnight": "INTEGER NOT NULL DEFAULT 0",
-            "delivered": "INTEGER NOT NULL DEFAULT 0",
-        },
-    }.items():
-        for name, kind in columns.items():
-            db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-    for table in ("orders", "fills", "positions"):
-        db.execute(f"UPDATE {table} SET instrument = 'NSE:' || instrument_token")  # noqa: S608
-    db.execute("UPDATE accounts SET capital = starting_cash")
-    db.execute("UPDATE orders SET effective = timestamp, limit_price = price WHERE order_type = 'LIMIT'")
-    db.execute("UPDATE orders SET effective = timestamp WHERE effective = ''")
-    db.execute("UPDATE orders SET modify_lines = modifications, priority = number")
-    db.execute("UPDATE orders SET fills = 1 WHERE filled_quantity > 0")
-    for broker, token, product, quantity, last in db.execute(
-        "SELECT p.broker, p.instrument_token, p.product, p.quantity, max(substr(f.timestamp, 1, 10)) "
-        "FROM positions AS p JOIN fills AS f USING (broker, instrument_token, product) GROUP BY 1, 2, 3"
-    ).fetchall():
-        traded = db.execute(
-            "SELECT sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) FROM fills WHERE broker = ? "
-            "AND instrument_token = ? AND product = ? AND substr(timestamp, 1, 10) = ?",
-            [broker, token, product, last],
-        ).fetchone()[0]
-        db.execute(
-            "UPDATE positions SET day = ?, overnight = ? WHERE broker = ? AND instrument_token = ? AND product = ?",
-            [date.fromisoformat(last).toordinal(), quantity - traded, broker, token, product],
-        )
-    for order_id, quantity, price in db.execute(
-        "SELECT order_id, filled_quantity, average_price FROM orders WHERE filled_quantity > 0"
-    ).fetchall():
-        db.execute(
-            "UPDATE orders SET turnover = ? WHERE order_id = ?",
-            [str(int(Decimal(price) * 10_000) * quantity), order_id],
-        )
-    _create_books(db)
-    for number, (broker, capital, cash, realised) in enumerate(
-        db.execute("SELECT broker, capital, cash, realised_pnl FROM accounts").fetchall(), 1
-    ):
-        costs = db.execute("SELECT cost FROM positions WHERE broker = ?", [broker]).fetchall()
-        for account, amount in (
-            ("capital", -Decimal(capital)),
-            ("cash", Decimal(cash)),
-            ("realised", -Decimal(realised)),
-            ("positions", sum((Decimal(cost) for (cost,) in costs), Decimal(0))),
-        ):
-            db.execute(
-                "INSERT INTO entries (booking, broker, account, amount, cause) VALUES (?, ?, ?, ?, 'migrated')",
-                [number, broker, account, int(amount * 10_000)],
-            )
-    for table, columns_of in _INDEXES:
-        _create_index(db, table, columns_of)
-    for name, query in _VIEWS.items():
-        db.execute(f"DROP VIEW IF EXISTS {name}")
-        db.execute(f'CREATE VIEW "{name}" AS {query}')
-
-
-def _to_3(db: Connection) -> None:
-    """Orders that name the band of their MARKET order."""
-    db.execute("ALTER TABLE orders ADD COLUMN market_protection REAL")
-
-
-#: version -> how to come to the next.
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3}

@@ -102,40 +102,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 
-import pytest
+from alpha_cli import Signal, pipe
+from alpha_cli.testing import pipeline, ticks
 
-from alpha_cli import Signal, Tick, pipe, replay
-
-from $name import create_processor
-
-CONFIG = Path(__file__).with_name("$name.yaml")
-RUN = f"run-strategy --config {shlex.quote(str(CONFIG))}"
-OPENING = datetime.fromisoformat("2026-01-05T09:15:00+05:30")  # a Monday
+RUN = f"run-strategy --config {shlex.quote(str(Path(__file__).with_name('$name.yaml')))}"
 
 RISE = [100 + 0.05 * step for step in range(80)]
 
 
-@pytest.fixture(autouse=True)
-def _no_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests away from the state folder of a pipeline that trades."""
-    monkeypatch.delenv("ALPHA_STATE", raising=False)
-
-
-def ticks(prices: Sequence[float]) -> list[Tick]:
-    """Return a tick a second."""
-    return [Tick(256265, OPENING + timedelta(seconds=second), price) for second, price in enumerate(prices)]
-
-
-def signals(prices: Sequence[float]) -> list[str]:
-    """Return the signals for `prices`, as configured."""
-    return [event.signal_type for event in replay(ticks(prices), RUN) if isinstance(event, Signal)]
+def signals(prices: Sequence[float], run: str = RUN) -> list[str]:
+    """Return what the strategy answers to `prices`, as configured."""
+    return [signal.signal_type for signal in pipeline(run, ticks(prices), Signal)]
 
 
 def test_it_buys_at_a_new_high_and_sells_at_a_new_low() -> None:
-    """Once each, however far the price moves."""
+    """Once each, however far the price goes on."""
     assert signals(RISE) == ["BUY"]
     assert signals([*RISE, *reversed(RISE)]) == ["BUY", "SELL"]
 
@@ -145,18 +128,18 @@ def test_it_does_not_trade_a_constant_price() -> None:
     assert signals([100.0] * 200) == []
 
 
-def test_it_continues_after_a_restart() -> None:
-    """A processor that is restored from the snapshot of another does not buy a second time."""
-    first, second = create_processor(), create_processor()
-    *history, tick, after = ticks(RISE)
-    assert first.process_tick(tick, history) is not None
-    second.restore(first.snapshot())
-    assert second.process_tick(after, [*history, tick]) is None
+def test_it_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """With a state folder the second run does not buy a second time."""
+    run = f"{RUN} --state {shlex.quote(str(tmp_path))}"
+    day = ticks(RISE)
+    first, second = pipeline(run, day[:60], Signal), pipeline(run, day[60:], Signal)
+    assert [signal.signal_type for signal in first] == ["BUY"]
+    assert second == []
 
 
 def test_it_trades_on_the_synthetic_market() -> None:
     """On instruments that it is configured for."""
-    assert any(isinstance(event, Signal) for event in pipe(f"feed --ticks 20000 | {RUN}"))
+    assert any(isinstance(event, Signal) for event in pipe(f"feed --ticks 5000 | {RUN}"))
 '''
 
 
