@@ -15,9 +15,9 @@ from support.events import NIFTY
 from support.processes import environment, run_alpha
 
 from alpha_cli.cli.app import execute
-from alpha_cli.config import opening_cash
 from alpha_cli.config.environment import OTHERS, SETTINGS, misspelt, variable
 from alpha_cli.config.files import packaged
+from alpha_cli.config.opening_cash import opening_cash
 from alpha_cli.config.settings import Settings, load_settings, load_sourced
 from alpha_cli.core.errors import ConfigurationError
 
@@ -235,9 +235,9 @@ def test_a_broker_that_is_not_named_keeps_its_default(monkeypatch: pytest.Monkey
     write("opening_cash: {zerodha: 500000, other: 1}\n")
     monkeypatch.setenv("ALPHA_OPENING_CASH", "zerodha=7")
     assert load_settings().opening_cash == {"paper": 1_000_000, "zerodha": 7, "other": 1}
-    assert opening_cash.opening_cash("paper") == 1_000_000
-    assert opening_cash.opening_cash("zerodha") == 7
-    assert opening_cash.opening_cash("unknown") == 0
+    assert opening_cash("paper") == 1_000_000
+    assert opening_cash("zerodha") == 7
+    assert opening_cash("unknown") == 0
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_source_makes_events_and_no_other_stage_does(name: str, monkeypatch: p
     assert (program.source is not None) == (COMMANDS[name].role == "source")
     assert program.source is None or isinstance(program.source, Source)
     for made in program.stages:
-        made.release()
+        made.lifecycle.release()
 
 
 # --- --state ---------------------------------------------------------------------------------
