@@ -72,7 +72,7 @@ class Settings(Strict):
     active_brokers: tuple[BrokerName, ...] = Field(("paper",), description="brokers that signals may go to")
     default_brokers: tuple[BrokerName, ...] = Field(("paper",), description="brokers of a strategy that names none")
     opening_cash: dict[BrokerName, Rupees] = Field(
-        dict(OPENING_CASH), description="rupees in each broker's account before any fill"
+        OPENING_CASH, description="rupees in each broker's account before any fill"
     )
     retries: Retries = Retries()
     timeouts: Timeouts = Timeouts()
