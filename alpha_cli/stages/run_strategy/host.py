@@ -135,6 +135,10 @@ class Host:
         """Take an event from a side input; it counts before the first tick that is later than it."""
         self.runner.callbacks.enqueue(event)
 
+    def on_quiet_input(self) -> Iterable[Event]:
+        """See `StrategyRunner.on_quiet_input`."""
+        return self.runner.on_quiet_input()
+
     def restore(self, state: RunnerState, *, whole: bool = False) -> None:
         """Continue an earlier run from its state, or with `whole` this very run in a restarted process."""
         from alpha_cli.stages.run_strategy import snapshot

@@ -101,6 +101,10 @@ class WorkerPool:
         """Take an event from a side input; the workers get it before the next batch."""
         self._side_events.append(encode(event))
 
+    def on_quiet_input(self) -> Iterable[Event]:
+        """Return nothing: workers hear of side events with the next batch."""
+        return ()
+
     def restore(self, state: RunnerState) -> None:
         """Continue an earlier run from its state."""
         self._all(Request("restore", snapshot.encode(state)))
