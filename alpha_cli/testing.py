@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeVar, overload
 
-from alpha_cli.cli.library import Session, opened
+from alpha_cli.cli.library import PipelineRun, opened
 from alpha_cli.core.events import Event, Fill, Order, Signal, Tick
 from alpha_cli.core.times import IST
 from alpha_cli.stream.batch import batch_of
@@ -52,7 +52,7 @@ def pipeline(stages: str, events: Iterable[Event], *kinds: type[Kind], feedback:
 def pipeline(stages: str, events: Iterable[Event], *kinds: type[Any], feedback: bool = False) -> list[Any]:
     """Return what comes out of `stages` ("run-strategy momentum | risk") when `events` go in; only `kinds`, if given.
 
-    `feedback` is that of `alpha pipe`: fills reach strategies and risk before the next event. Raises `AlphaError`.
+    `feedback` is that of `alpha pipe`: fills reach strategies and risk before the next event. Raise `AlphaError`.
     """
     with _no_settings_of_the_machine():
         made = list(opened(stages, feedback=feedback).run(batch_of([event]) for event in events))
@@ -63,7 +63,7 @@ class Desk:
     """A pipeline that is fed by hand: `Desk("paper")` takes orders, `Desk("risk | paper")` signals.
 
     Each method returns the events that the stages added. Time begins at `start`; each tick but the first comes
-    `step` seconds after the one before. Signals and orders have the time of the last tick. Raises `AlphaError`.
+    `step` seconds after the one before. Signals and orders have the time of the last tick. Raise `AlphaError`.
     """
 
     def __init__(
@@ -80,17 +80,17 @@ class Desk:
         self._token = token
         self._step = timedelta(seconds=step)
         self._ticks = self._requests = 0
-        self._session: Session | None
+        self._run: PipelineRun | None
         with _no_settings_of_the_machine():
-            self._session = opened(stages, feedback=feedback)
+            self._run = opened(stages, feedback=feedback)
 
     def __enter__(self) -> Desk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._session is not None:
-            self._session.release()
-            self._session = None
+        if self._run is not None:
+            self._run.release()
+            self._run = None
 
     def tick(self, price: float, *, token: int | None = None, **fields: Any) -> list[Any]:
         """Send a tick at `price` rupees; `fields` are others of a `Tick`."""
@@ -166,10 +166,10 @@ class Desk:
             self.events.extend(made)
         return self.events[begin:]
 
-    def _running(self) -> Session:
-        if self._session is None:
+    def _running(self) -> PipelineRun:
+        if self._run is None:
             raise ValueError("the desk is closed")
-        return self._session
+        return self._run
 
 
 def _limit(price: Decimal | float | None) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from alpha_cli.core import order_states
 from alpha_cli.core.errors import EXIT_CODES
 from alpha_cli.core.events import TYPES
 from alpha_cli.stages.paper import codes
-from alpha_cli.stages.risk import controls, explained
+from alpha_cli.stages.risk import explained
+from alpha_cli.stages.risk.controls import table as risk_controls
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH = 110  # columns of the help in docs/commands.md
@@ -70,8 +71,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "exit codes": exit_codes,
     "order states": order_states.table,
     "codes": codes.table,
-    "risk controls": controls.table,
-    "risk codes": controls.code_table,
+    "risk controls": risk_controls.table,
+    "risk codes": risk_controls.code_table,
     "risk settings": explained.settings_table,
     "wire fields": wire_fields,
 }

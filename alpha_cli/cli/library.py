@@ -9,7 +9,7 @@ The stages are those of the command line, so what comes out is what the shell wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from alpha_cli.core.codec import decode
@@ -19,50 +19,49 @@ from alpha_cli.stream.batch import Batch, batch_of
 from alpha_cli.stream.chain import Chain
 from alpha_cli.stream.loop import made_batches
 from alpha_cli.stream.shutdown import Shutdown
-from alpha_cli.stream.stage import Stage
+from alpha_cli.stream.stage import Program
 
 
 def pipe(pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
-    """Return the events that come out of `pipeline`, which begins with `feed`. Raises `AlphaError`."""
+    """Yield the events that come out of `pipeline`, which begins with `feed`. Raise `AlphaError`."""
     from alpha_cli.cli.pipe import build
 
-    source, stages, feedback = build(pipeline, feedback=feedback)
-    if source is None:
+    program = build(pipeline, feedback=feedback)
+    if program.source is None:
         raise UsageError("the pipeline reads nothing: begin it with feed, or give events to replay()")
-    session = Session(stages, feedback=feedback)
     shutdown = Shutdown(drain=0)
     try:
-        yield from session.run(made_batches(source, shutdown))
+        yield from PipelineRun(program).run(made_batches(program.source, shutdown))
     finally:
         shutdown.close()
 
 
 def replay(events: Iterable[Event], pipeline: str, *, feedback: bool = False) -> Iterator[Any]:
-    """Return what comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
+    """Yield what comes out of `pipeline` when `events` go in: `replay(ticks, "run-strategy momentum | risk")`."""
     yield from opened(pipeline, feedback=feedback).run(batch_of([event]) for event in events)
 
 
-def opened(pipeline: str, *, feedback: bool = False) -> Session:
-    """Return the stages of `pipeline`, which has no source, ready for events. Raises `AlphaError`."""
+def opened(pipeline: str, *, feedback: bool = False) -> PipelineRun:
+    """Return the stages of `pipeline`, which has no source, ready for events. Raise `AlphaError`."""
     from alpha_cli.cli.pipe import build
 
-    source, stages, feedback = build(pipeline, feedback=feedback)
-    if source is not None:
+    program = build(pipeline, feedback=feedback)
+    if program.source is not None:
         raise UsageError("the pipeline has a source of its own: leave out feed, or use pipe()")
-    return Session(stages, feedback=feedback)
+    return PipelineRun(program)
 
 
-class Session:
-    """The stages of a pipeline and what comes out of them, batch by batch. Raises `UsageError` for `show`."""
+class PipelineRun:
+    """The parts of a pipeline and what comes out of them, batch by batch. Raise `UsageError` for `show`."""
 
-    def __init__(self, stages: Sequence[Stage], *, feedback: bool = False) -> None:
-        if any(stage.name == "show" for stage in stages):
+    def __init__(self, program: Program) -> None:
+        if any(stage.name == "show" for stage in program.stages):
             raise UsageError("show writes text, not events; leave it out")
-        self._stages = stages
-        self._chain = Chain(stages, feedback=feedback)
+        self._parts = program.parts
+        self._chain = Chain(program.stages, feedback=program.feedback)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Any]:
-        """Return what comes of all `batches` and of their end; release the stages in any case."""
+        """Yield what comes of all `batches` and of their end; release the parts in any case."""
         try:
             for batch in batches:
                 yield from self.take(batch)
@@ -71,25 +70,27 @@ class Session:
             self.release()
 
     def take(self, batch: Batch) -> Iterator[Any]:
-        """Return what comes of `batch`. Raises `AlphaError` after that if it makes the stages stop."""
-        data = self._chain.process(batch)
-        for stage in self._stages:
-            stage.commit()
-        yield from map(decode, data.split(b"\n")[:-1])
+        """Yield what comes of `batch`. Raise `AlphaError` after that if it makes the stages stop."""
+        yield from self._send(self._chain.process(batch))
         if self._chain.failure is not None:
             raise self._chain.failure
 
     def finish(self) -> Iterator[Any]:
-        """Return what comes of the end of the stream."""
-        data = self._chain.finish()
-        for stage in self._stages:
-            stage.keep()
-            stage.finished()
-        for stage in self._stages:
-            stage.commit()
-        yield from map(decode, data.split(b"\n")[:-1])
+        """Yield what comes of the end of the stream."""
+        output = self._chain.finish()
+        for part in self._parts:
+            part.lifecycle.save()
+            part.lifecycle.finish()
+        yield from self._send(output)
 
     def release(self) -> None:
-        """Give back what the stages hold: locks, databases, processes."""
-        for stage in self._stages:
-            stage.release()
+        """Release locks, databases and processes."""
+        for part in self._parts:
+            part.lifecycle.release()
+
+    def _send(self, output: bytes) -> Iterator[Any]:
+        for part in self._parts:
+            part.lifecycle.commit(output)
+        yield from map(decode, output.split(b"\n")[:-1])
+        for part in self._parts:
+            part.lifecycle.acknowledge()

@@ -24,7 +24,7 @@ by_name = pytest.mark.parametrize("stage", STAGES, ids=" ".join)
 DRIVER = """
 import json, os, sys, tempfile
 from pathlib import Path
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 
 folder, *arguments = sys.argv[1:]
 report, found = os.dup(1), {}

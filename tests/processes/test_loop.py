@@ -186,15 +186,16 @@ def test_a_closed_descriptor_is_named(stage: tuple[str, ...], closed: str) -> No
 
 #: A filter of one gate: orders of more than five units are denied, after others the stream is told something.
 GATE = """
-from alpha_cli.events import Denial, Gap, Order
-from alpha_cli.stage import Program, Stage, run
+from alpha_cli.core.events import Denial, Gap, Order
+from alpha_cli.stream.loop import run
+from alpha_cli.stream.stage import Flow, Program, Reads, Stage
 
 def judge(order):
     if order.quantity > 5:
         return [Denial(order.signal_id, order.strategy_id, order.broker, "TOO_MUCH", "more than 5")]
     return [Gap(reason="before"), order, Gap(reason="after")]
 
-raise SystemExit(run(Program.of(Stage("gate", {Order: judge}, gates=frozenset({Order})))))
+raise SystemExit(run(Program.of(Stage("gate", Reads({Order: judge}), flow=Flow(gates=frozenset({Order}))))))
 """
 
 
