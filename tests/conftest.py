@@ -1,25 +1,54 @@
-"""Hypothesis profiles, skips that are failures in CI, and the fixtures that several folders share."""
+"""Hypothesis profiles and their seed, skips that are failures in CI, and the fixtures that several folders share."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from support import examples
 from support.processes import NO_SHARED_DATA
 
-# A busy machine is no failure; and CI looks at the same examples each time, people at new ones.
-hypothesis.settings.register_profile("alpha", deadline=None, derandomize=bool(os.environ.get("CI")))
-hypothesis.settings.load_profile("alpha")
+examples.register()
 
 os.environ["ALPHA_INSTRUMENTS"] = ""  # no instrument master, also where a developer has one
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of random examples here, so that it can be told: hypothesis would keep its own to itself."""
+    if examples.profile_in_force() in examples.SEEDED and config.getoption("hypothesis_seed") is None:
+        chosen = getattr(config, "workerinput", {}).get("hypothesis_seed", random.SystemRandom().randrange(10**6))
+        config.option.hypothesis_seed = hypothesis.core.global_force_seed = chosen
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give every process of pytest-xdist the same seed."""
+    if (seed := node.config.getoption("hypothesis_seed")) is not None:
+        node.workerinput["hypothesis_seed"] = seed
+
+
+def _seed(config: pytest.Config) -> str | None:
+    """How to try the same random examples again."""
+    seed = config.getoption("hypothesis_seed")
+    if seed is None:
+        return None
+    return f"seed {seed}: repeat with --hypothesis-profile={examples.profile_in_force()} --hypothesis-seed={seed}"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Tell the seed at the end, where it is still to be seen."""
+    if (seed := _seed(config)) is not None:
+        terminalreporter.write_line(f"hypothesis: {seed}")
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport() -> Generator[None, Any, None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """In CI a skip is a failure: what a test needs is installed there. Absent shared data alone may skip.
 
     A known defect, marked xfail, is no skip: its test ran.
@@ -29,6 +58,8 @@ def pytest_runtest_makereport() -> Generator[None, Any, None]:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if NO_SHARED_DATA not in reason:
             report.outcome, report.longrepr = "failed", f"skipped in CI: {reason}"
+    if report.failed and item.get_closest_marker("hypothesis") and (seed := _seed(item.config)) is not None:
+        report.sections.append(("hypothesis seed", seed))
 
 
 @pytest.fixture

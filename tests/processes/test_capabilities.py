@@ -7,20 +7,32 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from textwrap import dedent, indent
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, strategies as st
-from support.events import BANK, NIFTY, START, stream, tick, ticks
+from support.events import BANK, NIFTY, stream, tick, ticks
 from support.processes import counters, run_alpha
+from support.strategy_runs import (
+    EVERY_TICK,
+    events_of,
+    fill,
+    hosted,
+    one_line,
+    reports,
+    run_strategy,
+    running,
+    said,
+    strategy_file,
+    yaml_file,
+)
 
 from alpha_cli import SignalResult
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.core.events import Bar, Event, Fill, Signal, Tick
+from alpha_cli.core.events import Bar, Fill, Tick
 from alpha_cli.market.bars.builder import BarBuilder
 from alpha_cli.stages.bars.config import parse_intervals
 from alpha_cli.stages.run_strategy import snapshot
@@ -29,17 +41,9 @@ from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, lo
 from alpha_cli.stages.run_strategy.context import Context
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Strategy
-from alpha_cli.stages.run_strategy.host import Host, HostOptions
-from alpha_cli.stages.run_strategy.selection import Selection, Wanted
 from alpha_cli.stages.run_strategy.status import statuses
 
 CLOSE = 6.25 * 3600  # seconds after the opening
-
-#: A strategy that buys at every tick, and says how many ticks it remembers.
-EVERY_TICK = """
-def process_tick(self, tick, history):
-    return SignalResult("BUY", quantity=1, price=tick.last_price, metadata={"n": len(history)})
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -51,101 +55,13 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- shared with the other tests of the strategy runtime -----------------------------------------
 
 
-def module(body: str, top: str = "") -> str:
-    """The text of a file with a class `Mine` whose body is `body`, after the lines `top`."""
-    return f"from alpha_cli import SignalResult\n{dedent(top)}\n\nclass Mine:\n{indent(dedent(body), '    ')}\n"
-
-
-def strategy_file(folder: Path, body: str, name: str = "mine", *, top: str = "", **fields: str) -> Path:
-    """The YAML of a strategy of one's own, NAME.yaml, with its class in NAME.py beside it."""
-    (folder / f"{name}.py").write_text(module(body, top))
-    return yaml_file(folder, name, **{"strategy_type": f"./{name}.py:Mine", **fields})
-
-
-def yaml_file(folder: Path, name: str = "mine", **fields: str) -> Path:
-    """A strategy's configuration; `fields` replace the usual ones."""
-    usual = {"id": name, "strategy_type": "momentum", "instruments": f"[{NIFTY}]"}
-    path = folder / f"{name}.yaml"
-    path.write_text("".join(f"{key}: {value}\n" for key, value in {**usual, **fields}.items()))
-    return path
-
-
-def run_strategy(files: Path | Sequence[Path], data: bytes, *options: str, **rest: Any) -> Any:
-    """`alpha run-strategy` with these configurations, run to its end on `data`."""
-    named = [files] if isinstance(files, Path) else files
-    return run_alpha(["run-strategy", *(word for file in named for word in ("--config", str(file))), *options], data,
-                     **rest)  # fmt: skip
-
-
-def events_of(data: bytes, kind: type[Event] = Signal) -> list[Any]:
-    """The events of one type among the lines of `data`."""
-    return [event for event in map(decode, data.splitlines()) if isinstance(event, kind)]
-
-
-def hosted(
-    files: Sequence[Path], reports: list[str] | None = None, options: HostOptions | None = None
-) -> tuple[Host, list[str]]:
-    """The strategies of these files in this process, and what is reported of them. A reload looks at `files` again."""
-    told: list[str] = [] if reports is None else reports
-
-    def wanted() -> list[Wanted]:
-        return Selection(files=tuple(files)).wanted(told.append)
-
-    return Host(options or HostOptions(), wanted(), wanted, told.append), told
-
-
-def said(host: Host | StrategyRunner, events: Iterable[Any]) -> list[Any]:
-    """What the strategies add to `events`, in order."""
-    if isinstance(host, StrategyRunner):
-        return [new for event in events for new in host.on_tick(event)]
-    steps = host.steps
-    return [new for event in events if type(event) in steps for new in steps[type(event)](event)]
-
-
-def running(create: Callable[..., Any], tokens: Sequence[int] = (NIFTY,), **fields: Any) -> StrategyRunner:
-    """A runner with one strategy, `mine`, made by `create`; `runner.reports` has what was reported."""
-    reports: list[str] = []
-    runner = StrategyRunner(report=reports.append)
-    runner.reports = reports  # type: ignore[attr-defined]
-    config = StrategyConfig(id="mine", strategy_type="test", instruments=tuple(tokens), **fields)
-    runner.roster.add(
-        Strategy(config, config.active_brokers, 0, runner.portfolio, create=lambda one: create(**one.parameters))
-    )
-    return runner
-
-
 def makes(create: Callable[[], Any]) -> Callable[[StrategyConfig], Any]:
     """What makes a processor of any configuration."""
     return lambda _: create()
 
 
-def reports(runner: StrategyRunner) -> list[str]:
-    told: list[str] = runner.reports  # type: ignore[attr-defined]
-    return told
-
-
-def fill(
-    number: int = 1, at: float = 0, side: Any = "BUY", quantity: int = 1, price: str = "100", **fields: Any
-) -> Fill:
-    """The fill `f<number>` of order `o<number>` of the strategy `mine` with broker `paper`."""
-    values: dict[str, Any] = {
-        "order_id": f"o{number}", "signal_id": f"s{number}", "strategy_id": "mine", "broker": "paper",
-        "instrument_token": NIFTY, "charges": {"total": Decimal(0)}, **fields,
-    }  # fmt: skip
-    return Fill(
-        fill_id=f"f{number}", side=side, quantity=quantity, price=Decimal(price),
-        timestamp=START + timedelta(seconds=at), **values,
-    )  # fmt: skip
-
-
 def buys(*_: Any) -> SignalResult:
     return SignalResult("BUY", quantity=1)
-
-
-def one_line(stderr: bytes) -> str:
-    """All that was said, which must be one line."""
-    (line,) = stderr.decode().splitlines()
-    return str(line)
 
 
 # --- methods are found by name -------------------------------------------------------------------

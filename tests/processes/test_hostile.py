@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.events import BANK, NIFTY, order, signal, tick
-from support.processes import ROOT, counters, environment, run_alpha, shared
-from test_events import ONE_OF_EACH
+from support.events import BANK, NIFTY, ONE_OF_EACH, order, signal, tick
+from support.processes import ROOT, counters, environment, lines_of, run_alpha, shared
 
 from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import EXIT_CODES
@@ -48,11 +47,6 @@ def on_each_file(folder: Path, arguments: Sequence[str]) -> dict[str, tuple[int,
     )  # fmt: skip
     with_report: dict[str, tuple[int, str]] = json.loads(done.stdout)
     return with_report
-
-
-def lines_of(data: bytes) -> list[bytes]:
-    """The lines that count: not the blank ones."""
-    return [line for line in data.split(b"\n") if line.strip()]
 
 
 def read_from(path: Path, stage: tuple[str, ...]) -> list[bytes]:

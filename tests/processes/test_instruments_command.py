@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.instrument_dumps import CALL, FUTURE, INDEX, ROWS, SHARE, changed, dump_file, text_of
 from support.processes import DEADLINE, alpha, environment, run_alpha, shared
-from test_instruments import CALL, FUTURE, INDEX, ROWS, SHARE, changed, dump_file, text_of
 
 from alpha_cli.cli.app import execute
 from alpha_cli.core.errors import Unavailable, UsageError

@@ -10,11 +10,25 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
-from support.events import BANK, NIFTY, stream, tick, ticks
+from hypothesis import given, strategies as st
+from support.events import NIFTY, stream, tick, ticks
+from support.examples import examples
 from support.processes import DEADLINE, Pipeline, alpha, counters, run_alpha
 from support.stages import run_strategy_stage
-from test_capabilities import EVERY_TICK, events_of, hosted, module, run_strategy, said, strategy_file, yaml_file
+from support.strategy_runs import (
+    COUNTS,
+    EVERY_TICK,
+    FAILS_BELOW_50,
+    control,
+    events_of,
+    hosted,
+    managed,
+    module,
+    run_strategy,
+    said,
+    strategy_file,
+    yaml_file,
+)
 
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import RUNNER, Bar, Control, Denial, Depth, Fill, Level, Order, Signal, Tick
@@ -30,34 +44,6 @@ from alpha_cli.stream.stage import Options, Stage
 def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ALPHA_CONFIG_DIR", "ALPHA_ACTIVE_BROKERS", "ALPHA_CONFIG_DB", "ALPHA_STATE"):
         monkeypatch.delenv(name, raising=False)
-
-
-#: Buys as many units as it is told to at every tick, and says how many ticks it was asked about.
-COUNTS = """
-tick_fields = ()
-
-def __init__(self, quantity=1):
-    if quantity > 100:
-        raise ValueError("too much")
-    self.quantity = quantity
-    self.asked = 0
-
-def process_tick(self, tick, history):
-    self.asked += 1
-    return SignalResult("BUY", quantity=self.quantity, metadata={"asked": self.asked, "n": len(history)})
-"""
-
-#: Fails at every tick that costs less than 50.
-FAILS_BELOW_50 = """
-def process_tick(self, tick, history):
-    if tick.last_price < 50:
-        raise ValueError("too cheap")
-    return SignalResult("BUY", quantity=1)
-"""
-
-
-def control(action: Any, target: str | None = None, by: str | None = "kim", **fields: Any) -> Control:
-    return Control(action=action, target=target, by=by, **fields)
 
 
 def answers(output: bytes) -> list[Control]:
@@ -826,59 +812,6 @@ def test_a_strategy_that_runs_again_lifts_no_halt_of_risk(tmp_path: Path) -> Non
 # --- the stream alone decides ---------------------------------------------------------------------------
 
 
-def managed(folder: Path) -> tuple[list[Path], list[Any]]:
-    """Strategies of all kinds, and a stream in which all that can happen to them happens."""
-    folder.mkdir(exist_ok=True)
-    on_bar = """
-    bars = ("1m",)
-
-    def process_tick(self, tick, history):
-        return None
-
-    def on_bar(self, bar, history):
-        return SignalResult("BUY", quantity=1, price=bar.close, metadata={"n": len(history), "ticks": bar.ticks})
-
-    def on_fill(self, fill):
-        return SignalResult("SELL", quantity=fill.quantity)
-    """
-    both = f"[{NIFTY}, {BANK}]"
-    files = [
-        strategy_file(folder, COUNTS, "counts", instruments=both),
-        strategy_file(folder, FAILS_BELOW_50, "fails"),
-        strategy_file(folder, on_bar, "barred", instruments=both),
-        yaml_file(folder, "momentum", instruments=both, parameters="{lookback: 5, threshold: 0.001}"),
-        yaml_file(folder, "rsi", strategy_type="rules_rsi", parameters="{period: 3}"),
-    ]
-    fields = {"order_id": "o", "signal_id": "s", "strategy_id": "barred", "broker": "paper", "instrument_token": NIFTY}
-    events: list[Any] = []
-    for at in range(90):
-        price = 10.0 if 20 <= at < 26 else 100 + at * 7 % 50 / 10
-        events += [tick(at * 4, price), tick(at * 4, 200 + at * 11 % 70 / 10, BANK)]
-        if at % 9 == 4:
-            events.append(tick(at * 4, 101.5))  # a second one at the same time
-        if at == 15:
-            events += [control("pause", "counts"), control("set", "momentum", value={"lookback": 7})]
-        if at == 30:
-            events += [control("resume"), control("set", "counts", value={"quantity": 3})]
-        if at == 40:
-            events += [control("set", "counts", value={"quantity": 500}), control("reload")]
-        if at == 50:
-            events.append(Control("pause", "rsi", RUNNER, "slow", {"cause": "deadline"}))
-            events.append(decode(
-                b'{"type":"fill","fill_id":"f1","side":"BUY","quantity":2,"price":100,"charges":{"total":0},'
-                b'"timestamp":"2024-06-03T09:18:20+05:30",%s}' % encode_fields(fields)
-            ))  # fmt: skip
-        if at == 60:
-            events.append(control("resume", "rsi"))
-    return files, events
-
-
-def encode_fields(fields: dict[str, Any]) -> bytes:
-    """The inside of a JSON object."""
-    return ",".join(f'"{key}":{value}' if isinstance(value, int) else f'"{key}":"{value}"'
-                    for key, value in fields.items()).encode()  # fmt: skip
-
-
 def through(stage: Stage, pieces: Sequence[bytes]) -> bytes:
     """What comes out of one stage when its input arrives in these pieces."""
     decoder = LineDecoder([stage], BadLines(stage.name, "fail"))
@@ -910,7 +843,7 @@ def test_the_same_stream_gives_the_same_bytes_wherever_it_runs_and_whenever(tmp_
     assert {("pause", "fails"), ("resume", "fails"), ("set", "momentum"), ("resume", "rsi")} <= said_of
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(data=st.data())
 def test_the_output_does_not_depend_on_how_the_input_was_cut(tmp_path_factory: Any, data: Any) -> None:
     """Into lines, bytes or large blocks, also in the middle of a line and right after a request."""

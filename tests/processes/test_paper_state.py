@@ -16,8 +16,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from support.processes import DEADLINE, Pipeline, alpha, counters, run_alpha, shared
-from test_hostile import lines_of
+from support.processes import DEADLINE, Pipeline, alpha, counters, lines_of, run_alpha, shared
 
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import Cancel, Eof, Fill, Hello, Modify, Order, OrderUpdate, Tick

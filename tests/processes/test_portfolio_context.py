@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, strategies as st
 from support.events import BANK, NIFTY, stream, tick, ticks
 from support.processes import Pipeline, alpha, run_alpha
-from test_capabilities import events_of, fill, hosted, one_line, run_strategy, running, said, strategy_file
+from support.strategy_runs import events_of, fill, hosted, one_line, run_strategy, running, said, strategy_file
 
 from alpha_cli import pipe, replay
 from alpha_cli.core.codec import encode

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.events import BANK, NIFTY, stream, tick
 from support.processes import Pipeline, alpha, run_alpha
-from test_capabilities import events_of, hosted, run_strategy, said, yaml_file
+from support.strategy_runs import events_of, hosted, run_strategy, said, yaml_file
 
 from alpha_cli import SignalResult
 from alpha_cli.config.files import packaged
@@ -191,7 +191,7 @@ def test_a_model_that_is_missing_or_corrupt_disables_that_strategy_alone(tmp_pat
 def test_a_model_that_fails_while_it_runs_is_that_strategys_own_affair(tmp_path: Path) -> None:
     """The hybrid whose prediction raises is paused by its circuit; the rules go on."""
     (tmp_path / "broken.py").write_text(
-        "from alpha_cli.config.settings import packaged\n"
+        "from alpha_cli.config.files import packaged\n"
         "from importlib import import_module\n"
         "class Broken:\n"
         "    def load_model(self):\n        self.model = object()\n"

@@ -21,8 +21,9 @@ import click
 import psycopg
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, strategies as st
 from support.events import NIFTY
+from support.examples import examples
 from support.processes import DEADLINE, ROOT, environment, run_alpha
 
 from alpha_cli.cli.app import execute
@@ -235,7 +236,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(CONFIGS)
 def test_any_configuration_comes_back_from_the_table_and_from_its_yaml(
     tables: dict[str, database.ConfigurationTable], tmp_path: Path, any_config: StrategyConfig

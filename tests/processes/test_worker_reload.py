@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from support.events import BANK, NIFTY, stream, tick
+from support.misdeeds import configured, signals_in, written
 from support.processes import Pipeline, alpha, run_alpha
-from test_isolation import configured, signals_in, written
-from test_workers import closing, control, frugal, kill, live, until, workers_of
+from support.workers import closing, control, frugal, kill, live, until, workers_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to find the workers in")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal as signals
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -17,8 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.events import BANK, NIFTY, START, order, signal, stream, tick, ticks
-from support.processes import Pipeline, alpha, counters, run_alpha
-from test_isolation import (
+from support.misdeeds import (
     ALLOWED,
     DATA,
     MISDEEDS,
@@ -34,6 +31,8 @@ from test_isolation import (
     without,
     written,
 )
+from support.processes import Pipeline, alpha, counters, run_alpha
+from support.workers import Process, closing, control, frugal, kill, live, started, until, workers_of
 
 from alpha_cli.core.codec import encode
 from alpha_cli.core.events import Control, Event, OrderUpdate, Portfolio, Signal
@@ -121,10 +120,6 @@ def kinds(folder: Path) -> list[str]:
 BROKERS = {"ALPHA_ACTIVE_BROKERS": "paper,zerodha"}
 
 
-def control(action: Any, target: str | None = None, **fields: Any) -> Control:
-    return Control(action=action, target=target, by="me", **fields)
-
-
 def placed(number: int, at: float) -> Event:
     """An order of `holds`, which stays open."""
     return order(number, at, strategy_id="holds", instrument_token=BANK)
@@ -152,14 +147,6 @@ EVENTS: list[Any] = [
     for event in (*BESIDES.get(second, ()), *ticks(400, (NIFTY, BANK))[second : second + 1])
 ]
 RICH = stream(EVENTS)
-
-
-def closing(stderr: bytes) -> list[str]:
-    """The lines of counters at the end, without times that a clock took."""
-    lines = stderr.decode().splitlines()
-    first = next(number for number, line in enumerate(lines) if " in=" in line)
-    kept = [re.sub(r" \S+\.p\d\d_ns=\S+", "", line) for line in lines[first:]]
-    return [" ".join(sorted(line.split())) for line in kept]  # after a reload workers name the new ones last
 
 
 class Reference(NamedTuple):
@@ -388,74 +375,8 @@ def test_a_reload_adds_changes_and_removes_as_without_workers(tmp_path: Path) ->
 # --- processes -------------------------------------------------------------------------------
 
 
-class Process(NamedTuple):
-    """One that runs: its number may be given to another later, so when it was started counts too."""
-
-    pid: int
-    started: str
-
-    @property
-    def runs(self) -> bool:
-        found = stat_of(self.pid)
-        return found is not None and found[0] != "Z" and found[19] == self.started
-
-
-def stat_of(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat after the name: state, parent, …; None if there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-
-
-def children(pid: int) -> list[Process]:
-    """The living children of a process, oldest first."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        fields = stat_of(int(folder.name))
-        if fields is not None and int(fields[1]) == pid and fields[0] != "Z":
-            found.append(Process(int(folder.name), fields[19]))
-    return sorted(found, key=lambda one: (int(one.started), one.pid))
-
-
-def workers_of(pipeline: Pipeline, place: int = 0) -> list[Process]:
-    return children(pipeline.processes[place].pid)
-
-
-def kill(process: Process) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process.pid, signals.SIGKILL)
-
-
-def until(done: Callable[[], bool], seconds: float = 15) -> bool:
-    """Whether `done` came true in time."""
-    ends = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > ends:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def gone(processes: Sequence[Process], seconds: float = 15) -> bool:
     return until(lambda: not any(one.runs for one in processes), seconds)
-
-
-def live(pipeline: Pipeline, data: bytes) -> None:
-    """Write line by line, each once the one before came through: each is a request of its own."""
-    for line in data.splitlines(keepends=True):
-        pipeline.write(line)
-        if line.strip():
-            pipeline.wait_for(line)
-
-
-def frugal(folder: Path, requests: int) -> list[str]:
-    """The command line of an `alpha` whose workers are asked for a checkpoint after so many requests."""
-    code = (
-        "import sys; from alpha_cli.stages.run_strategy import workers; "
-        f"workers._CHECKPOINT_REQUESTS = {requests}; from alpha_cli.cli.app import start; sys.exit(start(sys.argv[1:]))"
-    )
-    return [sys.executable, "-c", code]
 
 
 def test_a_worker_that_is_killed_is_started_again_and_nothing_shows(reference: Reference) -> None:
@@ -802,15 +723,6 @@ def test_fills_that_wait_for_their_time_survive_the_death_of_a_worker(tmp_path: 
 
 
 # --- the end ---------------------------------------------------------------------------------
-
-
-def started(pipeline: Pipeline, count: int = 2) -> list[Process]:
-    """The workers, once something came through."""
-    pipeline.write(stream(ticks(5), eof=None))
-    pipeline.wait_for(encode(ticks(5)[-1]))
-    found = workers_of(pipeline)
-    assert len(found) == count
-    return found
 
 
 @pytest.mark.parametrize("way", ["end", "SIGTERM", "SIGINT", "SIGKILL", "reader gone", "bad line"])

@@ -14,10 +14,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from hypothesis import Phase, given, settings, strategies as st
+from hypothesis import Phase, given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 from support.events import signal
+from support.examples import examples
 
 from alpha_cli.core.errors import InvariantBroken
 from alpha_cli.core.events import Cancel, Control, Denial, Fill, Modify, Order, OrderUpdate, Signal, Tick
@@ -762,7 +763,7 @@ class Risk(RuleBasedStateMachine):
 
 TestRisk = Risk.TestCase
 # Without shrinking: a long story that fails is told as it is, and at once.
-TestRisk.settings = settings(max_examples=200, stateful_step_count=60, phases=[Phase.reuse, Phase.generate])
+TestRisk.settings = examples(200, steps=60, phases=[Phase.reuse, Phase.generate])
 
 
 # --- slices ----------------------------------------------------------------------------------

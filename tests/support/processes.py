@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared" / "data"
+SHARED = Path(os.environ.get("SHARED_DATA") or ROOT.parent / "shared" / "data")
 DEADLINE = 30.0  # seconds that anything may take before a test calls it stuck
 NO_SHARED_DATA = "no shared test data"
 
@@ -185,3 +185,8 @@ def counters(stderr: str) -> dict[str, int]:
     """The figures of the closing line: `alpha risk: in=3 accepted=3 …`."""
     line = next(line for line in reversed(stderr.splitlines()) if " in=" in line)
     return {key: int(value) for key, _, value in (pair.partition("=") for pair in line.split() if "=" in pair)}
+
+
+def lines_of(data: bytes) -> list[bytes]:
+    """The lines that count: not the blank ones."""
+    return [line for line in data.split(b"\n") if line.strip()]

@@ -1,6 +1,6 @@
 """Real servers for the tests, on loopback, each in a folder of its own that goes with the session.
 
-pytest_plugins = ["servers"]
+A test module that wants them says: pytest_plugins = ["support.servers"]
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.events import BANK, HELLO, NIFTY, START, signal, stream, tick, ticks
+from support.examples import examples
 from support.processes import Pipeline, alpha, counters, run_alpha, shared
 
 from alpha_cli.core.codec import decode, encode
@@ -539,7 +540,7 @@ def plainly_built(events: Sequence[Tick], texts: Sequence[str], grace: float) ->
     return [[bar for _, bar in sorted(some, key=lambda one: one[0])] for some in made]
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(streams(disorder=False), st.sampled_from(MIXES[:3]), st.sampled_from([0.0, 1.0, 45.0]))
 def test_bars_are_what_their_definition_says(events: list[Tick], texts: tuple[str, ...], grace: float) -> None:
     """For any stream in order: which bars each tick closes, in which order, and every figure in them."""

@@ -11,11 +11,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as some
-from support.events import BANK, HELLO, NIFTY, START, order, signal, stream, tick, ticks
+from hypothesis import given, strategies as some
+from support.events import BANK, HELLO, NIFTY, ONE_OF_EACH, START, order, signal, stream, tick, ticks
+from support.examples import examples
 from support.processes import run_alpha
 from support.stages import made_stage
-from test_events import ONE_OF_EACH
 
 from alpha_cli.cli.library import pipe
 from alpha_cli.core.codec import decode, encode
@@ -227,7 +227,7 @@ def test_a_chain_of_one_is_a_loop_over_lines(name: str, forward: bool, data: byt
     assert chain.lines_out == out.count(b"\n")
 
 
-@settings(max_examples=60)
+@examples(60)
 @pytest.mark.parametrize("last_forwards", [True, False], ids=["filter", "sink"])
 @given(
     names=some.lists(some.sampled_from(sorted(STAGES)), min_size=2, max_size=4),
@@ -589,7 +589,7 @@ moves = some.lists(
 )
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(moves=moves, sizes=some.lists(some.integers(1, 30), max_size=30))
 def test_what_a_later_stage_wants_of_the_market_it_gets(
     moves: list[tuple[str, int, int, int]], sizes: list[int]

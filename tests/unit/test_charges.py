@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from support.examples import examples
 from support.processes import ROOT, shared
 
 from alpha_cli.core.errors import ConfigurationError
@@ -388,7 +389,7 @@ def test_delivery_is_never_cheaper_in_tax_than_intraday(one: Trade) -> None:
     assert taxes["CNC"] > taxes["MIS"] if one.kind == "equity" else taxes["CNC"] == taxes["MIS"]
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(10**11, 10**12), st.integers(10**11, 10**12))
 def test_the_largest_amounts_are_exact(quantity: int, price: int) -> None:
     """The wire's twelve digits on both sides: nothing is lost to a precision."""

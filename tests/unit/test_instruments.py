@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.events import signal, stream, tick
+from support.examples import examples
+from support.instrument_dumps import CALL, FUTURE, HEADER, INDEX, ROWS, SHARE, SHARE_BSE, changed, dump_file, text_of
 from support.processes import DEADLINE, environment, run_alpha, shared
 
 from alpha_cli.cli.app import execute
@@ -31,37 +33,8 @@ from alpha_cli.market.instruments.master import default_path, look_up
 from alpha_cli.market.instruments.store import Loaded, load
 from alpha_cli.stages.run_strategy.config import load_file
 
-HEADER = (
-    "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
-    "segment,exchange"
-)
-INDEX = "256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE"
-SHARE = "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE"
-SHARE_BSE = "128053508,500209,INFY,INFOSYS,0,,0,0.05,1,EQ,BSE,BSE"
-FUTURE = "14866434,58072,NIFTY26AUGFUT,NIFTY,0.0,2026-08-25,0.0,0.1,65,FUT,NFO-FUT,NFO"
-CALL = "15845634,61897,NIFTY26AUG25000CE,NIFTY,0.0,2026-08-25,25000.0,0.05,65,CE,NFO-OPT,NFO"
-ROWS = (INDEX, SHARE, SHARE_BSE, FUTURE, CALL)
 DAY = date(2026, 8, 18)
 LATER = DAY + timedelta(days=1)
-
-
-def text_of(*rows: str, header: str = HEADER) -> bytes:
-    return "\n".join([header, *rows, ""]).encode()
-
-
-def dump_file(folder: Path, *rows: str, header: str = HEADER) -> Path:
-    path = folder / "dump.csv"
-    path.write_bytes(text_of(*rows, header=header))
-    return path
-
-
-def changed(row: str, **cells: str) -> str:
-    """`row` with other cells."""
-    names = HEADER.split(",")
-    values = row.split(",")
-    for name, value in cells.items():
-        values[names.index(name)] = value
-    return ",".join(values)
 
 
 def instruments(*rows: str) -> list[Instrument]:
@@ -433,7 +406,7 @@ def test_a_changed_tick_size_holds_from_the_dump_that_has_it(tmp_path: Path) -> 
     assert size(None) == size(date(2030, 1, 1)) == "0.1"
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.permutations(range(4)), st.lists(st.sampled_from(["1", "2"]), min_size=4, max_size=4))
 def test_dumps_loaded_in_any_order_say_of_their_own_days_what_they_said(order: list[int], lots: list[str]) -> None:
     """A dump found later, of an earlier day, spoils nothing; nor does loading them all again."""

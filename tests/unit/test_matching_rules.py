@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from support.examples import examples
 from support.processes import ROOT
 
 from alpha_cli.cli.app import cli
@@ -1701,7 +1702,7 @@ _ACTIONS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(_ACTIONS, max_size=25), st.sampled_from(["none", "estimate", "contract-note"]))
 def test_m68_the_books_balance_after_every_event(actions, charges):
     """cash + cost + charges is capital + realised; equity is capital + realised + unrealised - charges. Exactly."""

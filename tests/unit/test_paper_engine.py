@@ -7,7 +7,8 @@ from decimal import Decimal
 from itertools import chain
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from support.examples import examples
 
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import Cancel, Fill, Modify, Order, OrderUpdate, Portfolio, Tick
@@ -357,7 +358,7 @@ trades = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(trades | some_events.map(lambda event: [event]), max_size=30), st.booleans())
 def test_every_line_that_is_written_can_be_read(groups, all_hours):
     """Whatever comes over the wire, what is answered survives it unchanged, and the books balance."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from alpha_cli.core.errors import InvariantBroken
 from alpha_cli.core.events import Quantity
@@ -43,7 +43,6 @@ def account_after(*trades: tuple[str, int, str]) -> tuple[Account, Holding]:
     return account, account.positions[KEY]
 
 
-@settings(deadline=None)
 @given(fills)
 def test_what_was_paid_is_in_the_books_after_every_fill(sequence):
     """cash + Σ quantity×last == starting cash + Σ realised + Σ unrealised - charges."""
@@ -58,7 +57,6 @@ def test_what_was_paid_is_in_the_books_after_every_fill(sequence):
         assert left == right == account.equity
 
 
-@settings(deadline=None)
 @given(fills)
 def test_cash_quantity_and_charges_are_the_sum_of_the_fills(sequence):
     """An independent sum over the fills gives the same cash, positions and charges by name."""
@@ -76,7 +74,6 @@ def test_cash_quantity_and_charges_are_the_sum_of_the_fills(sequence):
     assert account.charges == paid
 
 
-@settings(deadline=None)
 @given(fills)
 def test_every_booking_balances_and_all_of_them_are_the_account(sequence):
     """Double entry: each adds up to zero, and an account's balance is the sum of what was posted to it."""
@@ -95,7 +92,6 @@ def test_every_booking_balances_and_all_of_them_are_the_account(sequence):
     account.check()
 
 
-@settings(deadline=None)
 @given(fills, prices)
 def test_closing_everything_turns_all_profit_into_cash(sequence, price):
     """Flat books: no cost is left behind, and cash - starting cash is realised P&L less charges."""

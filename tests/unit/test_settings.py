@@ -8,8 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 from support.events import NIFTY
+from support.examples import examples
 from support.processes import run_alpha
 from support.stages import run_strategy_stage
 
@@ -248,7 +249,7 @@ hostile = st.text(max_size=80) | st.sampled_from(
 ).flatmap(lambda part: st.lists(st.sampled_from(["..", "/", part, "etc", "momentum"]), max_size=8).map("".join))
 
 
-@settings(max_examples=500)
+@examples(500)
 @example("../strategies/momentum")
 @example("/etc/passwd")
 @example("momentum.yaml")
@@ -265,7 +266,7 @@ def test_no_name_leads_outside_the_strategies_folder(name: str) -> None:
         assert load_by_name(name).id == name
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary(max_size=60) | st.text("[]{}&*!:#|>-'\"%@`,?<= \n\tab1~", max_size=60).map(str.encode))
 def test_any_bytes_are_a_document_or_a_configuration_error(
     tmp_path_factory: pytest.TempPathFactory, text: bytes

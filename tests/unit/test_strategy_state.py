@@ -13,14 +13,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.events import BANK, NIFTY, stream, tick, ticks
+from support.examples import examples
 from support.processes import DEADLINE, Pipeline, alpha, run_alpha
-from test_capabilities import (
+from support.strategy_runs import (
+    COUNTS,
     EVERY_TICK,
+    FAILS_BELOW_50,
+    control,
     events_of,
     fill,
     hosted,
+    managed,
     module,
     one_line,
     run_strategy,
@@ -29,7 +34,6 @@ from test_capabilities import (
     strategy_file,
     yaml_file,
 )
-from test_management import COUNTS, FAILS_BELOW_50, control, managed
 
 from alpha_cli.core.codec import decode
 from alpha_cli.core.events import RUNNER, Control, Order, OrderUpdate, Portfolio, Signal
@@ -151,7 +155,7 @@ def test_wherever_a_stream_is_cut_the_rest_says_what_it_would_have_said(tmp_path
     assert {"pause", "resume", "set", "reload"} == {one.action for one in made if isinstance(one, Control)}
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_several_cuts_change_no_more_than_one(tmp_path_factory: Any, data: Any) -> None:
     """A run of every length after the other, as cron makes them; a state that is read and written says the same."""
