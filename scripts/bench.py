@@ -66,7 +66,7 @@ def quietly(*command: str, stdin: Path | None = None) -> bytes:
 
 FLOOR = """
 import sys, time
-from alpha_cli import events
+from alpha_cli.core import codec
 decode = {decode}
 start = time.perf_counter()
 with open(sys.argv[1], "rb") as file:
@@ -122,8 +122,8 @@ def speed(ticks: int, rounds: int, folder: Path) -> None:
     print(f"  {counted['fill']:,} fills; output of both {hashlib.sha256(one).hexdigest()[:16]}")
     ratios: dict[str, list[float]] = {}
     for _ in range(rounds):
-        floor = float(quietly(sys.executable, "-c", FLOOR.format(decode="events.decode"), str(path)))
-        raw = float(quietly(sys.executable, "-c", FLOOR.format(decode="events._decode_strictly"), str(path)))
+        floor = float(quietly(sys.executable, "-c", FLOOR.format(decode="codec.decode"), str(path)))
+        raw = float(quietly(sys.executable, "-c", FLOOR.format(decode="codec._decode_strictly"), str(path)))
         prices = float(quietly(sys.executable, "-c", PRICES, str(path)))
         in_one, in_four = wall(lambda: quietly(*fused)), wall(lambda: quietly(*shell))
         for name, value in {
@@ -137,8 +137,8 @@ def speed(ticks: int, rounds: int, folder: Path) -> None:
             "shell": in_four / ticks * 1e6,
         }.items():
             ratios.setdefault(name, []).append(value)
-    report("fused pipeline ÷ bare loop of events.decode", ratios["fused ÷ decode"], bound=2.2, aim=1.7)
-    report("shell pipeline of four ÷ bare loop of events.decode", ratios["shell ÷ decode"], bound=4.5, aim=3.5)
+    report("fused pipeline ÷ bare loop of codec.decode", ratios["fused ÷ decode"], bound=2.2, aim=1.7)
+    report("shell pipeline of four ÷ bare loop of codec.decode", ratios["shell ÷ decode"], bound=4.5, aim=3.5)
     report("fused pipeline ÷ bare loop of the C decoder alone", ratios["fused ÷ raw"])
     report("shell pipeline ÷ bare loop of the C decoder alone", ratios["shell ÷ raw"])
     report("fused pipeline ÷ bare loop over preloaded prices", ratios["fused ÷ prices"])
@@ -167,13 +167,13 @@ def everything(ticks: int, rounds: int, folder: Path) -> None:
     print(f"risk: {ticks:,} ticks, {fills:,} fills, every control on")
     if fills < ticks // 110:  # the last minutes are after the square-off of MIS: no entries
         sys.exit("bench: risk let too little pass")
-    decode = FLOOR.format(decode="events.decode")
+    decode = FLOOR.format(decode="codec.decode")
     ratios: list[tuple[float, float]] = []
     for _ in range(rounds):
         floor = float(quietly(sys.executable, "-c", decode, str(path)))
         ratios.append((wall(lambda: quietly(*fused)) / floor, wall(lambda: quietly(*shell)) / floor))
     in_one, in_four = zip(*ratios, strict=True)
-    report("fused pipeline, every control on ÷ bare loop of events.decode", in_one, bound=2.2)
+    report("fused pipeline, every control on ÷ bare loop of codec.decode", in_one, bound=2.2)
     report("shell pipeline, every control on ÷ the same", in_four, bound=4.5)
 
 
