@@ -46,7 +46,9 @@ if TYPE_CHECKING:
         Indicator as Indicator,
         StandardDeviation as StandardDeviation,
     )
-    from alpha_cli.kit.models import Model as Model
+    from alpha_cli.kit.model_strategy import ModelParameters as ModelParameters, ModelStrategy as ModelStrategy
+    from alpha_cli.kit.models import Model as Model, load_model as load_model
+    from alpha_cli.kit.parameters import OrderParameters as OrderParameters
     from alpha_cli.kit.signal_result import History as History, SignalResult as SignalResult
     from alpha_cli.stages.run_strategy.config import StrategyConfig as StrategyConfig
     from alpha_cli.stages.run_strategy.context import Context as Context
@@ -71,7 +73,9 @@ _HOMES = {
     "alpha_cli.core.version": ("__version__",),
     "alpha_cli.kit.features": ("FEATURES", "PRICES_NEEDED", "Features"),
     "alpha_cli.kit.indicators": ("ATR", "EMA", "RSI", "SMA", "Bands", "Bollinger", "Indicator", "StandardDeviation"),
-    "alpha_cli.kit.models": ("Model",),
+    "alpha_cli.kit.model_strategy": ("ModelParameters", "ModelStrategy"),
+    "alpha_cli.kit.models": ("Model", "load_model"),
+    "alpha_cli.kit.parameters": ("OrderParameters",),
     "alpha_cli.kit.signal_result": ("History", "SignalResult"),
     "alpha_cli.stages.run_strategy.config": ("StrategyConfig",),
     "alpha_cli.stages.run_strategy.context": ("Context",),

@@ -79,7 +79,8 @@ print(time.perf_counter() - start)
 PRICES = """
 import sys, time
 from collections import deque
-from alpha_cli.events import Tick, decode
+from alpha_cli.core.codec import decode
+from alpha_cli.core.events import Tick
 with open(sys.argv[1], "rb") as file:
     ticks = [(e.instrument_token, e.last_price) for e in map(decode, file) if type(e) is Tick]
 start = time.perf_counter()
@@ -301,7 +302,7 @@ def start(rounds: int) -> None:
 
 LOADED = """
 import sys
-from alpha_cli.cli import execute
+from alpha_cli.cli.app import execute
 execute(sys.argv[1:])
 names = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
 own = sorted(name for name in sys.modules if name.startswith("alpha_cli."))

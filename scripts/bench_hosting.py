@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 
 STREAM = """
 import gc, json, sys, time
-from alpha_cli.batch import LineDecoder
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.chain import Chain
-from alpha_cli.stage import Options, Stage
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.management import Wanted
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.chain import Chain
+from alpha_cli.stream.decoder import LineDecoder
+from alpha_cli.stream.stage import Reads, Stage
+from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.host import Host, HostOptions
+from alpha_cli.stages.run_strategy.selection import Wanted
 
 strategies, instruments, count = map(int, sys.argv[1:4])
 tokens = [1_000_000 + 256 * number for number in range(instruments)]
@@ -48,7 +48,7 @@ def wanted(place):
 
 def passed():
     host = Host(HostOptions(), [wanted(place) for place in range(strategies)], list, print)
-    stage = Stage("run-strategy", host.steps, Options(), every_tick=True, tick_fields=lambda: host.tick_fields)
+    stage = Stage("run-strategy", Reads(host.steps, every_tick=True, tick_fields=lambda: host.tick_fields))
     decoder = LineDecoder([stage], BadLines("run-strategy", "fail"))
     chain = Chain([stage], decoder)
     gc.collect()
@@ -64,10 +64,11 @@ print(json.dumps(min(passed() for _ in range(3))))
 
 CALLS = """
 import gc, json, sys, time
-from alpha_cli.events import Tick, IST
-from alpha_cli.strategy.config import StrategyConfig
-from alpha_cli.strategy.host import Host, HostOptions
-from alpha_cli.strategy.management import Wanted
+from alpha_cli import Tick
+from alpha_cli.core.times import IST
+from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.host import Host, HostOptions
+from alpha_cli.stages.run_strategy.selection import Wanted
 from datetime import datetime, timedelta
 
 strategies, count = map(int, sys.argv[1:3])
@@ -85,7 +86,7 @@ def wanted(place):
     return Wanted(config, ("paper",), place)
 
 
-from alpha_cli.strategy import executor, host as hosting
+from alpha_cli.stages.run_strategy import executor, host as hosting
 
 
 class Bared(executor.Strategy):
@@ -99,7 +100,7 @@ ticks = [Tick(instrument_token=1, timestamp=start + timedelta(milliseconds=n), l
 host = Host(HostOptions(), [wanted(place) for place in range(strategies)], list, print)
 gc.freeze()
 step = host.runner.on_tick
-processes = [call[1] for call in host.runner.lanes[1].calls]
+processes = [call[1] for call in host.runner.queues[1].calls]
 best = bare = 9e9
 for _ in range(5):
     begin = time.perf_counter()

@@ -15,15 +15,16 @@ STREAM = """
 import gc, json, sys, time
 from datetime import datetime
 from decimal import Decimal
-from alpha_cli.bad_lines import BadLines
-from alpha_cli.batch import LineDecoder
-from alpha_cli.chain import Chain
-from alpha_cli.events import Order, encode
-from alpha_cli.market import Market
-from alpha_cli.paper.config import PaperConfig
-from alpha_cli.paper.engine import Engine
-from alpha_cli.paper.ledger import Account
-from alpha_cli.stage import Options, Stage
+from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.decoder import LineDecoder
+from alpha_cli.stream.chain import Chain
+from alpha_cli.core.codec import encode
+from alpha_cli.core.events import Order
+from alpha_cli.stream.last_ticks import LastTicks
+from alpha_cli.stages.paper.config import PaperConfig
+from alpha_cli.stages.paper.engine import Engine
+from alpha_cli.core.ledger import Account
+from alpha_cli.stream.stage import Flow, Reads, Stage
 
 orders, instruments, count = map(int, sys.argv[1:4])
 tokens = [1_000_000 + 256 * number for number in range(instruments)]
@@ -62,11 +63,11 @@ def resting():
 
 
 def passed():
-    market = Market()
+    market = LastTicks()
     config = PaperConfig(cash=Decimal(10**11))
     engine = Engine(Account.opened("paper", config.starting_cash), market, config=config)
     fields = ("depth", "ohlc", "last_traded_quantity", "last_trade_time")
-    stage = Stage("paper", engine.steps, Options(), market=market, tick_fields=fields, forward=False)
+    stage = Stage("paper", Reads(engine.steps, tick_fields=fields, last_ticks=market), flow=Flow(forward=False))
     decoder = LineDecoder([stage], BadLines("paper", "fail"))
     market.decode = decoder.decode_tick
     chain = Chain([stage], decoder)

@@ -73,13 +73,14 @@ import gc, json, sys, time
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from alpha_cli.events import Order, Signal, Tick
-from alpha_cli.market import Market
-from alpha_cli.risk.config import load_limits
-from alpha_cli.risk.engine import RiskEngine
+from alpha_cli.core.events import Order, Signal, Tick
+from alpha_cli.stream.last_ticks import LastTicks
+from alpha_cli.stages.risk.config import load_limits
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 
-market = Market()
-engine = RiskEngine(load_limits(Path(sys.argv[1])), market, opening_cash={"paper": Decimal(10**11)})
+market = LastTicks()
+limits = load_limits(Path(sys.argv[1]))
+engine = RiskEngine(RiskInputs(limits=limits, last_ticks=market, opening_cash={"paper": Decimal(10**11)}))
 begin = datetime.fromisoformat("2026-01-05T09:20:00+05:30")
 tokens, count, taken = (256265, 260105), int(sys.argv[2]), []
 

@@ -11,22 +11,70 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
+import msgspec
+
+from alpha_cli.cli.app import cli
 from alpha_cli.core import order_states
+from alpha_cli.core.errors import EXIT_CODES
+from alpha_cli.core.events import TYPES
 from alpha_cli.stages.paper import codes
-from alpha_cli.stages.risk import controls, explained
+from alpha_cli.stages.risk import explained
+from alpha_cli.stages.risk.controls import table as risk_controls
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+WIDTH = 110  # columns of the help in docs/commands.md
+
+
+def exit_codes() -> str:
+    """Return the table of exit codes."""
+    rows = [f"| {code} {name} | {meaning} |" for code, (name, meaning) in EXIT_CODES.items()]
+    return "\n".join(["| code | meaning |", "|---|---|", *rows, ""])
+
+
+def wire_fields() -> str:
+    """Return the table of event types and their fields, the required ones in bold."""
+    rows = []
+    for name, kind in TYPES.items():
+        fields = [
+            f"**{field.encode_name}**" if field.required else field.encode_name
+            for field in msgspec.structs.fields(kind)
+        ]
+        rows.append(f"| `{name}` | {', '.join(fields)} |")
+    return "\n".join(["| type | fields (**required**) |", "|---|---|", *rows, ""])
+
+
+def commands() -> str:
+    """Return a section with `--help` for every command, as wide as a page."""
+    settings = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    root = click.Context(cli, info_name="alpha", **settings)
+    return "\n".join(_sections(root))
+
+
+def _sections(ctx: click.Context) -> Iterator[str]:
+    yield f"## {ctx.command_path}\n\n```text\n{ctx.command.get_help(ctx)}\n```\n"
+    group = ctx.command
+    if not isinstance(group, click.Group):
+        return
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        yield from _sections(click.Context(command, info_name=name, parent=ctx, **command.context_settings))
+
 
 #: What a page may ask for.
 TABLES: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "exit codes": exit_codes,
     "order states": order_states.table,
     "codes": codes.table,
-    "risk controls": controls.table,
-    "risk codes": controls.code_table,
+    "risk controls": risk_controls.table,
+    "risk codes": risk_controls.code_table,
     "risk settings": explained.settings_table,
+    "wire fields": wire_fields,
 }
 
 _TABLE = re.compile(r"(<!-- table: ([^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)

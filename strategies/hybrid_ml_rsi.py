@@ -1,10 +1,10 @@
-"""Hybrid: a trained model says when, RSI says whether.
+"""Hybrid: a trained model says when to trade, RSI says whether to.
 
-The model answers the features of each tick (`alpha_cli.kit.features`) with P, the probability that the price
+The model answers the features of each tick (`alpha_cli.features`) with P, the probability that the price
 will be higher some ticks from now. Where P crosses above `buy_above` the strategy buys, unless RSI over
 `rsi_period` ticks is at `rsi_buy_below` or above: a rise that has already run its course is not followed.
 Where P crosses below `sell_below` it sells, unless RSI is at `rsi_sell_above` or below. A crossing that
-RSI forbids is let go, so these are some of the signals of ml_momentum and never others.
+RSI forbids is skipped, so these are some of the signals of ml_momentum and never others.
 
 The packaged model `direction` knows a pattern that was planted in a random walk by scripts/train.py. It
 shows how a model trades. It is not a way to make money.
@@ -13,117 +13,67 @@ shows how a model trades. It is not a way to make money.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from alpha_cli import SignalResult, Tick
-from alpha_cli.kit.features import PRICES_NEEDED, Features
-from alpha_cli.kit.indicators import RSI
-from alpha_cli.kit.models import Model, find, load
+from alpha_cli import PRICES_NEEDED, RSI, ModelParameters, ModelStrategy, Tick
 
 
-class Parameters(BaseModel):
-    """What may be set, with bounds and units."""
+class Parameters(ModelParameters):
+    """The parameters, with bounds and units."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = Field("direction", min_length=1, description="a packaged model, or a path that ends in .onnx")
-    buy_above: float = Field(0.7, gt=0, lt=1, description="probability of a rise")
-    sell_below: float = Field(0.3, gt=0, lt=1, description="probability of a rise", validate_default=True)
     rsi_period: int = Field(14, ge=2, le=10_000, description="ticks")
     rsi_buy_below: float = Field(70, gt=0, le=100, description="RSI, 0 to 100")
     rsi_sell_above: float = Field(30, ge=0, lt=100, description="RSI, 0 to 100")
-    quantity: int = Field(1, ge=1, le=1_000_000, description="units of the instrument")
-    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
-    product: Literal["MIS", "CNC", "NRML"] = "MIS"
-
-    @field_validator("sell_below")
-    @classmethod
-    def _below_buy_above(cls, sell_below: float, others: ValidationInfo) -> float:
-        if sell_below >= others.data.get("buy_above", 1):
-            raise ValueError(f"must be below buy_above, which is {others.data['buy_above']:g}")
-        return sell_below
 
 
-class HybridMlRsi:
-    """See the module. It looks at each tick once, so its history is in its features and its RSI."""
+class HybridMlRsi(ModelStrategy):
+    """See the module. It sees each tick once, so its history is in its features and its RSI."""
 
-    tick_fields = ()
+    name = "hybrid_ml_rsi"
 
     def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
         self._parameters = parameters
         self.min_history = max(PRICES_NEEDED, parameters.rsi_period + 1)  # for `warmup`
-        self._features = Features()
         self._rsi = RSI(parameters.rsi_period)
-        self._price = 0.0  # of the tick whose features were taken last
-        self._before: float | None = None  # P at the tick before
-        self.model: Model | None = None  # one model may serve the processors of several instruments
 
-    def load_model(self) -> bool:
-        """Read the model. Raises `ConfigurationError` with the reason if it cannot be used."""
-        self.model = load(find(self._parameters.model))
-        return True
-
-    def process_tick(self, tick: Tick, history: Sequence[Tick]) -> SignalResult | None:
-        features = self.extract_features(tick, history)
-        return None if features is None else self.predict_signal(features)
-
-    def extract_features(self, tick: Tick, history: Sequence[Tick]) -> tuple[float, ...] | None:  # noqa: ARG002
-        """Take the tick in, once; its features, or None before there are prices enough."""
-        self._price = tick.last_price
+    def extract_features(self, tick: Tick, history: Sequence[Tick]) -> tuple[float, ...] | None:
+        """Take `tick`, once. Return its features, or None before there are enough prices."""
         self._rsi.update(tick.last_price)
-        return self._features.update(tick.last_price)
+        return super().extract_features(tick, history)
 
-    def predict_signal(self, features: Sequence[float]) -> SignalResult | None:
-        """What to do about the features of the newest tick."""
-        if self.model is None:
-            raise RuntimeError("there is no model: call load_model() first")
-        parameters = self._parameters
-        before, rise = self._before, self.model.probability(features)
-        self._before = rise
-        strength = self._rsi.value
-        if before is None or strength is None:
-            return None
-        buys = rise > parameters.buy_above >= before
-        if not buys and not rise < parameters.sell_below <= before:
+    def confirm(self, *, buys: bool) -> str | None:
+        """Return what RSI adds to the reasoning, or None if it forbids the signal."""
+        parameters, strength = self._parameters, self._rsi.value
+        if strength is None:
             return None
         if strength >= parameters.rsi_buy_below if buys else strength <= parameters.rsi_sell_above:
             return None
-        bound = f"above {parameters.buy_above:g}" if buys else f"below {parameters.sell_below:g}"
-        gate = f"below {parameters.rsi_buy_below:g}" if buys else f"above {parameters.rsi_sell_above:g}"
-        return SignalResult(
-            "BUY" if buys else "SELL",
-            quantity=parameters.quantity,
-            price=self._price,
-            confidence=rise if buys else 1 - rise,
-            order_type=parameters.order_type,
-            product=parameters.product,
-            reasoning=f"probability of a rise {rise:.4f}, {bound}; RSI {strength:.2f}, {gate}",
-        )
+        bound = f"below {parameters.rsi_buy_below:g}" if buys else f"above {parameters.rsi_sell_above:g}"
+        return f"; RSI {strength:.2f}, {bound}"
 
     def warmup(self, history: Sequence[Tick]) -> None:
-        """Begin anew, with the ticks before the first that will be processed."""
-        self._features, self._rsi, self._before = Features(), RSI(self._parameters.rsi_period), None
-        for tick in history:
-            features = self.extract_features(tick, ())
-            if features is not None and self.model is not None:
-                self._before = self.model.probability(features)
+        """Start again with the ticks before the first that will be processed."""
+        self._rsi = RSI(self._parameters.rsi_period)
+        super().warmup(history)
 
     def snapshot(self) -> dict[str, Any]:
-        """The state, ready for JSON. The model is not part of it."""
-        return {"features": self._features.snapshot(), "rsi": self._rsi.snapshot(), "before": self._before}
+        """Return the state, ready for JSON, without the model."""
+        state = super().snapshot()
+        return {"features": state["features"], "rsi": self._rsi.snapshot(), "before": state["before"]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`. Raises `ValueError`."""
+        """Continue from a `snapshot`. Raise `ValueError`."""
         if set(state) != {"features", "rsi", "before"}:
             raise ValueError("not a state of hybrid_ml_rsi")
         rsi = RSI(self._parameters.rsi_period)
         rsi.restore(state["rsi"])
-        self._features.restore(state["features"])
-        self._rsi, self._before = rsi, state["before"]
+        super().restore({"features": state["features"], "before": state["before"]})
+        self._rsi = rsi
 
 
 def create_processor(**parameters: object) -> HybridMlRsi:
-    """A processor for one instrument, without its model: call `load_model`. Raises `pydantic.ValidationError`."""
+    """Return a processor for one instrument, without its model: call `load_model`. Raise `ValidationError`."""
     return HybridMlRsi(Parameters.model_validate(parameters))

@@ -5,7 +5,7 @@ the population standard deviation. Where z crosses below -threshold the strategy
 crosses above +threshold it sells. A price that does not vary has no deviation and gives no signal.
 
 With `exit_threshold` it also leaves: once it has bought or sold it waits until z has come back to within
-`exit_threshold` (or has gone past the mean to the other side), says the opposite once, and only then
+`exit_threshold` (or has gone past the mean to the other side), gives the opposite signal once, and only then
 looks for the next entry.
 """
 
@@ -14,17 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import fsum, sqrt
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
-from alpha_cli import SignalResult, Tick
+from alpha_cli import OrderParameters, SignalResult, Tick
 
 
-class Parameters(BaseModel):
-    """What may be set, with bounds and units. Names of older configurations are taken too."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, loc_by_alias=False)
+class Parameters(OrderParameters):
+    """The parameters, with bounds and units. Names of older configurations work too."""
 
     lookback: int = Field(
         50, ge=3, le=10_000, description="ticks",
@@ -35,19 +33,6 @@ class Parameters(BaseModel):
         validation_alias=AliasChoices("threshold", "deviation_threshold", "entry_threshold"),
     )  # fmt: skip
     exit_threshold: float | None = Field(None, ge=0, le=10, description="standard deviations; None: never")
-    quantity: int = Field(1, ge=1, le=1_000_000, description="units of the instrument")
-    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
-    product: Literal["MIS", "CNC", "NRML"] = "MIS"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _given_once(cls, given: Any) -> Any:
-        for name, field in cls.model_fields.items():
-            if isinstance(field.validation_alias, AliasChoices):
-                names = [str(alias) for alias in field.validation_alias.choices if alias in given]
-                if len(names) > 1:
-                    raise ValueError(f"{' and '.join(names)} are the same parameter, {name}; give it once")
-        return given
 
     @field_validator("exit_threshold")
     @classmethod
@@ -95,11 +80,11 @@ class MeanReversion:
         )
 
     def snapshot(self) -> dict[str, Any]:
-        """The state, ready for JSON."""
+        """Return the state, ready for JSON."""
         return {"entered": self._entered}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`. Raises `ValueError`."""
+        """Continue from a `snapshot`. Raise `ValueError`."""
         if set(state) != {"entered"} or state["entered"] not in (-1, 0, 1):
             raise ValueError(f"not a state of mean_reversion: {state}")
         # Without an exit_threshold an entry would never be left, nor followed by another.
@@ -124,7 +109,7 @@ class MeanReversion:
 
 
 def _distance(prices: Sequence[float]) -> float:
-    """How many standard deviations the last price lies from the mean; 0 if prices do not vary."""
+    """Return the distance of the last price from the mean in standard deviations; 0 if prices do not vary."""
     mean = fsum(prices) / len(prices)
     variance = fsum((price - mean) ** 2 for price in prices) / len(prices)
     # Rounding alone makes equal prices seem to vary by a few parts in 10^16.
@@ -132,5 +117,5 @@ def _distance(prices: Sequence[float]) -> float:
 
 
 def create_processor(**parameters: object) -> MeanReversion:
-    """A processor for one instrument. Raises `pydantic.ValidationError`."""
+    """Return a processor for one instrument. Raise `pydantic.ValidationError`."""
     return MeanReversion(Parameters.model_validate(parameters))

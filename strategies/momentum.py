@@ -1,24 +1,21 @@
 """Momentum: follow a price that has moved further than usual.
 
 The return over the last `lookback` ticks is p / p[lookback ticks ago] - 1. Where it crosses above
-+threshold the strategy buys, where it crosses below -threshold it sells; while it stays beyond, it
-says nothing more.
++threshold the strategy buys, where it crosses below -threshold it sells; while it stays beyond, nothing
+more happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, Field
 
-from alpha_cli import SignalResult, Tick
+from alpha_cli import OrderParameters, SignalResult, Tick
 
 
-class Parameters(BaseModel):
-    """What may be set, with bounds and units. Names of older configurations are taken too."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, loc_by_alias=False)
+class Parameters(OrderParameters):
+    """The parameters, with bounds and units. Names of older configurations work too."""
 
     lookback: int = Field(
         20, ge=1, le=10_000, description="ticks",
@@ -28,19 +25,6 @@ class Parameters(BaseModel):
         0.0005, gt=0, lt=1, description="fraction of the price",
         validation_alias=AliasChoices("threshold", "momentum_threshold"),
     )  # fmt: skip
-    quantity: int = Field(1, ge=1, le=1_000_000, description="units of the instrument")
-    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
-    product: Literal["MIS", "CNC", "NRML"] = "MIS"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _given_once(cls, given: Any) -> Any:
-        for name, field in cls.model_fields.items():
-            if isinstance(field.validation_alias, AliasChoices):
-                names = [str(alias) for alias in field.validation_alias.choices if alias in given]
-                if len(names) > 1:
-                    raise ValueError(f"{' and '.join(names)} are the same parameter, {name}; give it once")
-        return given
 
 
 class Momentum:
@@ -81,5 +65,5 @@ class Momentum:
 
 
 def create_processor(**parameters: object) -> Momentum:
-    """A processor for one instrument. Raises `pydantic.ValidationError`."""
+    """Return a processor for one instrument. Raise `pydantic.ValidationError`."""
     return Momentum(Parameters.model_validate(parameters))

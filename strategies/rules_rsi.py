@@ -2,32 +2,26 @@
 
 The strength is Wilder's RSI(`period`) over the ticks. Where it crosses from `oversold` or above to below
 `oversold` the strategy buys, where it crosses from `overbought` or below to above `overbought` it sells;
-while it stays there, it says nothing more. Whether the very first value is a crossing nobody can know, so
-it is none. The textbook's 30 and 70 are meant for daily bars; ticks reach them every minute or so.
+while it stays there, nothing more happens. The very first value is no crossing, because nothing is known
+before it. The textbook's 30 and 70 are meant for daily bars; ticks reach them every minute or so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from alpha_cli import SignalResult, Tick
-from alpha_cli.kit.indicators import RSI
+from alpha_cli import RSI, OrderParameters, SignalResult, Tick
 
 
-class Parameters(BaseModel):
-    """What may be set, with bounds and units."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Parameters(OrderParameters):
+    """The parameters, with bounds and units."""
 
     period: int = Field(14, ge=2, le=10_000, description="ticks")
     oversold: float = Field(30, gt=0, lt=100, description="RSI, 0 to 100")
     overbought: float = Field(70, gt=0, lt=100, description="RSI, 0 to 100", validate_default=True)
-    quantity: int = Field(1, ge=1, le=1_000_000, description="units of the instrument")
-    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
-    product: Literal["MIS", "CNC", "NRML"] = "MIS"
 
     @field_validator("overbought")
     @classmethod
@@ -38,7 +32,7 @@ class Parameters(BaseModel):
 
 
 class RulesRsi:
-    """See the module. It looks at each tick once, so its history is in its RSI."""
+    """See the module. It sees each tick once, so its history is in its RSI."""
 
     tick_fields = ()
 
@@ -71,20 +65,20 @@ class RulesRsi:
         )
 
     def warmup(self, history: Sequence[Tick]) -> None:
-        """Begin anew, with the ticks before the first that will be processed."""
+        """Start again with the ticks before the first that will be processed."""
         self._rsi = RSI(self._parameters.period)
         for tick in history:
             self._rsi.update(tick.last_price)
 
     def snapshot(self) -> dict[str, Any]:
-        """The state, ready for JSON."""
+        """Return the state, ready for JSON."""
         return self._rsi.snapshot()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`. Raises `ValueError` if it is that of another period."""
+        """Continue from a `snapshot`. Raise `ValueError` if it is that of another period."""
         self._rsi.restore(state)
 
 
 def create_processor(**parameters: object) -> RulesRsi:
-    """A processor for one instrument. Raises `pydantic.ValidationError`."""
+    """Return a processor for one instrument. Raise `pydantic.ValidationError`."""
     return RulesRsi(Parameters.model_validate(parameters))

@@ -16,6 +16,7 @@ import click
 
 from alpha_cli.cli.groups import LazyGroup
 from alpha_cli.cli.registry import COMMANDS
+from alpha_cli.config.environment import misspelt
 from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone
 from alpha_cli.core.text import printable
 from alpha_cli.core.version import __version__
@@ -38,34 +39,24 @@ Stages read and write newline-delimited JSON, so a trading system is a pipeline:
 @click.version_option(__version__, "-V", "--version", prog_name="alpha")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """The group; its help is `HELP`."""
+    """Show the help without a command; its text is `HELP`."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
-    if ctx.obj is None:
+    for name, meant in misspelt(os.environ).items():
+        log_line(f"alpha: {printable(name)} in the environment is nothing of alpha's: did you mean {meant}?")
+    if ctx.obj is None and ctx.invoked_subcommand != "help":  # which builds nothing, and starts as quickly as --help
         from alpha_cli.cli.options import Build
 
         ctx.obj = Build()
 
 
 def execute(argv: Sequence[str]) -> int:
-    """Run one command line; the exit code. Every error comes out as one line on stderr."""
+    """Run one command line; return the exit code. An error is one line on stderr."""
     name = next((word for word in argv if not word.startswith("-")), "")
     program = f"alpha {name}" if name in COMMANDS else "alpha"
     try:
-        made = _made(argv)
-        if made is None or isinstance(made, int):
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            return made or 0
-        from alpha_cli.stream.loop import run
-        from alpha_cli.stream.shutdown import LeaveNow
-        from alpha_cli.stream.stage import Program
-
-        try:
-            return run(Program.of(made))
-        except LeaveNow as leave:  # in the moment between the loop and its end
-            return leave.code
+        return _run(argv)
     except click.ClickException as error:
         return _complain(program, f"{error.format_message()} (see {program} --help)", 2)
     except AlphaError as error:
@@ -73,23 +64,32 @@ def execute(argv: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still unwritten must not fail once more at exit
+        _discard_output()
         return ReaderGone.exit_code
-    except OSError as error:
-        if os.environ.get("ALPHA_DEBUG"):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still unwritten must not fail once more at exit
-        where = "" if error.filename is None else f"{error.filename}: "
-        return _complain(program, f"{where}{error.strerror or error}", InputOutputError.exit_code)
     except Exception as error:
         if os.environ.get("ALPHA_DEBUG"):
             raise
-        kind = type(error).__name__
-        return _complain(program, f"this is a bug: {kind}: {error} (ALPHA_DEBUG=1 shows where)", 1)
+        return _complain_of_failure(program, error)
+
+
+def _run(argv: Sequence[str]) -> int:
+    made = _made(argv)
+    if made is None or isinstance(made, int):
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return made or 0
+    from alpha_cli.stream.loop import run
+    from alpha_cli.stream.shutdown import LeaveNow
+    from alpha_cli.stream.stage import Program
+
+    try:
+        return run(Program.of(made))
+    except LeaveNow as leave:  # in the moment between the loop and its end
+        return leave.code
 
 
 def _made(argv: Sequence[str]) -> Any:
-    """What the command gave back. Raises `BrokenPipeError` for a reader that left while it printed."""
+    """Return what the command returned. Raise `BrokenPipeError` if the reader left while it printed."""
     try:
         return cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
     except SystemExit:  # what click makes of that
@@ -101,8 +101,22 @@ def _complain(program: str, message: str, code: int) -> int:
     return code
 
 
+def _complain_of_failure(program: str, error: Exception) -> int:
+    """Report what the system refused, or a bug."""
+    if not isinstance(error, OSError):
+        return _complain(program, f"this is a bug: {type(error).__name__}: {error} (ALPHA_DEBUG=1 shows where)", 1)
+    _discard_output()
+    where = "" if error.filename is None else f"{error.filename}: "
+    return _complain(program, f"{where}{error.strerror or error}", InputOutputError.exit_code)
+
+
+def _discard_output() -> None:
+    """Send the rest of the output nowhere: what could not be written must not fail once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _hold_standard_descriptors() -> None:
-    """Keep 0, 1 and 2 from being given to the next file opened, where the caller closed one of them.
+    """Open descriptors 0, 1 and 2 where the caller closed one, so that no file is given that number.
 
     Opened the wrong way round, so that reading or writing fails as it would on a closed one.
     """
@@ -114,7 +128,7 @@ def _hold_standard_descriptors() -> None:
 
 
 def start(argv: Sequence[str]) -> int:
-    """`execute`, in a process that is this program's own."""
+    """Run `execute` in a process of its own."""
     _hold_standard_descriptors()
     gc.disable()  # starting makes many objects and no garbage; the loop switches it on again
     return execute(argv)

@@ -19,22 +19,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Build:
-    """What the stages of one process share while they are built; click's `ctx.obj`."""
+    """What the stages of one process share while they are built: click's `ctx.obj`."""
 
     def __init__(self) -> None:
-        self.market = LastTicks()
+        self.last_ticks = LastTicks()
         self.fused = False
 
 
 def not_nan(_: click.Context, option: click.Parameter, seconds: float | None) -> float | None:
-    """For `callback=`: not a number is no time, though no range of click excludes it."""
+    """Refuse nan as a time, which no range of click excludes; for `callback=`."""
     if seconds is not None and isnan(seconds):
         raise click.BadParameter("nan is not a time", param_hint=f"'{option.opts[0]}'")
     return seconds
 
 
 def bad_option(default: str) -> Callable[[Command], Command]:
-    """`--bad`: what becomes of a line that cannot be read."""
+    """Add `--bad`: what happens to a line that cannot be read."""
     return click.option(
         "--bad", default=default, show_default=True, metavar="fail|skip|FILE",
         help="A bad line: stop, skip it, or keep it in a dead-letter file.",
@@ -42,21 +42,21 @@ def bad_option(default: str) -> Callable[[Command], Command]:
 
 
 def stage_options(bad: str) -> Callable[[Command], Command]:
-    """`--bad`, `--drain` and `--quiet`, given to the command as one `options`; `bad` is the default."""
+    """Add `--bad`, `--drain` and `--quiet`, passed to the command as one `options`; `bad` is the default."""
 
     def decorate(command: Command) -> Command:
         def with_options(*args: Any, bad: str, drain: float, quiet: bool, **kwargs: Any) -> Any:
-            return command(*args, options=Options(bad, drain, quiet=quiet), **kwargs)
+            return command(*args, options=Options(bad, drain, quiet), **kwargs)
 
         with_options.__doc__ = command.__doc__
         with_options.__name__ = command.__name__
         wrapped: Any = with_options
         wrapped.__click_params__ = getattr(command, "__click_params__", [])
         for option in (
-            click.option("-q", "--quiet", is_flag=True, help="No line of counters at the end."),
+            click.option("-q", "--quiet", is_flag=True, help="Print no line of counters at the end."),
             click.option("--drain", type=click.FloatRange(0, 86_400), callback=not_nan, default=5.0, show_default=True,
                          metavar="SECONDS",
-                         help="After a signal, how long to wait for the end of the input."),
+                         help="How long to wait for the end of the input after SIGINT or SIGTERM."),
             bad_option(bad),
         ):  # fmt: skip
             wrapped = option(wrapped)
@@ -66,16 +66,27 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def state_option(does: str) -> Callable[[Command], Command]:
-    """`--state DIR`, or `ALPHA_STATE`; `does` says what this stage has the folder for."""
+def state_option(does: str = "") -> Callable[[Command], Command]:
+    """Add `--state DIR`, or `ALPHA_STATE`.
+
+    does  what a stage keeps in the folder; without it, the option is for a tool that looks at the stages' folder,
+          and says itself when a file is named (`given_state`)
+    """
     return click.option(
-        "--state", type=click.Path(file_okay=False, path_type=Path), envvar="ALPHA_STATE", metavar="DIR",
-        help=f"{does}  [env: ALPHA_STATE]",
+        "--state", type=click.Path(file_okay=not does, path_type=Path), envvar="ALPHA_STATE", metavar="DIR",
+        help=f"{does or 'The folder that the stages were given.'}  [env: ALPHA_STATE]",
     )  # fmt: skip
 
 
+def given_state(state: Path | None) -> Path:
+    """Return the folder that was named. Raise `UsageError` if there is none."""
+    if state is None:
+        raise UsageError("name the folder: --state DIR, or set ALPHA_STATE")
+    return state
+
+
 def reads_stdin(ctx: click.Context) -> None:
-    """A filter with a terminal for input was called by mistake: show its help and leave with 2."""
+    """Show the help and exit with 2 if the input is a terminal: the filter was called by mistake."""
     build: Build = ctx.obj
     if not build.fused and sys.stdin is not None and sys.stdin.isatty():
         click.echo(ctx.get_help(), err=True)
@@ -86,7 +97,7 @@ def reads_stdin(ctx: click.Context) -> None:
 
 
 def split_pipeline(text: str) -> list[list[str]]:
-    """`"feed a.csv | risk"` -> [["feed", "a.csv"], ["risk"]]; a leading `alpha` is dropped."""
+    """Split `"feed a.csv | risk"` into [["feed", "a.csv"], ["risk"]]; a leading `alpha` is dropped."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars="|")
     lexer.whitespace_split = True
     lexer.commenters = ""

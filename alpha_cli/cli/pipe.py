@@ -7,13 +7,11 @@ import click
 from alpha_cli.cli.app import cli
 from alpha_cli.cli.groups import LazyGroup
 from alpha_cli.cli.options import Build, reads_stdin, split_pipeline
-from alpha_cli.cli.registry import COMMANDS
+from alpha_cli.cli.registry import COMMANDS, STAGES
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.text import did_you_mean
 from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stream.stage import Program, Source, Stage
-
-STAGES = ("feed", "bars", "run-strategy", "risk", "paper", "show")
 
 
 @click.command("pipe")
@@ -35,14 +33,13 @@ def command(ctx: click.Context, pipeline: str, *, feedback: bool, quiet: bool) -
     if program.source is None:
         reads_stdin(ctx)
     if quiet:
-        for part in (program.source, *program.stages):
-            if part is not None:
-                part.options.quiet = True
+        for part in program.parts:
+            part.options = part.options._replace(quiet=True)
     return program
 
 
 def build(pipeline: str, *, feedback: bool = False) -> Program:
-    """The stages that `pipeline` names. Raises `UsageError`, and what the stages' own commands raise."""
+    """Return the stages that `pipeline` names. Raise `UsageError`, and what the stages' own commands raise."""
     shared = Build()
     shared.fused = True
     source: Source | None = None
@@ -56,17 +53,17 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
                 source = made
             else:
                 stages.append(made)
-                if not made.forward:  # no tick gets past it
-                    shared.market = LastTicks()
+                if not made.flow.forward:  # no tick gets past it
+                    shared.last_ticks = LastTicks()
     except BaseException:
         for stage in stages:  # those before may hold locks
-            stage.release()
+            stage.lifecycle.release()
         raise
     return Program(source, stages, feedback)
 
 
 def _made(words: list[str], shared: Build) -> Source | Stage:
-    """What the command line `words` makes."""
+    """Return what the command line `words` makes."""
     if not words:
         raise UsageError("a stage is missing: nothing stands before, after or between two |")
     name, *arguments = words

@@ -1,6 +1,6 @@
 """Tables for people: what `status`, `strategies`, `instruments`, `market`, `charges` and `paper` print.
 
-By itself, so that who prints one does not import what strategies are configured with.
+A module of its own, so that printing a table does not import what configurations need.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _LONGEST_CELL = 300  # characters
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table: columns as wide as what is in them, the header bold where there is bold.
+    """Yield the lines of a table: columns as wide as their cells, the header bold where the terminal has bold.
 
-    The last cell of a row may be as long as it likes.
+    The last cell of a row may be of any length.
     """
     cells = [[printable(cell, _LONGEST_CELL) for cell in row] for row in rows]
     widths = [

@@ -40,7 +40,7 @@ _BLOCKS = {"dict_type", "model_type", "model_attributes_type"}
 
 
 def describe_fault(fault: Any, model: type[BaseModel]) -> str:
-    """What is wrong with one value, and what to write instead."""
+    """Return what is wrong with one value, and what to write instead."""
     kind, path, said = fault["type"], fault["loc"], fault["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         return _unknown(model, path)
@@ -70,7 +70,7 @@ def _unknown(model: type[BaseModel], path: tuple[Any, ...]) -> str:
 
 
 def _got(value: Any) -> str:
-    """As the file has it: YAML reads off and no as false."""
+    """Return the value as the file has it: YAML reads off and no as false."""
     if value is None:
         return "nothing"
     return {False: "false (or off)", True: "true (or on)"}[value] if isinstance(value, bool) else shown(value)
@@ -85,7 +85,7 @@ class _Place(NamedTuple):
 
 
 def _place(model: type[BaseModel], path: tuple[Any, ...]) -> _Place:
-    """What pydantic means by `path`.
+    """Return the place that pydantic means by `path`.
 
     Of several things that a value may be, pydantic puts the one it tried into the path: that is in no file.
     """
@@ -112,7 +112,7 @@ def _place(model: type[BaseModel], path: tuple[Any, ...]) -> _Place:
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
-    """What a value of this type may be: models, containers and the rest, out of unions and annotations."""
+    """Yield what a value of this type may be: models, containers and other types, out of unions and annotations."""
     if get_origin(annotation) in {Union, UnionType, Annotated}:
         args = get_args(annotation)
         for arg in args[:1] if get_origin(annotation) is Annotated else args:
@@ -122,7 +122,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def _fields(kinds: Iterable[Any]) -> list[str]:
-    """The keys that the first model among `kinds` knows."""
+    """Return the keys that the first model among `kinds` knows."""
     return next((list(one.model_fields) for one in kinds if hasattr(one, "model_fields")), [])
 
 
@@ -131,7 +131,7 @@ def _few(names: list[str]) -> list[str]:
 
 
 def _places(model: Any, key: str, path: tuple[str, ...] = ()) -> list[str]:
-    """Where in a file of `model` there is such a key; a name that the user chooses is NAME."""
+    """Return the places in a file of `model` that have this key; a name that the user chooses is NAME."""
     found = [".".join(path)] if path and key in model.model_fields else []
     for name, field in model.model_fields.items():
         for kind in _kinds(field.annotation):
@@ -148,7 +148,7 @@ def _as_written(found: re.Match[str]) -> str:
 
 
 def _is_called(model: Any, name: Any) -> bool:
-    """Whether pydantic means `model` by `name`: its class, or what a field of it says that tells it from others."""
+    """Return whether pydantic means `model` by `name`: its class, or a literal that tells it from others."""
     fields = getattr(model, "model_fields", {})
     literals = (getattr(field.annotation, "__args__", ()) for field in fields.values())
     return bool(getattr(model, "__name__", None) == name) or any(name in words for words in literals)

@@ -1,7 +1,6 @@
 """Where configuration files are: the folder of `$ALPHA_CONFIG_DIR`, `./configs`, the packaged ones, in that order.
 
-Apart from `settings`, which reads and checks what people write: a stage that only looks a file up does
-not import what that takes.
+This module imports neither pydantic nor YAML: a stage that only looks a file up starts without them.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ MAX_FILE = 1 << 20  # bytes
 
 
 def packaged(folder: str) -> Path:
-    """The shipped `strategies` or `configs`: inside an installed package, or beside it in a checkout."""
+    """Return the shipped `strategies`, `configs` or `docs`: in an installed package, or next to it in a checkout."""
     here = Path(__file__).parent.parent
     installed = here / "packaged" / folder
     return installed if installed.is_dir() else here.parent / folder
 
 
 def config_folders() -> list[Path]:
-    """Where configuration files are looked for, nearest first."""
+    """Return the folders of configuration files, nearest first. Raise `ConfigurationError`."""
     own = os.environ.get("ALPHA_CONFIG_DIR")
     if own:
         try:
@@ -40,48 +39,64 @@ def config_folders() -> list[Path]:
     return [*([Path(own)] if own else []), Path("configs"), packaged("configs")]
 
 
+def nearest(name: str) -> Path | None:
+    """Return the file `name` in the first folder that has it; None if there is none. Raise `ConfigurationError`."""
+    return next((folder / name for folder in config_folders() if _has(folder, name)), None)
+
+
 def find_config(name: str) -> Path:
-    """The file `name`, relative to the first folder that has it. Raises `ConfigurationError`."""
-    folders = config_folders()
-    for folder in folders:
-        if _has(folder, name):
-            return folder / name
-    looked = ", ".join(str(folder) for folder in folders[:-1])
+    """Return the file `name` in the first folder that has it. Raise `ConfigurationError` if there is none."""
+    found = nearest(name)
+    if found is not None:
+        return found
+    looked = ", ".join(str(folder) for folder in config_folders()[:-1])
     raise ConfigurationError(f"no {name} in {looked} or among the packaged ones{_neighbours(name)}")
 
 
 def find_own_config(name: str) -> Path | None:
-    """The user's file `name`, of which there is no packaged one; None if there is none."""
+    """Return the user's file `name`, which has no packaged form; None if there is none."""
     return next((folder / name for folder in config_folders()[:-1] if _has(folder, name)), None)
 
 
-def read_dated(path: Path, kind: type[Data], check: Callable[[bytes], object] = len) -> Data:
-    """The JSON file at `path`, of dated facts with their sources, as `kind`.
+def read_bytes(path: Path) -> bytes:
+    """Return what the file at `path` says. Raise `ConfigurationError` for one that is too large or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    if len(content) > MAX_FILE:
+        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
+    return content
 
-    `check` looks at the text and raises `BadLine` for what decoding would not mind. Raises `ConfigurationError`,
+
+def says_nothing(path: Path) -> bool:
+    """Return whether the YAML file at `path` has only comments and blank lines. Raise `ConfigurationError`."""
+    lines = map(bytes.strip, read_bytes(path).splitlines())
+    return all(not line or line.startswith(b"#") for line in lines)
+
+
+def read_dated(path: Path, kind: type[Data], check: Callable[[bytes], object] = len) -> Data:
+    """Read the JSON file at `path`, of dated facts with their sources, as `kind`.
+
+    `check` looks at the content and raises `BadLine` for what decoding accepts. Raise `ConfigurationError`,
     one line that says what and where.
     """
     import msgspec
 
     from alpha_cli.core.wire import DECODE_ERRORS
 
+    content = read_bytes(path)
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
-    if len(text) > MAX_FILE:
-        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
-    try:
-        data = msgspec.json.decode(text, type=kind)
-        check(text)
+        data = msgspec.json.decode(content, type=kind)
+        check(content)
     except (*DECODE_ERRORS, BadLine) as error:
         raise ConfigurationError(f"{path}: {printable(str(error), 300)}") from None
     return data
 
 
 def config_names(folder: str) -> list[str]:
-    """The names of the YAML files in `folder` of every configuration folder, sorted."""
+    """Return the names of the YAML files in `folder` of every configuration folder, sorted."""
     names: set[str] = set()
     for base in config_folders():
         with suppress(OSError):  # a folder that cannot be looked into offers nothing

@@ -1,4 +1,4 @@
-"""Models of configurations: immutable, and a key that is not known is an error."""
+"""Models of configurations: immutable, and an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A part of a configuration: immutable, and a key that is not known is an error."""
+    """A part of a configuration: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -34,12 +34,12 @@ BrokerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
 def read_config(path: Path, model: type[Model]) -> Model:
-    """The file at `path` as `model`. Raises `ConfigurationError` naming file, key and mend."""
+    """Read the file at `path` as `model`. Raise `ConfigurationError` naming file, key and remedy."""
     return validate(read_yaml(path), model, str(path))
 
 
 def validate(values: Any, model: type[Model], where: str) -> Model:
-    """`values` as `model`. Raises `ConfigurationError` with every fault on one line."""
+    """Return `values` as `model`. Raise `ConfigurationError` with every fault on one line."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

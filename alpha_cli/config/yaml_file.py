@@ -7,23 +7,18 @@ from typing import Any
 
 import yaml
 
+from alpha_cli.config.files import read_bytes
 from alpha_cli.core.errors import ConfigurationError
-
-MAX_FILE = 1 << 20  # bytes; a configuration is written by hand
-
 
 MAX_DEPTH = 32  # of nesting
 
 
 def read_yaml(path: Path) -> Any:
-    """The YAML document at `path`, without aliases, deep nesting or a key given twice."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if len(text) > MAX_FILE:
-        raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
+    """Read the YAML document at `path`, without aliases, deep nesting or a key given twice.
+
+    Raise `ConfigurationError`.
+    """
+    text = read_bytes(path)
     try:
         _check_shape(text)
         return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
@@ -46,7 +41,7 @@ def _check_shape(text: bytes) -> None:
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
-    """Safe YAML in which a key given twice is an error, and not the last of them winning."""
+    """Safe YAML in which a key given twice is an error, where YAML takes the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  (as inherited)
         seen: set[str] = set()

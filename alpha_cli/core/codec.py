@@ -39,13 +39,13 @@ from alpha_cli.core.wire import (
     parse_object,
 )
 
-#: The fields of each of them that hold rupees.
+#: The fields of each type of `MONEY` that hold rupees.
 _AMOUNTS: dict[type, list[str]] = {
     cls: [name for name, kind in cls.__annotations__.items() if kind.startswith("Rupees")] for cls in MONEY
 }
 
 
-#: Where an event holds other structs, for dropping unknown fields on the slow path.
+#: The structs inside a struct, for dropping unknown fields on the slow path.
 _NESTED: dict[type, dict[str, type]] = {
     Tick: {"ohlc": Ohlc, "depth": Depth},
     Depth: {"buy": Level, "sell": Level},
@@ -63,16 +63,16 @@ _decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 def encode(event: Event | Unknown) -> bytes:
-    """`event` as one line of the wire, without its newline. The same event gives the same bytes."""
+    """Return `event` as one line without its newline. The same event gives the same bytes."""
     if type(event) is Unknown:
         return event.raw
     return _encode(event)
 
 
 def decode(line: bytes | str) -> Any:
-    """The event on `line`, fully checked; `Unknown` if its type is not in `TYPES`.
+    """Return the event on `line`, fully checked; `Unknown` if its type is not in `TYPES`.
 
-    Unknown fields are dropped (filters forward original bytes, so they survive in transit) and naive
+    Unknown fields are dropped (filters forward the original bytes, so they are not lost) and naive
     times become Asia/Kolkata. Raises `BadLine` with the reason.
     """
     try:
@@ -91,13 +91,13 @@ def _as_bytes(line: bytes | str) -> bytes:
 
 
 def as_received(event: Signal) -> Signal:
-    """`event` as another process would get it: exact, with nothing shared and nothing that is not JSON.
+    """Return `event` as another process would receive it: exact, and sharing no object with the sender.
 
-    Raises `BadLine` for what another process would refuse, `TypeError` for what cannot be written.
+    Raises `BadLine` if another process would refuse it, `TypeError` if it cannot be written as JSON.
     """
     line = _encode(event)
     check_length(line)
-    if not event.metadata:  # nothing in it can be shared or odd
+    if not event.metadata:  # no other field can hold a shared object or a value that is not JSON
         return event
     check_depth(line)
     try:
@@ -108,7 +108,7 @@ def as_received(event: Signal) -> Signal:
 
 
 def _decode_leniently(line: bytes) -> Any:
-    """The slow path of `decode`: find out what is wrong with a line, if anything is."""
+    """Decode on the slow path: find out what is wrong with a line, if anything is."""
     record = parse_object(line)
     name = record.get("type")
     if not isinstance(name, str):
@@ -128,10 +128,10 @@ def _decode_leniently(line: bytes) -> Any:
 
 
 def check_money(line: bytes, event: Any) -> None:
-    """Refuse what must not reach an order: a key given twice, an odd number, deep nesting."""
+    """Refuse what must not reach an order: a repeated key, an invalid amount, deep nesting. Raises `BadLine`."""
     check_length(line)
     check_depth(line)
-    if _encode(event) != line:  # as it would be written here, it has no key twice
+    if _encode(event) != line:  # a line that we would have written has no repeated key
         check_unique_keys(line)
     for field in _AMOUNTS[type(event)]:
         value = getattr(event, field)
@@ -143,7 +143,7 @@ def check_money(line: bytes, event: Any) -> None:
 
 
 def _known_fields(record: dict[str, Any], cls: type) -> dict[str, Any]:
-    """`record` without the fields `cls` does not have, and with naive times read as IST."""
+    """Return `record` without the fields that `cls` does not have, naive times read as IST."""
     known: dict[str, Any] = {"type": record["type"]} if "type" in record else {}
     nested = _NESTED.get(cls, {})
     for field in msgspec.structs.fields(cls):
@@ -175,6 +175,6 @@ def _with_offset(text: str) -> str:
 
 
 def schema(name: str | None = None) -> dict[str, Any]:
-    """JSON Schema (2020-12) of one type, or of the whole wire."""
+    """Return the JSON Schema (2020-12) of one type, or of the whole wire."""
     wanted: Any = TYPES[name] if name else Union[tuple(TYPES.values())]
     return msgspec.json.schema(wanted)

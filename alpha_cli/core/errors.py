@@ -1,4 +1,4 @@
-"""Every way a stage can fail, named by what the caller should do about it.
+"""Every way a stage can fail, with its exit code.
 
     AlphaError              1  a bug in alpha
     ├─ UsageError           2  the command line is wrong
@@ -6,41 +6,41 @@
     │  └─ BadLine          65  one line of it is
     ├─ NoInput             66  a file to read is not there
     ├─ Unavailable         69  a service is down
-    ├─ InvariantBroken     70  the books do not balance: stop
+    ├─ InvariantBroken     70  the state contradicts itself: stop
     ├─ InputOutputError    74  the disk or a pipe failed
     ├─ TryAgain            75  locked, or upstream ended early
     ├─ AuthenticationError 77  a token or a key was refused
     ├─ ConfigurationError  78  a configuration file is wrong
     ├─ Halted              80  risk stopped trading
-    └─ ReaderGone         141  whoever read our output left
+    └─ ReaderGone         141  the program that reads our output ended
 
 The numbers are sysexits(3) where one fits; a service manager restarts on 1, 69, 74, 75 and 141 and
-on nothing else. A message is one line: what is wrong, where, and how to mend it.
+on nothing else. A message is one line: what is wrong, where, and how to fix it.
 """
 
 from __future__ import annotations
 
 
 class AlphaError(Exception):
-    """The root: anything not more precisely known is a bug."""
+    """The root of the tree. By itself it means a bug."""
 
     exit_code = 1
 
 
 class UsageError(AlphaError):
-    """The command line asks for something that cannot be."""
+    """The command line is wrong."""
 
     exit_code = 2
 
 
 class BadData(AlphaError):
-    """The input breaks the wire contract and the stage was told to stop on that."""
+    """The input breaks the wire contract, and the stage is set to stop on that."""
 
     exit_code = 65
 
 
 class BadLine(BadData):
-    """One line that is not an event; the stage's `--bad` decides what becomes of it."""
+    """One line that is not an event; the stage's `--bad` decides whether it stops or skips."""
 
 
 class NoInput(AlphaError):
@@ -50,13 +50,13 @@ class NoInput(AlphaError):
 
 
 class Unavailable(AlphaError):
-    """A service that is needed does not answer."""
+    """A needed service does not answer."""
 
     exit_code = 69
 
 
 class InvariantBroken(AlphaError):
-    """State contradicts itself; going on would only make it worse."""
+    """State contradicts itself; continuing would make it worse."""
 
     exit_code = 70
 
@@ -92,7 +92,7 @@ class Halted(AlphaError):
 
 
 class ReaderGone(AlphaError):
-    """The reader of our output left; say nothing and leave too."""
+    """The program that reads our output ended; end too, without a message."""
 
     exit_code = 141
 

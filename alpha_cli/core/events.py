@@ -1,25 +1,22 @@
-"""The wire: every event that stages exchange, and the codec.
+"""The wire: every event that stages exchange. `codec` turns an event into its line and back.
 
-This module is the one source of truth. One JSON object a line, `type` first; times are RFC 3339
+This module defines the wire format. One JSON object a line, `type` first; times are RFC 3339
 with an offset (a naive one is Asia/Kolkata); prices are rupees with at most four decimals; quantities
 are units of the instrument. Market data travels as floats, money as `Decimal`, both as JSON numbers.
-
-    line = encode(event)      # no newline
-    event = decode(line)      # the full check; raises BadLine
 """
 
 from __future__ import annotations
 
 from datetime import date as datetime_date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
 WIRE = 1
 
-#: The brokers there are, here or in a later version.
+#: The names of all brokers, also of those that a later version brings.
 BROKERS = ("paper", "zerodha")
 
 Token: TypeAlias = Annotated[int, Meta(gt=0, lt=1 << 32, description="Kite's 32-bit instrument token")]
@@ -38,7 +35,7 @@ Validity: TypeAlias = Literal["DAY", "IOC"]
 
 
 def _written(default: Any) -> Any:
-    """A default that is written out all the same: an order should say what it is."""
+    """Return a field whose default is written to the wire too: an order line should be complete by itself."""
     return msgspec.field(default_factory=(lambda: [*default]) if isinstance(default, list) else lambda: default)
 
 
@@ -66,12 +63,23 @@ class Depth(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     sell: tuple[Level, ...]
 
 
+class TickLike(Protocol):
+    """What every view of a tick has; a stage decodes only the fields that it needs."""
+
+    @property
+    def instrument_token(self) -> int: ...
+    @property
+    def timestamp(self) -> datetime: ...
+    @property
+    def last_price(self) -> float: ...
+
+
 class Event(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What travels on the wire; each subclass is one `type`."""
+    """A line of the wire; each subclass is one `type`."""
 
 
 class Hello(Event, frozen=True, tag="hello"):
-    """Opens a session. A stream that begins with it must end with `eof`."""
+    """The start of a session. A stream that begins with it must end with `eof`."""
 
     wire: int
     source: str
@@ -118,7 +126,7 @@ class Bar(Event, frozen=True, tag="bar", gc=False):
 
 
 class Signal(Event, frozen=True, tag="signal"):
-    """A strategy's wish, before risk has seen it."""
+    """A trade that a strategy asks for, before risk has checked it."""
 
     signal_id: Name
     strategy_id: Name
@@ -136,7 +144,7 @@ class Signal(Event, frozen=True, tag="signal"):
 
 
 class Order(Event, frozen=True, tag="order"):
-    """An instruction that passed risk."""
+    """An order that risk has passed."""
 
     order_id: Name
     signal_id: Name
@@ -154,7 +162,7 @@ class Order(Event, frozen=True, tag="order"):
     reference_price: Rupees | None = None
     parent_order_id: Name | None = None
     limits_hash: str | None = None
-    market_protection: Percent | None = None  # beyond the last price, at which a MARKET order may be filled
+    market_protection: Percent | None = None  # how far from the last price a MARKET order may be filled
     confidence: float | None = None
     metadata: dict[str, Any] = {}
 
@@ -168,7 +176,7 @@ class Cancel(Event, frozen=True, tag="cancel"):
 
 
 class Modify(Event, frozen=True, tag="modify"):
-    """A request to change a resting order; what is absent stays."""
+    """A request to change a resting order; absent fields stay as they are."""
 
     order_id: Name
     quantity: Quantity | None = None
@@ -180,7 +188,7 @@ class Modify(Event, frozen=True, tag="modify"):
 
 
 class Denial(Event, frozen=True, tag="denial"):
-    """A signal that risk refused: a stable code, the limit and what was observed against it."""
+    """A signal that risk refused: a stable code, the limit and the observed value."""
 
     signal_id: Name
     strategy_id: Name
@@ -195,7 +203,7 @@ class Denial(Event, frozen=True, tag="denial"):
 
 
 class OrderUpdate(Event, frozen=True, tag="order_update"):
-    """What became of an order, in Kite's words: OPEN, TRIGGER PENDING, COMPLETE, CANCELLED, REJECTED, …"""
+    """The new status of an order, in Kite's terms: OPEN, TRIGGER PENDING, COMPLETE, CANCELLED, REJECTED, …"""
 
     order_id: Name
     broker: Name
@@ -208,7 +216,7 @@ class OrderUpdate(Event, frozen=True, tag="order_update"):
     filled_quantity: Volume = _written(0)
     pending_quantity: Volume = _written(0)
     average_price: Rupees | None = None
-    code: str | None = None  # why, where it was not the market's doing
+    code: str | None = None  # the reason, unless it is the market
     message: str | None = None
     timestamp: Time | None = None
 
@@ -233,9 +241,9 @@ class Fill(Event, frozen=True, tag="fill"):
 
 
 class ContractNote(Event, frozen=True, tag="contract_note"):
-    """What all trades of a day cost, rounded as on the broker's contract note, with what its ledger adds.
+    """The cost of all trades of a day, rounded as on the broker's contract note, plus the charges of its ledger.
 
-    `adjustment` is by how much that differs from what was charged before, on the fills and by earlier notes.
+    `adjustment` is the difference to what was charged before, on the fills and by earlier notes.
     """
 
     broker: Name
@@ -272,7 +280,7 @@ class Portfolio(Event, frozen=True, tag="portfolio"):
 
 
 class Gap(Event, frozen=True, tag="gap"):
-    """Ticks are known to be missing."""
+    """A stretch of the stream in which ticks are missing."""
 
     reason: str
     from_: Time | None = msgspec.field(name="from", default=None)
@@ -280,15 +288,15 @@ class Gap(Event, frozen=True, tag="gap"):
     count: int | None = None
 
 
-#: `control.by` of what run-strategy did by itself; nobody takes such a line for a person's word.
+#: `control.by` of what run-strategy did by itself. No stage obeys such a line as a request.
 RUNNER = "run-strategy"
 
-#: `control.by` of what risk did by itself, or was told from beside the stream; it is for risk alone.
+#: `control.by` of what risk did by itself or because of a side input; only risk reads it.
 RISK = "risk"
 
 
 class Control(Event, frozen=True, tag="control"):
-    """What a person did, recorded in the stream; and what became of it, where `by` is `RUNNER` or `RISK`.
+    """A request of a person, recorded in the stream; or its result, if `by` is `RUNNER` or `RISK`.
 
     halt, reduce, resume and rearm are for risk; pause, resume, reload and set for run-strategy.
     """
@@ -302,7 +310,7 @@ class Control(Event, frozen=True, tag="control"):
 
 
 class Eof(Event, frozen=True, tag="eof"):
-    """Closes a session; `code` is the exit code every stage that sees it ends with."""
+    """The end of a session; `code` is the exit code of every stage that reads it."""
 
     ok: bool
     code: Annotated[int, Meta(ge=0, le=255)]
@@ -311,7 +319,7 @@ class Eof(Event, frozen=True, tag="eof"):
 
 
 class Unknown(Struct, frozen=True):
-    """A well-formed line whose `type` this version does not know: it passes unread."""
+    """A well-formed line whose `type` this version does not know: it passes through unchanged."""
 
     type: str
     raw: bytes
@@ -326,5 +334,5 @@ TYPES: dict[str, type[Event]] = {
     )
 }  # fmt: skip
 
-#: Types in which a key given twice is refused: which of the two was meant?
+#: Types in which a repeated key is refused, because either value could be the intended one.
 MONEY: frozenset[type] = frozenset({Signal, Order, Cancel, Modify, OrderUpdate, Fill, ContractNote, Control})

@@ -1,21 +1,17 @@
-"""Ids are derived from causes, so that the same input gives the same ids on any machine.
-
-Not in `events`: only stages that make something need them.
-"""
+"""Ids are derived from causes, so that the same input gives the same ids on any machine."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import cache
 from typing import Any
 
 
 def derive_id(kind: str, *parts: object) -> str:
-    """24 characters that depend on `kind` and `parts` alone.
+    """Return 24 characters that depend only on `kind` and `parts`.
 
-    BLAKE2b of 96 bits in hexadecimal; 20 characters, a broker's order tag, still hold 80.
+    They are 96 bits of BLAKE2b in hexadecimal; the first 20, a broker's order tag, still hold 80 bits.
     """
-    hashed = _begun(kind).copy()
+    hashed = _hash_of_kind(kind).copy()
     cause = parts[0] if len(parts) == 1 else "\0".join(map(str, parts))
     hashed.update(str(cause).encode())
     digest: str = hashed.hexdigest()
@@ -23,13 +19,8 @@ def derive_id(kind: str, *parts: object) -> str:
 
 
 @cache
-def _begun(kind: str) -> Any:
-    """The hash of what all ids of a kind begin with."""
-    from hashlib import blake2b  # its library takes milliseconds to load: not before the first id
+def _hash_of_kind(kind: str) -> Any:
+    """Return the hash of the prefix that all ids of a kind share."""
+    from hashlib import blake2b  # its library takes milliseconds to load, so only with the first id
 
     return blake2b(f"alpha1\0{kind}\0".encode(), digest_size=12)
-
-
-def in_microseconds(duration: timedelta) -> int:
-    """As `duration // timedelta(microseconds=1)`, at half its cost."""
-    return (duration.days * 86_400 + duration.seconds) * 1_000_000 + duration.microseconds

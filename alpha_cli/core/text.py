@@ -1,4 +1,4 @@
-"""Text for people: safe to show, and what a misspelt word was likely meant to be."""
+"""Text for people: escaping, and suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def printable(text: str, limit: int = 120) -> str:
-    """`text` safe to show on a terminal: control and bidirectional characters escaped, cut to `limit`."""
+    """Return `text` safe for a terminal: control and bidirectional characters escaped, cut to `limit`."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return "".join(
         char if char.isprintable() and not _is_bidi(char) else char.encode("unicode_escape").decode("ascii")
@@ -16,7 +16,7 @@ def printable(text: str, limit: int = 120) -> str:
 
 
 def shown(value: object) -> str:
-    """`value` as a message can show it, also where Python refuses to write it out."""
+    """Return `repr(value)`, also where Python refuses to write it out."""
     try:
         return repr(value)
     except ValueError:  # an integer of thousands of digits
@@ -24,12 +24,12 @@ def shown(value: object) -> str:
 
 
 def _is_bidi(char: str) -> bool:
-    """Characters that reorder the text around them can make one line read as another."""
+    """Return whether `char` reorders the text around it, which can make one line read as another."""
     return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069" or char in "\u200e\u200f\u061c"
 
 
 def did_you_mean(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """`, did you mean 'risk'?`, or the list of what is known."""
+    """Return `, did you mean 'risk'?`, or the list of known words, to end an error message with."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, list(known), n=1)

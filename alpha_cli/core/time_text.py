@@ -1,8 +1,7 @@
-"""Times as people and programs write them, before anything else in the feed looks at a record.
+"""Times as people and programs write them.
 
-A time comes as ISO text with or without an offset, as seconds, milliseconds, microseconds or
-nanoseconds since 1970, or as a date. It leaves as a `datetime` in Indian time. A time of zero is how
-a feed says that it has none.
+A time is ISO text with or without an offset, seconds, milliseconds, microseconds or nanoseconds since
+1970, or a date. It becomes a `datetime` in Indian time. Feeds write zero for "no time".
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ _CLOCK = re.compile(r"\d\d:\d\d(:\d\d(\.\d+)?)?$", re.ASCII)
 
 
 def parse_time(value: object, zone: tzinfo) -> datetime | None:
-    """The instant `value` means, in Indian time; None for a zero. A naive time is one of `zone`.
+    """Return the instant of `value` in Indian time, or None for zero. A naive time is in `zone`.
 
-    Raises `ValueError` for what is not a time, or not one of the years 1990 to 2100.
+    Raises `ValueError` if it is not a time, or not in the years 1990 to 2100.
     """
     if isinstance(value, str):
         moment = _from_text(value, zone)
@@ -46,7 +45,7 @@ def parse_time(value: object, zone: tzinfo) -> datetime | None:
 
 
 def from_epoch(value: float) -> datetime | None:
-    """Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by their size; None for 0."""
+    """Return the instant of seconds, milli-, micro- or nanoseconds since 1970, by their size; None for 0."""
     if value == 0:
         return None
     if not 0 < value < 1e20:
@@ -80,7 +79,7 @@ def _from_text(text: str, zone: tzinfo) -> datetime | None:
 
 
 def _from_odd_text(text: str) -> datetime:
-    """ISO text with an offset that `fromisoformat` does not know: " +0530", "z", " IST"."""
+    """Parse ISO text with an offset that `fromisoformat` does not know: " +0530", "z", " IST"."""
     found = _OFFSET.search(text, 10)
     moment = datetime.fromisoformat(text[: found.start()] if found else text)
     if found is None:
@@ -92,8 +91,8 @@ def _from_odd_text(text: str) -> datetime:
     return moment.replace(tzinfo=timezone(-offset if sign == "-" else offset))
 
 
-def parse_zone(name: str) -> tzinfo:
-    """The zone of naive times: an IANA name or an offset. Raises `UsageError` for neither."""
+def parse_zone(option: str, name: str) -> tzinfo:
+    """Return the zone that an option names, by IANA name or offset. Raises `UsageError`."""
     if name == "Asia/Kolkata":
         return IST
     found = _OFFSET.match(name)
@@ -109,11 +108,13 @@ def parse_zone(name: str) -> tzinfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(f"--tz {name!r} is neither a zone such as Asia/Kolkata nor an offset such as +05:30") from None
+        raise UsageError(
+            f"{option} {name!r} is neither a zone such as Asia/Kolkata nor an offset such as +05:30"
+        ) from None
 
 
 def parse_bound(option: str, text: str, zone: tzinfo) -> datetime | time:
-    """One end of a range: an instant, or a time of day that holds on every day."""
+    """Return the instant that an option names, or a time of day, valid on every day. Raises `UsageError`."""
     try:
         if _CLOCK.match(text):
             return time.fromisoformat(text)
@@ -126,11 +127,11 @@ def parse_bound(option: str, text: str, zone: tzinfo) -> datetime | time:
 
 
 def parse_date(option: str, text: str) -> date:
-    """A calendar day, 2026-01-05."""
+    """Return the date that an option names, as in 2026-01-05. Raises `UsageError`."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{option} {text!r} is not a date; write 2026-01-05") from None
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise UsageError(f"{option} {text!r} is not one of the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise UsageError(f"{option} {text!r} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     return day

@@ -1,3 +1,3 @@
-"""The version of alpha, where the build reads it."""
+"""The version of alpha; the build reads it here."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,4 @@
-"""What holds for every line and every amount on the wire, whatever the event: its limits, checked.
-
-`events` says what the types are and uses these checks; nothing here knows a type.
-"""
+"""The limits of every line and every amount on the wire, and their checks. They know no event type."""
 
 from __future__ import annotations
 
@@ -16,23 +13,23 @@ from alpha_cli.core.errors import BadLine
 MAX_LINE = 1 << 20  # bytes, without the newline
 MAX_DEPTH = 32
 MAX_DECIMALS = 4
-MAX_DIGITS = 12  # of an amount before the point; more is a corrupted number, not a trade
+MAX_DIGITS = 12  # of an amount before the point; more is a corrupted number
 
-#: What decoding a hostile line can raise.
+#: Everything that decoding a hostile line can raise.
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-#: A string, and whether a colon makes it a key. Strings are met in order, so none is begun in the middle.
+#: A string, and the colon that makes it a key. Strings are matched in order, so no match starts inside one.
 _STRING = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"\s*(:?)')
 
 
 def check_length(line: bytes) -> None:
-    """Refuse a line over `MAX_LINE`."""
+    """Raise `BadLine` for a line over `MAX_LINE`."""
     if len(line) > MAX_LINE:
         raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
-    """Any JSON object, with the checks that hold for every line. Raises `BadLine`."""
+    """Return the JSON object on `line` after the checks that hold for every line. Raises `BadLine`."""
     check_length(line)
     try:
         line.decode("utf-8")
@@ -51,9 +48,9 @@ def parse_object(line: bytes) -> dict[str, Any]:
 
 
 def check_depth(line: bytes) -> None:
-    """Refuse nesting over `MAX_DEPTH`. Counting brackets settles all but strange lines.
+    """Raise `BadLine` for nesting over `MAX_DEPTH`. Counting brackets is enough for nearly every line.
 
-    `line` must be well-formed: where a string does not end, looking for strings takes quadratic time.
+    `line` must be well-formed: with an unterminated string, searching for strings takes quadratic time.
     """
     if line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
         return
@@ -68,10 +65,10 @@ def check_depth(line: bytes) -> None:
 
 
 def check_unique_keys(line: bytes) -> None:
-    """Refuse an object in which a key is given twice: which of the two was meant?
+    """Raise `BadLine` for an object in which a key is repeated: either value could be the intended one.
 
-    `line` must be well-formed. Keys that differ throughout settle it; keys that repeat may yet lie in
-    different objects, and keys with escapes may be equal though they look different.
+    `line` must be well-formed. If all keys differ, no more is needed. Equal keys may still lie in different
+    objects, and keys with escapes may be equal although their bytes differ.
     """
     keys = [text for text, colon in _STRING.findall(line) if colon]
     if len(set(keys)) == len(keys) and b"\\" not in b"".join(keys):
@@ -82,7 +79,7 @@ def check_unique_keys(line: bytes) -> None:
 
 
 def check_rupees(field: str, value: Decimal) -> None:
-    """Refuse an amount that is not finite, is absurdly large or has more than four decimals."""
+    """Raise `BadLine` for an amount that is not finite, is too large or has more than four decimals."""
     if not value.is_finite() or value.adjusted() >= MAX_DIGITS:
         raise BadLine(f"{field} {value} is not an amount of rupees")
     if value != round(value, MAX_DECIMALS):
@@ -90,9 +87,9 @@ def check_rupees(field: str, value: Decimal) -> None:
 
 
 def rupees(price: float | Decimal) -> Decimal:
-    """The exact decimal that a price stands for, to four decimals and without an exponent.
+    """Return the exact decimal of a price, to four decimals and without an exponent.
 
-    A float is read as the shortest number that rounds to it, which is the one that was written.
+    A float is read as the shortest number that rounds to it, which is the number that was written.
     """
     if isinstance(price, float):
         whole, _, decimals = repr(price).partition(".")

@@ -1,7 +1,7 @@
-"""What a model sees of a series of prices. The script that trains and the strategies that trade use
-this one class, so a model cannot meet at work what it did not meet in training.
+"""The features of a series of prices that a model is given. The script that trains and the strategies that trade
+use this one class, so a model gets the same features in trading as in training.
 
-Every feature is free of scale: a price in paise, rupees or thousands, a calm market or a wild one, give
+Every feature is free of scale: prices in paise, rupees or thousands, calm markets and wild ones, give
 numbers of the same size. So one model serves every instrument. r is the symmetric return
 2 · (p - q) / (p + q): the logarithmic one, ln(p / q), but for terms of the third order, bounded by 2
 whatever the jump, and the same on every machine, which a library's logarithm is not.
@@ -13,8 +13,8 @@ whatever the jump, and the same on every machine, which a library's logarithm is
 | distance_20 | (p - mean of the last 20) / their standard deviation | ±sqrt(19) |
 | volatility_20_60 | v / the same over 60 ticks | 0 to sqrt(3) |
 
-v is the volatility: the root mean square of r over one tick, over the last 20 ticks. A market that stands
-still has returns and a distance of 0 and a volatility_20_60 of 1.
+v is the volatility: the root mean square of r over one tick, over the last 20 ticks. A market without price
+changes has returns and a distance of 0 and a volatility_20_60 of 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ROOTS = tuple(sqrt(horizon) for horizon in _HORIZONS)
 
 #: The names, in the order of the values.
 FEATURES = (*(f"return_{horizon}" for horizon in _HORIZONS), "rsi_14", "distance_20", "volatility_20_60")
-#: How many prices must be in before there are features.
+#: Prices needed before there are features.
 PRICES_NEEDED = _LONG + 1
 
 
@@ -48,7 +48,7 @@ class Features:
         self._long = SMA(_LONG)
 
     def update(self, price: float) -> tuple[float, ...] | None:
-        """Take the next price in; the values of `FEATURES`, or None before `PRICES_NEEDED` prices."""
+        """Take the next price. Return the values of `FEATURES`, or None before `PRICES_NEEDED` prices."""
         if not 0 < price < _LIMIT:
             raise ValueError(f"{price!r} is not a price")
         prices = self._prices
@@ -78,11 +78,11 @@ class Features:
         )
 
     def snapshot(self) -> dict[str, Any]:
-        """The state, ready for JSON."""
+        """Return the state, ready for JSON."""
         return {"prices": list(self._prices), **{name: part.snapshot() for name, part in self._parts().items()}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`. Raises `ValueError`."""
+        """Continue from a `snapshot`. Raise `ValueError`."""
         fresh = Features()
         parts = fresh._parts()
         if set(state) != {"prices", *parts}:

@@ -5,8 +5,8 @@
         strength = rsi.update(tick.last_price)  # None until 15 prices are in
 
 An `update` costs the same however long the series (amortised), keeps no more than the window, and
-gives what the formula gives and not what a running sum has drifted to. `value` is the latest answer,
-None until there is one. `snapshot` is JSON, and after `restore` an indicator goes on to the last bit.
+returns the value of the formula, without the drift of a running sum. `value` is the latest result,
+None until there is one. `snapshot` is JSON, and after `restore` an indicator continues bit for bit.
 A value that is not finite raises `ValueError` and changes nothing: one bad price must not spoil the
 averages for good.
 
@@ -25,17 +25,17 @@ from itertools import accumulate
 from math import sqrt
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-MAX_PERIOD = 1_000_000  # values; a slip of the pen must not fill the memory
+MAX_PERIOD = 1_000_000  # values; a typing error must not fill the memory
 _LIMIT = 1e100  # of a value; its square is still a number
 
 Value = TypeVar("Value")
 
 
 class Indicator(Generic[Value]):
-    """What all have in common: a period, the latest value, and a state that can be kept."""
+    """The base of all indicators: a period, the latest value, and a state that can be kept."""
 
     value: Value | None = None
-    _kept: ClassVar[tuple[str, ...]] = ()  # the attributes that make up the state
+    _state_fields: ClassVar[tuple[str, ...]] = ()  # the attributes that make up the state
     _least: ClassVar[int] = 1  # period
 
     def __init__(self, period: int) -> None:
@@ -44,23 +44,23 @@ class Indicator(Generic[Value]):
         self.period = period
 
     def snapshot(self) -> dict[str, Any]:
-        """The state, ready for JSON."""
+        """Return the state, ready for JSON."""
         state: dict[str, Any] = {"period": self.period}
-        for name in self._kept:
-            kept = getattr(self, name)
-            state[name.lstrip("_")] = list(kept) if isinstance(kept, list) else kept
+        for name in self._state_fields:
+            value = getattr(self, name)
+            state[name.lstrip("_")] = list(value) if isinstance(value, list) else value
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot` of the same kind and period. Raises `ValueError`, and then changes nothing."""
-        names = {name.lstrip("_"): name for name in self._kept}
+        """Continue from a `snapshot` of the same kind and period. On `ValueError` nothing changes."""
+        names = {name.lstrip("_"): name for name in self._state_fields}
         if set(state) != {"period", *names} or state["period"] != self.period:
             raise ValueError(f"not the state of {type(self).__name__}({self.period}): {_brief(state)}")
         if not all(_is_state(state[name]) for name in names):
             raise ValueError(f"a state of {type(self).__name__} holds numbers only: {_brief(state)}")
         for name, attribute in names.items():
-            kept = state[name]
-            setattr(self, attribute, list(kept) if isinstance(kept, list) else kept)
+            value = state[name]
+            setattr(self, attribute, list(value) if isinstance(value, list) else value)
 
 
 class _Window(Indicator[float]):
@@ -70,7 +70,7 @@ class _Window(Indicator[float]):
     window, not even that of a price which was wrong by a factor of a million.
     """
 
-    _kept: ClassVar[tuple[str, ...]] = ("_values", "_place", "value")
+    _state_fields: ClassVar[tuple[str, ...]] = ("_values", "_place", "value")
 
     def __init__(self, period: int) -> None:
         super().__init__(period)
@@ -101,11 +101,11 @@ class _Window(Indicator[float]):
         raise NotImplementedError
 
     def _end(self) -> None:
-        """The new block is full: it becomes the old one."""
+        """Make the new block, which is full, the old one."""
         raise NotImplementedError
 
     def _keep(self, value: float) -> int:
-        """Put `value` into its place and say how many the new block holds with it."""
+        """Put `value` into its place. Return how many values the new block holds with it."""
         if not -_LIMIT < value < _LIMIT:
             raise ValueError(f"{value!r} is not a finite number")
         place = self._place
@@ -120,7 +120,7 @@ class SMA(_Window):
     """Simple moving average: (x[t-n+1] + … + x[t]) / n."""
 
     def update(self, value: float) -> float | None:
-        """Take the next value in; the average, or None before `period` values."""
+        """Take the next value. Return the average, or None before `period` values."""
         count = self._keep(value)
         self._sum += value
         total = self._sum + self._older[count]
@@ -154,10 +154,10 @@ class StandardDeviation(_Window):
     """
 
     mean: float | None = None
-    _kept = (*_Window._kept, "mean")
+    _state_fields = (*_Window._state_fields, "mean")
 
     def update(self, value: float) -> float | None:
-        """Take the next value in; the deviation, or None before `period` values."""
+        """Take the next value. Return the deviation, or None before `period` values."""
         count = self._keep(value)
         self._add(value, count)
         mean, squares = self._mean, self._squares
@@ -207,7 +207,7 @@ class StandardDeviation(_Window):
 class EMA(Indicator[float]):
     """Exponential moving average: e[t] = e[t-1] + 2 / (n + 1) · (x[t] - e[t-1]), e[n] the mean of the first n."""
 
-    _kept = ("_count", "_sum", "value")
+    _state_fields = ("_count", "_sum", "value")
 
     def __init__(self, period: int) -> None:
         super().__init__(period)
@@ -216,7 +216,7 @@ class EMA(Indicator[float]):
         self._sum = 0.0
 
     def update(self, value: float) -> float | None:
-        """Take the next value in; the average, or None before `period` values."""
+        """Take the next value. Return the average, or None before `period` values."""
         if not -_LIMIT < value < _LIMIT:
             raise ValueError(f"{value!r} is not a finite number")
         if self.value is not None:
@@ -234,11 +234,11 @@ class RSI(Indicator[float]):
 
     g and l are Wilder's averages of the rises and the falls (as positive numbers): the simple mean of
     the first n changes, then g[t] = ((n - 1) · g[t-1] + rise[t]) / n. 100 where there was no fall, 0
-    where there was no rise. Where there was neither, 50: a market that stands still is neither
+    where there was no rise. Where there was neither, 50: a market without price changes is neither
     overbought nor oversold. (TA-Lib says 0 there, talipp 100; either would be read as a signal.)
     """
 
-    _kept = ("_count", "_rise", "_fall", "_previous", "value")
+    _state_fields = ("_count", "_rise", "_fall", "_previous", "value")
     _least = 2  # over one change there is only ever 0 or 100
 
     def __init__(self, period: int = 14) -> None:
@@ -249,7 +249,7 @@ class RSI(Indicator[float]):
         self._previous: float | None = None
 
     def update(self, value: float) -> float | None:
-        """Take the next value in; the index, or None before `period` + 1 values."""
+        """Take the next value. Return the index, or None before `period` + 1 values."""
         if not -_LIMIT < value < _LIMIT:
             raise ValueError(f"{value!r} is not a finite number")
         previous, self._previous = self._previous, value
@@ -265,7 +265,7 @@ class RSI(Indicator[float]):
             self._rise += change
         else:
             self._fall -= change
-        # Where nothing moved both shrink alike and the index is what it was. Computed anew it could differ in
+        # Where nothing moved both shrink alike and the index is what it was. Computed again it could differ in
         # its last digit, and after thousands of such values, the sums out of digits, in all of them.
         if self._count == self.period and (change or self.value is None):
             both = self._rise + self._fall
@@ -280,7 +280,7 @@ class ATR(Indicator[float]):
     The average is the mean of the first n, then a[t] = ((n - 1) · a[t-1] + range[t]) / n.
     """
 
-    _kept = ("_count", "_sum", "_close", "value")
+    _state_fields = ("_count", "_sum", "_close", "value")
 
     def __init__(self, period: int = 14) -> None:
         super().__init__(period)
@@ -289,7 +289,7 @@ class ATR(Indicator[float]):
         self._close: float | None = None
 
     def update(self, high: float, low: float, close: float) -> float | None:
-        """Take the next bar in; the average, or None before `period` + 1 bars."""
+        """Take the next bar. Return the average, or None before `period` + 1 bars."""
         if not -_LIMIT < low <= high < _LIMIT or not -_LIMIT < close < _LIMIT:
             raise ValueError(f"high {high!r}, low {low!r}, close {close!r} are not those of a bar")
         before, self._close = self._close, close
@@ -326,7 +326,7 @@ class Bollinger(Indicator[Bands]):
         self._window = StandardDeviation(period)
 
     def update(self, value: float) -> Bands | None:
-        """Take the next value in; the bands, or None before `period` values."""
+        """Take the next value. Return the bands, or None before `period` values."""
         if self._window.update(value) is not None:
             self.value = self._bands()
         return self.value

@@ -1,12 +1,12 @@
-"""Trained models: an ONNX file NAME.onnx and, beside it, NAME.json that says what it is.
+"""Trained models: an ONNX file NAME.onnx and, next to it, NAME.json, which describes it.
 
-    model = load(find("direction"))  # or load(Path("mine.onnx"))
+    model = load_model("direction")  # or load_model("mine.onnx")
     model.probability(features)  # of a rise, 0 to 1
 
-The description names the SHA-256 of the model and its features in their order, so that a model which
-was exchanged, cut short or trained on something else is refused before it can trade. onnxruntime is
+The description has the SHA-256 of the model and its features in their order, so that a model which
+was replaced, cut short or trained on something else is refused before it can trade. onnxruntime is
 an extra and takes a moment to import, so nothing is imported before the first model is loaded. It
-runs on one thread: the same features give the same answer, and so small a model gains nothing by more.
+runs on one thread: the same features give the same answer, and a model this small gains nothing from more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.text import printable
 from alpha_cli.kit.features import FEATURES
 
-_WITHIN = 1e-3  # of 1: what the probabilities of both directions add up to
+_TOLERANCE = 1e-3  # of the sum of both probabilities, which is 1
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Description(msgspec.Struct, frozen=True):
 
 
 class Model:
-    """A model that is ready to answer. Not for two threads at once: its input is one array, used again."""
+    """A loaded model. Not for two threads at once: its input is one array, which is reused."""
 
     def __init__(self, session: Any, description: Description) -> None:
         np: Any = import_module("numpy")
@@ -53,7 +53,7 @@ class Model:
         self._inputs = {session.get_inputs()[0].name: self._input}
 
     def probability(self, features: Sequence[float]) -> float:
-        """Of a rise; `features` are values of `alpha_cli.kit.features.FEATURES`, in that order."""
+        """Return the probability of a rise; `features` are values of `FEATURES`, in that order."""
         self._input[0] = features
         rise: float = self._run(self._outputs, self._inputs)[0].item(1)
         if not 0 <= rise <= 1:
@@ -65,12 +65,17 @@ class Model:
         answers = self._run(self._outputs, self._inputs)[0]
         if getattr(answers, "shape", None) != (1, 2):
             raise ValueError(f"its last output is not one row of P(fall) and P(rise) but {printable(str(answers))}")
-        if not (abs(answers.sum() - 1) < _WITHIN and answers.min() >= 0):
+        if not (abs(answers.sum() - 1) < _TOLERANCE and answers.min() >= 0):
             raise ValueError(f"its last output is no probabilities but {printable(str(answers))}")
 
 
+def load_model(name: str) -> Model:
+    """Return a model by its packaged name or a path that ends in .onnx. Raise `ConfigurationError`."""
+    return load(find(name))
+
+
 def find(name: str) -> Path:
-    """The file of a model: `name` is that of a packaged one, or a path that ends in .onnx."""
+    """Return the file of a model: `name` is a packaged one, or a path that ends in .onnx."""
     if name.endswith(".onnx"):
         return Path(name)
     folder = packaged("strategies") / "models"
@@ -86,7 +91,7 @@ def find(name: str) -> Path:
 
 
 def load(path: Path) -> Model:
-    """The model at `path`; one that has not changed is loaded once. Raises `ConfigurationError` with the reason."""
+    """Return the model at `path`; an unchanged one is loaded once. Raise `ConfigurationError`."""
     return _ready(path.resolve(), _read(path), _read(path.with_suffix(".json")))
 
 

@@ -1,36 +1,27 @@
-"""What a strategy answers and what it is given to look back at."""
+"""What a strategy returns, `SignalResult`, and the earlier ticks that it is given, `History`."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 import msgspec
 
 from alpha_cli.core.events import OrderType, Product, SignalType
 from alpha_cli.core.wire import MAX_DIGITS, rupees
 
-if TYPE_CHECKING:
-    pass
-
+MAX_QUANTITY = 10**12  # units, as on the wire
 
 _SIGNAL_TYPES = frozenset(get_args(SignalType))
-
-
 _ORDER_TYPES = frozenset(get_args(OrderType))
-
-
-MAX_QUANTITY = 10**12  # units; as the wire has it
-
-
 _PRODUCTS = frozenset(get_args(Product))
 
 
 class SignalResult(msgspec.Struct, frozen=True):
     """A strategy's answer to a tick. Immutable; checked when it is made.
 
-    quantity is in units, price in rupees (kept as an exact decimal), confidence a fraction (0..100 is
-    taken for percent). HOLD says "I looked, and no". Raises `ValueError` for anything else.
+    quantity is in units, price in rupees (kept as an exact decimal), confidence a fraction (above 1 it is
+    taken as percent). HOLD means "seen, no trade". Raise `ValueError` for any other value.
     """
 
     signal_type: SignalType
@@ -43,9 +34,9 @@ class SignalResult(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        _one_of("signal_type", self.signal_type, _SIGNAL_TYPES)
-        _one_of("order_type", self.order_type, _ORDER_TYPES)
-        _one_of("product", self.product, _PRODUCTS)
+        _check_one_of("signal_type", self.signal_type, _SIGNAL_TYPES)
+        _check_one_of("order_type", self.order_type, _ORDER_TYPES)
+        _check_one_of("product", self.product, _PRODUCTS)
         if self.quantity is not None and (type(self.quantity) is not int or not 0 < self.quantity <= MAX_QUANTITY):
             raise ValueError(f"quantity {self.quantity!r} is not a whole number from 1 to {MAX_QUANTITY}")
         if self.reasoning is not None and type(self.reasoning) is not str:
@@ -67,8 +58,9 @@ class SignalResult(msgspec.Struct, frozen=True):
 class History(list[Any]):
     """The earlier ticks (or bars) of one instrument, oldest first; `history[-20:]` is a plain list of 20.
 
-    To a strategy it is read-only. The runner appends through `list`, which is as quick as a list and
-    leaves strategies no way in.
+    It is read-only for strategies. It is a `list` whose methods that change it raise, because reading must be as
+    fast as from a list: a wrapper class makes each access about twice as slow. The runner changes it by the
+    methods of `list` itself, as in `list.append(history, tick)`.
     """
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
@@ -81,6 +73,6 @@ class History(list[Any]):
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
 
-def _one_of(field: str, value: object, allowed: frozenset[str]) -> None:
+def _check_one_of(field: str, value: object, allowed: frozenset[str]) -> None:
     if value not in allowed:
         raise ValueError(f"{field} {value!r} is not one of {', '.join(sorted(allowed))}")

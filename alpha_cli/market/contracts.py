@@ -1,6 +1,6 @@
-"""What broker and exchange know of an instrument on a day: the facts that the rules need, and no rule.
+"""Instruments on a day, as broker and exchange know them: the facts behind the rules, which are in `rules`.
 
-Master, calendar and freeze quantities come together here, for the stages that ask about instruments.
+Master, calendar and freeze quantities are joined here for the stages.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from alpha_cli.core.money import units
-from alpha_cli.core.times import IST
+from alpha_cli.core.times import IST, in_india
 
-if TYPE_CHECKING:  # both are imported when they are first asked: a stage starts before anything is to be known
+if TYPE_CHECKING:  # both are imported with the first question, so that a stage starts quickly
     from alpha_cli.market.calendar import OutOfCoverage, Session, SessionHours, TradingDay
     from alpha_cli.market.instruments import Instrument, Master
 
@@ -43,7 +43,9 @@ class Contract(Struct, frozen=True, eq=False):
     index      whether it is a derivative of an index
     auctioned  whether it is on the list of shares that close by auction
     day        its sessions; None if the market is closed all day
-    unknown    why nobody knows whether it is open
+    unknown    why it is not known whether it is open
+    expired    whether its last day has passed
+    traded_as  the kind whose charges and price bands apply; without a master even an index trades as a share
     """
 
     instrument: Instrument
@@ -59,28 +61,20 @@ class Contract(Struct, frozen=True, eq=False):
     day: TradingDay | None
     unknown: str | None
     hours: SessionHours
-
-    @property
-    def traded_as(self) -> Kind:
-        """What it is charged and protected as. Without a master even an index trades as a share."""
-        return "equity" if self.kind == "index" else self.kind
+    expired: bool
+    traded_as: Kind
 
     @property
     def auction(self) -> Session | None:
-        """When the closing auction matches; None without one."""
+        """The time in which the closing auction matches; None without one."""
         phases = None if self.day is None else self.day.closing_auction
         from alpha_cli.market.calendar import Session
 
         return Session(phases[-1].open, phases[-1].close) if phases else None
 
-    @property
-    def expired(self) -> bool:
-        """Whether its last day has passed."""
-        return self.instrument.expiry is not None and self.instrument.expiry < self.on
-
 
 class Contracts:
-    """Contracts by token and day; one of each is kept, that of the day asked about last."""
+    """Contracts by token and day; of each token the contract of the last requested day is cached."""
 
     def __init__(self, master: Callable[[], Master | None] = lambda: None, *, all_hours: bool = False) -> None:
         self._open_master = master
@@ -92,7 +86,7 @@ class Contracts:
 
     @property
     def master(self) -> Master | None:
-        """The instrument master, opened when it is first asked for; None if there is none."""
+        """The instrument master, opened at the first use; None if there is none."""
         if not self._opened:
             self._opened = True
             self._master = self._open_master()
@@ -103,25 +97,31 @@ class Contracts:
         _ = self.master
 
     def name_of(self, token: int) -> str:
-        """EXCHANGE:SYMBOL of what `token` was last asked about as."""
+        """Return EXCHANGE:SYMBOL of the contract that `token` was last looked up as."""
         from alpha_cli.market.instruments import Instrument
 
         known = self._contracts.get(token)
         return Instrument.unlisted(token).key if known is None else known.instrument.key
 
+    def at(self, token: int, moment: datetime) -> Contract:
+        """Return the contract of `token` on the Indian day of `moment`."""
+        on = moment.date() if moment.tzinfo is IST else in_india(moment).date()
+        known = self._contracts.get(token)
+        return known if known is not None and known.on == on else self.contract(token, on)
+
     def contract(self, token: int, on: date) -> Contract:
-        """What `token` stands for on that day."""
+        """Return the contract of `token` on that day."""
         known = self._contracts.get(token)
         if known is None or known.on != on:
             known = self._contracts[token] = self._made(token, on)
         return known
 
     def known(self, token: int) -> Contract | None:
-        """What `token` was last asked about as, of whatever day."""
+        """Return the contract that `token` was last looked up as, of any day; None if it never was."""
         return self._contracts.get(token)
 
     def last_day(self, instrument: Instrument) -> TradingDay | None:
-        """The sessions of the day on which a derivative expires; None if they are not known."""
+        """Return the sessions of the day on which a derivative expires; None if they are not known."""
         if instrument.expiry is None or self._all_hours:
             return None
         from alpha_cli.market.calendar import Calendar, OutOfCoverage
@@ -134,16 +134,16 @@ class Contracts:
             return None
 
     def hours(self, token: int, on: date) -> SessionHours:
-        """The continuous sessions of what `token` stands for; the same object for all that share them."""
+        """Return the continuous sessions of `token`; the same object for all that share them."""
         if self._all_hours:
             return self._hours_of("", closing_auction=False)
         exchange, auctioned = self._closes(token, on)
         return self._hours_of(exchange, closing_auction=auctioned)
 
     def session(self, token: int, on: date) -> Session | None:
-        """From the first opening to the last close of its continuous trading that day, or None without any.
+        """Return the first opening and the last close of its continuous trading that day, or None without any.
 
-        Raises `OutOfCoverage`.
+        Raise `OutOfCoverage` for a day that the calendar does not know.
         """
         from alpha_cli.market.calendar import Calendar, Session
 
@@ -152,7 +152,7 @@ class Contracts:
         return None if day is None else Session(day.continuous[0].open, day.continuous[-1].close)
 
     def hours_at(self, token: int, moment: datetime) -> SessionHours:
-        """`hours` on the Indian day of `moment`."""
+        """Return `hours` on the Indian day of `moment`."""
         if not self._by_day:
             return self.hours(token, date.min)
         try:
@@ -162,15 +162,15 @@ class Contracts:
 
     @property
     def _by_day(self) -> bool:
-        """Whether it matters on which day one asks: without a master every token is NSE equity."""
+        """Whether the hours of a token depend on the day: without a master every token is NSE equity."""
         return not self._all_hours and self.master is not None
 
     def beyond(self) -> OutOfCoverage | None:
-        """Why moments that were asked about are in no session: a calendar does not cover them. None: all did."""
+        """Return the error of the first requested day that no calendar covers; None if all were covered."""
         return next((why for hours in self._hours.values() if (why := hours.why()) is not None), None)
 
     def underlying(self, contract: Contract) -> int | None:
-        """The token of what a derivative is settled by, if the master has it."""
+        """Return the token of the underlying that settles a derivative, if the master has it."""
         if self.master is None:
             return None
         name = contract.instrument.name
@@ -179,29 +179,19 @@ class Contracts:
         return None if found is None else found.instrument_token
 
     def _made(self, token: int, on: date) -> Contract:
-        from alpha_cli.market.calendar import Calendar, OutOfCoverage
         from alpha_cli.market.instruments import Instrument
         from alpha_cli.market.instruments.freeze import freeze_quantity
 
-        # What is not alive on the day may have expired before: that is another answer than "unknown".
-        master = self.master
-        found = None if master is None else master.by_token(token, on) or master.by_token(token)
+        found = self._listed(token, on)
         instrument = found or Instrument.unlisted(token)
         index = instrument.name in INDICES and instrument.kind in {"future", "option"}
         auctioned = self._is_auctioned(instrument, on)
-        day, unknown = None, None
-        if not self._all_hours:
-            try:
-                day = Calendar.of(instrument.exchange).day(
-                    on, closing_auction=auctioned, expiring=index and instrument.expiry == on
-                )
-            except OutOfCoverage as error:
-                unknown = str(error)
+        day, unknown = self._sessions(instrument, on, auctioned=auctioned, index=index)
         return Contract(
             instrument=instrument,
             on=on,
             kind=instrument.kind,
-            listed=master is None or found is not None,
+            listed=self.master is None or found is not None,
             tick_size=max(units(instrument.tick_size), 1),
             lot_size=instrument.lot_size,
             freeze=freeze_quantity(instrument, on),
@@ -211,16 +201,36 @@ class Contracts:
             day=day,
             unknown=unknown,
             hours=self._hours_of(instrument.exchange, closing_auction=auctioned),
+            expired=instrument.expiry is not None and instrument.expiry < on,
+            traded_as="equity" if instrument.kind == "index" else instrument.kind,
         )
 
-    def _closes(self, token: int, on: date) -> tuple[str, bool]:
-        """What decides on the sessions of `token`: its exchange, and whether it closes by auction."""
+    def _sessions(
+        self, instrument: Instrument, on: date, *, auctioned: bool, index: bool
+    ) -> tuple[TradingDay | None, str | None]:
+        """Return the sessions of the day, None if it has none, and why they are not known if they are not."""
+        if self._all_hours:
+            return None, None
+        from alpha_cli.market.calendar import Calendar, OutOfCoverage
+
+        expiring = index and instrument.expiry == on
+        try:
+            return Calendar.of(instrument.exchange).day(on, closing_auction=auctioned, expiring=expiring), None
+        except OutOfCoverage as error:
+            return None, str(error)
+
+    def _listed(self, token: int, on: date) -> Instrument | None:
+        """Return the instrument of `token` on that day, or an earlier one: it may have expired. None if unknown."""
         master = self.master
-        found = None if master is None else master.by_token(token, on) or master.by_token(token)
+        return None if master is None else master.by_token(token, on) or master.by_token(token)
+
+    def _closes(self, token: int, on: date) -> tuple[str, bool]:
+        """Return the exchange of `token` and whether it closes by auction: these decide its sessions."""
+        found = self._listed(token, on)
         return ("NSE", False) if found is None else (found.exchange, self._is_auctioned(found, on))
 
     def _is_auctioned(self, instrument: Instrument, on: date) -> bool:
-        """Whether a share closes by auction: those with futures do."""
+        """Return whether a share closes by auction: those with futures do."""
         return (
             self._master is not None
             and instrument.kind == "equity"
@@ -238,5 +248,5 @@ class Contracts:
 
 
 def end_of(day: TradingDay) -> datetime:
-    """When the last session of a day ends, the closing auction included."""
+    """Return when the last session of a day ends, the closing auction included."""
     return day.closing_auction[-1].close if day.closing_auction else day.continuous[-1].close

@@ -25,7 +25,7 @@ from alpha_cli.core.errors import (
 from alpha_cli.core.text import printable
 from alpha_cli.storage.sqlite import (
     check_pages,
-    connected,
+    connect,
     migrate,
     schema_version,
     set_pragmas,
@@ -34,7 +34,7 @@ from alpha_cli.storage.sqlite import (
 )
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
+    from sqlite3 import Connection
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -56,7 +56,7 @@ class State:
         check_name(name)
         self.folder = folder
         self.name = name
-        self._databases: list[Database] = []
+        self._databases: list[Connection] = []
         with _os_errors(folder):
             _own_folder(folder)
             self._lock: int | None = _locked(folder / f"{name}.lock", name)
@@ -65,10 +65,10 @@ class State:
         self,
         application_id: int,
         version: int,
-        create: Callable[[Database], object],
-        migrations: Mapping[int, Callable[[Database], object]] | None = None,
-    ) -> Database:
-        """`DIR/NAME.db`, opened for writing; `create` makes the tables of a new one.
+        create: Callable[[Connection], object],
+        migrations: Mapping[int, Callable[[Connection], object]] | None = None,
+    ) -> Connection:
+        """Open `DIR/NAME.db` for writing; `create` makes the tables of a new one.
 
         application_id  tells this stage's databases from others'
         version         of the schema; a newer one is refused, an older one goes through `migrations`
@@ -79,7 +79,7 @@ class State:
         with _os_errors(path):
             os.close(_private_file(path))
         with sqlite_errors(path):
-            db = connected(path)
+            db = connect(path, "rw")
             self._databases.append(db)
             found = schema_version(db, path, application_id, version, migrations or {})
             set_pragmas(db)
@@ -95,7 +95,7 @@ class State:
         return db
 
     def close(self) -> None:
-        """Close the databases and let go of the lock."""
+        """Close the databases and release the lock."""
         for db in self._databases:
             db.close()
         self._databases.clear()
@@ -121,7 +121,7 @@ def _own_folder(folder: Path) -> None:
 
 
 def _private_file(path: Path) -> int:
-    """A descriptor of the file, made if need be, that nobody else may read."""
+    """Return a descriptor of the file, made if need be, that nobody else may read."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:
         os.fchmod(fd, 0o600)
@@ -129,7 +129,7 @@ def _private_file(path: Path) -> int:
 
 
 def _locked(path: Path, name: str) -> int:
-    """A descriptor that holds the lock; the kernel lets go of it however the process ends."""
+    """Return a descriptor that holds the lock; the kernel releases it however the process ends."""
     import fcntl
 
     fd = _private_file(path)

@@ -2,7 +2,7 @@
 
 A later stage decodes only what it uses: a tick becomes a view with the fields that matter, a type
 nobody here reads is recognised and skipped, and where ticks are wanted only now and then (see
-`market`) their lines stay lines.
+`last_ticks`) their lines stay lines.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Batch:
 
 
 def batch_of(events: Iterable[Event]) -> Batch:
-    """A batch from events that this process made itself."""
+    """Return a batch of events that this process made itself."""
     made = list(events)
     lines = [encode(event) for event in made]
     return Batch(b"".join(line + b"\n" for line in lines), lines, made, verified=True)

@@ -1,21 +1,22 @@
 """Stages in a row within one process: a batch in, the bytes out.
 
-Events are handed from stage to stage as objects. Lines that only pass are sent on as slices of the
-bytes they came in; the slices are cut only where an event is added or a line is dropped. One stage
-is a chain of one, so a pipeline gives the same bytes in one process as in several.
+Lines that only pass are sent on as slices of the bytes they came in; the slices are cut only where an event is added
+or a line is dropped. One stage is a chain of one, so a pipeline gives the same bytes in one process as in several.
+Here is decided which lines are handed to the stages at all; `cascade` takes an event through them.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.core.errors import BadData, InvariantBroken, TryAgain
-from alpha_cli.core.events import WIRE, Control, Eof, Event, Fill, Hello, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.core.errors import BadData
+from alpha_cli.core.events import Control, Eof, Event, Tick
 from alpha_cli.stream.batch import BAD, BLANK, Batch
+from alpha_cli.stream.cascade import Cascade
 from alpha_cli.stream.decoder import LineDecoder
 from alpha_cli.stream.last_ticks import TICK_PREFIX, LastTicks
+from alpha_cli.stream.session import Session
 from alpha_cli.stream.splice import Splice, encoded_lines
 
 if TYPE_CHECKING:
@@ -24,68 +25,64 @@ if TYPE_CHECKING:
 _PREFIX_LENGTH = len(TICK_PREFIX)
 _FEW_LINES = 16
 
-#: What returns to earlier stages with `--feedback`, and how much of it may come of one event.
-RETURNING = (Order, OrderUpdate, Fill, Portfolio)
-MOST_RETURNS = 10_000
-
 
 class Chain:
-    """`process` batches, then `finish`. `code` is the worst exit code that an `eof` told so far."""
+    """`process` batches, then `finish`."""
 
     def __init__(self, stages: Sequence[Stage], decoder: LineDecoder | None = None, *, feedback: bool = False) -> None:
-        self._stages = stages
+        self.begun = False  # whether the first line of the stream has come
+        self.forwards = all(stage.flow.forward for stage in stages)
+        self.lines_out = 0
         self._decoder = decoder
-        self._returning: deque[tuple[int, Event]] | None = deque() if feedback else None
+        self._session = Session()
+        self._cascade = Cascade(stages, feedback=feedback)
         self._take_tick_type()
-        self._forward = all(stage.forward for stage in stages)
-        self._markets = _fed_markets(stages)
-        # The first stage sees most ticks for nothing, so it is called straight from the loop. A later
-        # stage that wants every tick, or a second market, makes every tick take the general way.
+        self._all_last_ticks = _fed_last_ticks(stages)
+        self._last_ticks = self._all_last_ticks[0] if self._all_last_ticks else LastTicks()
+        # The first stage sees most ticks for nothing, so it is called straight from the loop. A later stage that
+        # wants every tick, or a second set of last ticks, makes every tick take the general way.
         self._first: Callable[[Any], Iterable[Event] | None] = (
-            stages[0].steps[Tick] if stages and stages[0].every_tick else _not_asked
+            stages[0].steps[Tick] if stages and stages[0].reads.every_tick else _never_asked
         )
-        self._all_noteworthy = len(self._markets) > 1 or any(stage.every_tick for stage in stages[1:])
-        self._market = self._markets[0] if self._markets else LastTicks()
+        self._every_tick = len(self._all_last_ticks) > 1 or any(stage.reads.every_tick for stage in stages[1:])
         # What a later stage sees is made by those before it; and with feedback what comes next depends on
         # what came of this.
-        self._ahead = stages[0].ahead if stages and not feedback else None
-        self._arrivals = [(place, stage.arrivals) for place, stage in enumerate(stages) if stage.arrivals is not None]
-        self._begun = False
-        self._closed = False
-        self.session_open = False
-        self.settled = True  # whether all that was read has been written; the loop sees to it
-        self.failure: BadData | None = None  # why to stop after what was handled so far
-        self.code = 0
-        self.lines_out = 0
-        if self._returning is not None:
-            for place, stage in enumerate(stages):
-                self._returning.extend((place, event) for event in stage.opening())
-            self._return([])
+        self._prepare = stages[0].reads.prepare if stages and not feedback else None
+        self._cascade.open()
 
-    def arrived(self, batch: Batch) -> bytes:
-        """What comes of events from beside the stream, before `batch`; none enter it before its first line."""
-        if not self._arrivals or not self._begun:
-            return b""
-        events: list[Any] = []
-        for place, arrivals in self._arrivals:
-            for event in arrivals():
-                self._push(place, event, events)
+    @property
+    def session_open(self) -> bool:
+        """Whether a `hello` still waits for its `eof`."""
+        return self._session.open
+
+    @property
+    def code(self) -> int:
+        """The worst exit code that an `eof` told so far."""
+        return self._session.code
+
+    @property
+    def failure(self) -> BadData | None:
+        """Why to stop after what was handled so far, or None."""
+        return self._session.failure
+
+    def side_events(self, batch: Batch) -> bytes:
+        """Return what comes of events from side inputs, before `batch`; nothing before the first line of the stream."""
+        events = self._cascade.side_events() if self.begun else []
         if not events:
             return b""
-        self._return(events)
-        if self._look_again() and self._decoder is not None and batch.events is not None:
+        if self._refresh_decoder() and self._decoder is not None and batch.events is not None:
             self._decoder.again(batch)
         self.lines_out += len(events)
         return encoded_lines(events)
 
     def process(self, batch: Batch) -> bytes:
-        """What leaves the chain after `batch`; up to the first bad line, if that is to stop us."""
-        self._begun = self._begun or bool(batch.lines)
-        if self._ahead is not None:
-            self._ahead(self._readable(batch))
-        out = Splice(batch, forward=self._forward)
+        """Return what leaves the chain after `batch`; up to the first bad line, if that is to stop us."""
+        self.begun = self.begun or bool(batch.lines)
+        if self._prepare is not None:
+            self._prepare(self._readable(batch))
+        out = Splice(batch, forward=self.forwards)
         blank = 0
-        for index, event, added in self._noteworthy(batch):
+        for index, event, added in self._lines_of_interest(batch):
             good = event is not BAD and event is not BLANK
             before, after = self._handled(event, added) if good else ([], None)
             if self._stops_at(event, batch):
@@ -108,21 +105,13 @@ class Chain:
         return out.data()
 
     def finish(self) -> bytes:
-        """What the stages say at the end of input, unless an `eof` had them say it."""
-        events: list[Any] = []
-        reached = self._closed  # by that eof, which goes no further than the first stage that does not forward
-        for place, stage in enumerate(self._stages):
-            if reached:
-                reached = stage.forward
-                continue
-            for event in stage.close():
-                self._push_new(place, event, events)
-        self._return(events)
+        """Return what the stages say at the end of input, unless an `eof` had them say it."""
+        events = self._cascade.end(ended=self._session.closed)
         self.lines_out += len(events)
         return encoded_lines(events)
 
     def _readable(self, batch: Batch) -> Batch:
-        """`batch` with nothing in the place of bad lines, and nothing after the one that is to stop us."""
+        """Return `batch` with nothing in the place of bad lines, and nothing after the one that is to stop us."""
         if batch.events is None or not any(event is BAD for event in batch.events):
             return batch
         first_bad = next(index for index, event in enumerate(batch.events) if event is BAD)
@@ -134,73 +123,74 @@ class Chain:
 
     # --- which lines need attention ----------------------------------------------------------
 
-    def _noteworthy(self, batch: Batch) -> Iterator[tuple[int, Any, Iterable[Event] | None]]:
-        """(index, event, what the first stage added) of each line that does not simply pass.
+    def _lines_of_interest(self, batch: Batch) -> Iterator[tuple[int, Any, Iterable[Event] | None]]:
+        """Yield (index, event, what the first stage added) of each line that does not simply pass.
 
-        By then the market knows of the ticks before it that do.
+        The last ticks know by then of the ticks before it that do.
         """
         if batch.events is None:
             yield from self._decoded_where_needed(batch)
             return
-        events, market = batch.events, self._market
-        tick_type, first, all_ticks = self._tick_type, self._first, self._all_noteworthy
-        watched, wake, newest = market.watched, market.bound_for(events), market.newest
+        events, last_ticks = batch.events, self._last_ticks
+        tick_type, first, every_tick = self._tick_type, self._first, self._every_tick
+        watched, alarm, newest = last_ticks.watched, last_ticks.alarm_for(events), last_ticks.newest
         passed = 0  # the first line of those that pass, up to the one that is looked at
         for index, event in enumerate(events):
             if type(event) is tick_type:
                 added = first(event)
                 if (
                     added
-                    or all_ticks
+                    or every_tick
                     or (watched and event.instrument_token in watched)
-                    or (wake is not None and event.timestamp >= wake)
+                    or (alarm is not None and event.timestamp >= alarm)
                 ):
                     self._pass(events, passed, index)
                     passed = index + 1
                     yield index, event, added
-                    wake = market.bound
+                    alarm = last_ticks.alarm
                 else:  # here, where the tick is at hand, this costs a quarter of what it does in a loop of its own
                     newest[event.instrument_token] = event
             else:
                 self._pass(events, passed, index)
                 passed = index + 1
                 yield index, self._verified(batch, index, event), None
-                wake = market.bound
-                if type(event) is Control and self._look_again():
+                alarm = last_ticks.alarm
+                if type(event) is Control and self._refresh_decoder():
                     assert self._decoder is not None
                     self._decoder.again(batch, index + 1)
                     tick_type = self._tick_type
         self._pass(events, passed, len(events))
 
     def _pass(self, events: list[Any], start: int, end: int) -> None:
-        """The ticks events[start:end] passed; they are among the newest already."""
+        """Take note that the ticks events[start:end] passed; they are among the newest already."""
         if start < end:
-            self._closed = False
-            self._market.put(events[end - 1])
+            self._session.closed = False
+            self._last_ticks.put(events[end - 1])
 
-    def _look_again(self) -> bool:
+    def _refresh_decoder(self) -> bool:
         """Decode other fields of ticks from now on, if a `control` event made the stages use others."""
         if self._decoder is None or not self._decoder.outdated:
             return False
-        self._decoder.look()
+        self._decoder.rebuild()
         self._take_tick_type()
         return True
 
     def _take_tick_type(self) -> None:
         self._tick_type: Any = Tick if self._decoder is None else self._decoder.tick_type
-        self._tick_types: Any = (self._tick_type, Tick)  # what takes the slow path of decoding is a whole Tick
+        # What takes the slow path of decoding is a whole Tick.
+        self._cascade.tick_types = (self._tick_type, Tick)
 
     def _decoded_where_needed(self, batch: Batch) -> Iterator[tuple[int, Any, None]]:
-        """As `_noteworthy` for undecoded lines: all but ticks that nobody wants."""
+        """Do as `_lines_of_interest` for undecoded lines: yield all but ticks that no stage wants."""
         assert self._decoder is not None
-        lines, market, start, passed = batch.lines, self._market, 0, 0
-        ahead = _FEW_LINES  # to look at; more and more while nobody wants anything else
+        lines, last_ticks, start, passed = batch.lines, self._last_ticks, 0, 0
+        ahead = _FEW_LINES  # to look at; more and more while no other line is wanted
         while start < len(lines):
-            wishes, places = market.wishes, market.look_at(lines, start, start + ahead)
+            revision, places = last_ticks.revision, last_ticks.scan(lines, start, start + ahead)
             start, ahead = start + ahead, ahead * 2
             for index in places:
                 line = lines[index]
-                if line[:_PREFIX_LENGTH] == TICK_PREFIX and not market.wants_line(line):
+                if line[:_PREFIX_LENGTH] == TICK_PREFIX and not last_ticks.wants_line(line):
                     continue
                 self._absorb(lines, passed, index)
                 passed = index + 1
@@ -208,7 +198,7 @@ class Chain:
                     yield index, BAD, None
                     return
                 yield index, self._verified(batch, index, self._decoder.event(index, line)), None
-                if market.wishes != wishes:  # of this line came that others are wanted
+                if last_ticks.revision != revision:  # this line made a stage want others
                     start, ahead = index + 1, _FEW_LINES
                     break
         self._absorb(lines, passed, len(lines))
@@ -219,138 +209,66 @@ class Chain:
         return self._decoder.verified(index, batch.lines[index], event)
 
     def _absorb(self, lines: list[bytes], start: int, end: int) -> None:
-        """Tell the markets of the plain ticks in between."""
+        """Enter the plain ticks in between into the last ticks of every stage."""
         if start < end:
-            self._closed = False
-            for market in self._markets:
-                market.absorb_lines(lines[start:end])
+            self._session.closed = False
+            for last_ticks in self._all_last_ticks:
+                last_ticks.absorb_lines(lines[start:end])
 
-    # --- one event through the stages --------------------------------------------------------
+    # --- one event ---------------------------------------------------------------------------
 
     def _handled(self, event: Any, added: Iterable[Event] | None) -> tuple[list[Any], list[Any] | None]:
-        """`_around`, once markets and session know of `event`; nothing where the run ends with it."""
-        if isinstance(event, self._tick_types):
-            self._closed = False
+        """Do as `_around`, once last ticks and session know of `event`; nothing where the run ends with it."""
+        if isinstance(event, self._cascade.tick_types):
+            self._session.closed = False
         else:
-            self._track_session(event)
-            if self.failure is not None or not self._price_is_readable(event):
+            self._session.track(event)
+            if self._session.failure is not None or not self._price_is_readable(event):
                 return [], None
         return self._around(event, added)
 
     def _price_is_readable(self, event: Any) -> bool:
-        """Decode what the step of `event` will ask the markets for, so that it need not stop half-way."""
+        """Decode the last tick that the step of `event` will ask for, so that it need not stop half-way."""
         token = getattr(event, "instrument_token", None)
         if token is None or self._decoder is None:
             return True
         failed = self._decoder.failed  # already, by a line that is still to come, if the whole batch was decoded
-        for market in self._markets:
-            market.last(token)
+        for last_ticks in self._all_last_ticks:
+            last_ticks.last(token)
         return self._decoder.failed == failed
 
     def _stops_at(self, event: Any, batch: Batch) -> bool:
-        """Is this the line that ends the run: bad, or in need of a kept tick that is, or of a newer wire?"""
-        if self.failure is not None:
+        """Return whether the run ends at this line: it is bad, needs a kept tick that is, or has a newer wire."""
+        if self._session.failure is not None:
             return True
         if self._decoder is not None and self._decoder.failed:
             return event is BAD or batch.events is None
         return False
 
     def _around(self, event: Event, added: Iterable[Event] | None) -> tuple[list[Any], list[Any] | None]:
-        """What comes out before the line of `event` and what after it; None if a gate holds the line back."""
+        """Return (events to write before the line, events after); the second is None if a gate drops the line."""
         out: list[Any] = []
         if added is None:
-            self._push(0, event, out)
+            self._cascade.push(0, event, out)
         else:  # the first stage has seen it
-            self._hand_on(0, event, added, out)
-        self._return(out, ended=type(event) is Eof)
-        if not self._forward:
+            self._cascade.hand_on(0, event, added, out)
+        self._cascade.give_back(out, ended=type(event) is Eof)
+        if not self.forwards:
             return [], out
         at = next((i for i, item in enumerate(out) if item is event), None)
         return (out, None) if at is None else (out[:at], out[at + 1 :])
 
-    def _push(self, place: int, event: Any, out: list[Any]) -> None:
-        """Hand `event` to the stage at `place` and what comes of it to those after."""
-        if place == len(self._stages):
-            out.append(event)
-            return
-        stage = self._stages[place]
-        is_tick = isinstance(event, self._tick_types)
-        if is_tick and stage.market is not None:  # not before: to what leads a tick, that tick is not known
-            stage.market.put(event)
-        if type(event) is Eof:
-            for last in stage.close():
-                self._push_new(place, last, out)
-        self._hand_on(place, event, stage.step_for(event, is_tick=is_tick)(event), out)
 
-    def _hand_on(self, place: int, event: Any, added: Iterable[Event], out: list[Any]) -> None:
-        """Give the stages after `place` what it lets pass and what it added, in the order of its choice."""
-        stage = self._stages[place]
-        gated = type(event) in stage.gates
-        passes = stage.forward and not gated
-        if passes and not stage.leads:
-            self._push(place + 1, event, out)
-        for new in added:
-            if not gated or new is not event:
-                self._push_new(place, new, out)
-            elif stage.forward:  # it was let pass, not made here: so it does not return
-                self._push(place + 1, event, out)
-        if passes and stage.leads:
-            self._push(place + 1, event, out)
-
-    def _push_new(self, place: int, event: Any, out: list[Any]) -> None:
-        """Hand on what the stage at `place` made."""
-        if self._returning is not None and isinstance(event, RETURNING):
-            self._returning.append((place, event))
-        self._push(place + 1, event, out)
-
-    def _return(self, out: list[Any], *, ended: bool = False) -> None:
-        """Let stages know what those after them made, and what they make of that, until nothing more comes.
-
-        After the end of a session they are told, but what they say to it comes too late.
-        """
-        returning = self._returning
-        rounds = 0
-        while returning:
-            rounds += 1
-            if rounds > MOST_RETURNS:
-                raise InvariantBroken(
-                    f"more than {MOST_RETURNS} orders and fills came of one event: a strategy that answers each fill "
-                    "with another order? (--feedback)"
-                )
-            maker, event = returning.popleft()
-            for place, stage in enumerate(self._stages[:maker]):
-                if type(event) in stage.steps:
-                    for new in stage.steps[type(event)](event):
-                        if not ended and new is not event:  # a gate gives back what is past it already
-                            self._push_new(place, new, out)
-
-    def _track_session(self, event: Any) -> None:
-        self._closed = False
-        if type(event) is Hello:
-            if event.wire > WIRE:
-                self.failure = BadData(
-                    f"the input is wire version {event.wire}, this alpha reads {WIRE}; install a newer alpha"
-                )
-                return
-            if self.session_open:  # the recording before this one ended without its eof
-                self.code = max(self.code, TryAgain.exit_code)
-            self.session_open = True
-        elif type(event) is Eof:
-            self.session_open = False
-            self._closed = True
-            self.code = max(self.code, event.code)
+def _never_asked(_: Any) -> None:
+    """Stand in for a first stage that only receives watched ticks."""
 
 
-def _not_asked(_: Any) -> None:
-    """In place of a first stage that wants only watched ticks: it has not seen this one."""
-
-
-def _fed_markets(stages: Sequence[Stage]) -> list[LastTicks]:
-    """The markets that the chain's own input reaches: up to the first stage that lets nothing pass."""
-    markets: dict[int, LastTicks] = {}
+def _fed_last_ticks(stages: Sequence[Stage]) -> list[LastTicks]:
+    """Return the last ticks that the chain's own input reaches: up to the first stage that lets nothing pass."""
+    found: dict[int, LastTicks] = {}
     for stage in stages:
-        if stage.market is not None:
-            markets[id(stage.market)] = stage.market
-        if not stage.forward:
+        if stage.reads.last_ticks is not None:
+            found[id(stage.reads.last_ticks)] = stage.reads.last_ticks
+        if not stage.flow.forward:
             break
-    return list(markets.values())
+    return list(found.values())

@@ -13,10 +13,10 @@ from alpha_cli.core.errors import BadLine
 from alpha_cli.core.events import MONEY, TYPES, Eof, Hello, Tick
 from alpha_cli.core.wire import DECODE_ERRORS
 from alpha_cli.stream.bad_lines import BadLines
+from alpha_cli.stream.batch import BAD, BLANK, Batch, Dropped
 
 if TYPE_CHECKING:
     from alpha_cli.stream.stage import Stage
-from alpha_cli.stream.batch import BAD, BLANK, Batch, Dropped
 
 _REQUIRED_OF_TICK = ("instrument_token", "timestamp", "last_price")
 
@@ -26,13 +26,13 @@ class LineDecoder:
 
     def __init__(self, stages: Sequence[Stage], bad: BadLines) -> None:
         self._stages = stages
-        self._eager = any(stage.every_tick for stage in stages)
+        self._eager = any(stage.reads.every_tick for stage in stages)
         self._bad = bad
-        self.look()
+        self.rebuild()
         self._lines_before = 0
         self._blank = 0
 
-    def look(self) -> None:
+    def rebuild(self) -> None:
         """Decode from now on what the stages use now."""
         read: set[type] = {Hello, Eof}.union(*(stage.steps for stage in self._stages))
         self._fields = [stage.tick_fields for stage in self._stages]
@@ -51,13 +51,13 @@ class LineDecoder:
         return self._lines_before - self._blank
 
     def batch(self, data: bytes) -> Batch:
-        """The batch of whole lines `data`, each ended by a newline."""
+        """Return the batch of whole lines `data`, each ended by a newline."""
         lines = data.split(b"\n")
         lines.pop()
         return Batch(data, lines, self.events(lines) if self._eager else None)
 
     def events(self, lines: list[bytes], first: int = 0) -> list[Any]:
-        """The events on `lines`, of which the first is the batch's line number `first`."""
+        """Return the events on `lines`, of which the first is the batch's line number `first`."""
         try:
             return list(map(self._decode, lines))
         except DECODE_ERRORS:
@@ -65,14 +65,14 @@ class LineDecoder:
             return [self.verified(index, line, self.event(index, line)) for index, line in enumerate(lines, first)]
 
     def again(self, batch: Batch, first: int = 0) -> None:
-        """Decode the lines of `batch` from `first` on once more, after `look`. What was dropped stays so."""
+        """Decode the lines of `batch` from `first` on once more, after `rebuild`. What was dropped stays so."""
         assert batch.events is not None
         for index in range(first, len(batch.lines)):
             if not isinstance(batch.events[index], Dropped):
                 batch.events[index] = self.event(index, batch.lines[index])
 
     def event(self, index: int, line: bytes) -> Any:
-        """The event on the batch's line `index`, or `BLANK` or `BAD`."""
+        """Return the event on the batch's line `index`, or `BLANK` or `BAD`."""
         try:
             return self._decode(line)
         except DECODE_ERRORS:
@@ -97,7 +97,7 @@ class LineDecoder:
         return event
 
     def decode_tick(self, line: bytes) -> Any:
-        """The tick on a line that was kept undecoded. Raises what the decoder raises."""
+        """Return the tick on a line that was kept undecoded. Raise what the decoder raises."""
         try:
             event = self._decode(line)
         except DECODE_ERRORS:  # a naive time, say
@@ -105,7 +105,7 @@ class LineDecoder:
         return event if type(event) is self.tick_type else decode(line)
 
     def last_line(self, data: bytes, *, torn_is_bad: bool) -> Batch:
-        """The batch of bytes after the last newline. A torn line is bad, unless a session is cut off."""
+        """Return the batch of bytes after the last newline. A torn line is bad, unless a session is cut off."""
         try:
             decode(data)
         except BadLine as error:
@@ -125,12 +125,12 @@ class LineDecoder:
         return self._bad.failure is not None
 
     def reject(self, raw: bytes, reason: str) -> None:
-        """A line that never became part of a batch."""
+        """Count a line that never became part of a batch."""
         self._lines_before += 1
         self._bad.reject(self._lines_before, raw, reason)
 
     def done(self, lines: int, blank: int) -> None:
-        """The batch is dealt with, or as many of its lines as will be; so many of them were blank."""
+        """Count `lines` lines of the batch as dealt with, `blank` of them blank."""
         self._lines_before += lines
         self._blank += blank
 
@@ -140,7 +140,7 @@ class LineDecoder:
 
 
 def tick_view(stages: Sequence[Stage]) -> type:
-    """The cheapest struct that holds every field of a tick that `stages` use."""
+    """Return the cheapest struct that holds every field of a tick that `stages` use."""
     used: set[str] = set()
     for stage in stages:
         if stage.tick_fields is None:  # all, and without refusing what a newer version may add

@@ -1,9 +1,8 @@
-"""The newest tick of each instrument, kept by the loop so that no stage has to.
+"""The newest tick of each instrument, kept up to date by the loop so that no stage has to.
 
-`risk` and `paper` need a price only when a signal or an order arrives, which is once in hundreds of
-ticks. So in a process of their own they keep ticks as undecoded lines, found by the fixed beginning
-that the wire gives a tick, and decode the one that is asked for. In a fused pipeline the ticks are
-objects already. Both look the same from outside.
+`risk` and `paper` need a price only when a signal or an order arrives, which is once in hundreds of ticks. So in a
+process of their own they keep ticks as undecoded lines, found by the fixed beginning that the wire gives a tick, and
+decode the one that is asked for. In a fused pipeline the ticks are objects already. Both look the same from outside.
 """
 
 from __future__ import annotations
@@ -31,12 +30,15 @@ _AFTER_ANY_HOUR = b"~"
 
 
 class LastTicks:
-    """The newest tick of each instrument, in the order of the stream.
+    """The newest tick of each instrument, in the order of the stream, and which further ticks stages want.
 
-    `watched` counts who wants every tick of an instrument; the loop delivers those. `bound` is the moment,
-    if there is one, from which on any tick is wanted. `wishes` is another number whenever either has changed. Stages
-    that share a market are handed what any of them wants. `decode` turns a kept line into a tick; a line that turns
-    out broken goes to `broken` and counts as no tick.
+    watched    token -> how many want every tick of that instrument; the loop delivers those
+    alarm      the time from which on any tick is wanted, or None
+    revision   another number whenever `watched` or `alarm` has changed
+    decode     turns a kept line into a tick
+    broken     is given a kept line that turns out not to be a tick; it counts as none
+
+    Stages that share one object are handed what any of them wants.
     """
 
     def __init__(
@@ -45,8 +47,8 @@ class LastTicks:
         broken: Callable[[bytes, Exception], None] | None = None,
     ) -> None:
         self.watched: dict[int, int] = {}
-        self.bound: datetime | None = None  # the earliest of the alarms
-        self.wishes = 0
+        self.alarm: datetime | None = None  # the earliest of `_alarms`
+        self.revision = 0
         self._watched_keys: set[bytes] = set()
         self._alarms: dict[object, datetime] = {}
         self.decode = decode
@@ -54,106 +56,117 @@ class LastTicks:
         self._ticks: dict[int, Any] = {}
         self._lines: dict[bytes, bytes] = {}
         self._newest: Any = None  # a tick, or the line of one
-        self._bound_text: tuple[datetime | None, bytes] = (None, b"")
+        self._alarm_text: tuple[datetime | None, bytes] = (None, b"")
 
     def watch(self, token: int) -> None:
-        """Have every tick of `token` delivered, until as many `unwatch` calls."""
+        """Deliver every tick of `token`, until `unwatch` was called as often."""
         self.watched[token] = self.watched.get(token, 0) + 1
         self._watched_keys.add(_key(token))
-        self.wishes += 1
+        self.revision += 1
 
     def unwatch(self, token: int) -> None:
+        """Take back one `watch`."""
         left = self.watched.pop(token) - 1
         if left:
             self.watched[token] = left
         else:
             self._watched_keys.remove(_key(token))
-        self.wishes += 1
+        self.revision += 1
 
     def wake_at(self, moment: datetime | None, who: object = None) -> None:
-        """Want the first tick at or after `moment`, and any later one, until `who` calls this again; None: no more."""
+        """Deliver every tick at or after `moment`, until `who` sets another alarm; None: no alarm."""
         if moment is None:
             self._alarms.pop(who, None)
         else:
             self._alarms[who] = moment
-        bound, now = min(self._alarms.values(), default=None), self.now
-        self.wishes += bound != self.bound
-        self.bound = bound if bound is None or now is None else _in_zone(bound, now.tzinfo)
+        alarm, now = min(self._alarms.values(), default=None), self.now
+        self.revision += alarm != self.alarm
+        self.alarm = alarm if alarm is None or now is None else _in_zone(alarm, now.tzinfo)
 
-    def bound_for(self, events: Sequence[Any]) -> datetime | None:
-        """`bound` in the zone of the first tick among `events`: comparing across zones costs eight times as much."""
-        if self.bound is not None:
+    def alarm_for(self, events: Sequence[Any]) -> datetime | None:
+        """Return `alarm` in the zone of the first tick of `events`: comparing across zones is eight times slower."""
+        if self.alarm is not None:
             first = next((event for event in events if hasattr(event, "last_price")), None)
-            if first is not None and first.timestamp.tzinfo is not self.bound.tzinfo:
-                self.bound = _in_zone(self.bound, first.timestamp.tzinfo)
-        return self.bound
+            if first is not None and first.timestamp.tzinfo is not self.alarm.tzinfo:
+                self.alarm = _in_zone(self.alarm, first.timestamp.tzinfo)
+        return self.alarm
 
     def wants(self, tick: Any) -> bool:
-        """Whether `tick` is to be delivered."""
-        return tick.instrument_token in self.watched or (self.bound is not None and tick.timestamp >= self.bound)
+        """Return whether `tick` is to be delivered."""
+        return tick.instrument_token in self.watched or (self.alarm is not None and tick.timestamp >= self.alarm)
 
     def wants_line(self, line: bytes) -> bool:
-        """As `wants` for a line that begins with `TICK_PREFIX`; also True where only decoding could tell."""
+        """Do as `wants` for a line that begins with `TICK_PREFIX`; also True where only decoding could tell."""
         end = line.find(b",", _BEGIN)
         digits = line[_BEGIN:end]
         if not digits.isdigit() or len(digits) > 10 or int(digits) in self.watched:
             return digits.isdigit()
-        if self.bound is None:
+        if self.alarm is None:
             return False
         if line[end : end + _TO_TIME] != _AFTER_TOKEN:
             return True
         time = line[end + _TO_TIME : line.find(b'"', end + _TO_TIME)]
         # Times in Indian time sort as they stand; what is written otherwise has to be decoded.
-        return time[-6:] != _INDIAN or time[10:11] != b"T" or len(time) > 32 or time[:-6] >= self._bound_line()
+        return time[-6:] != _INDIAN or time[10:11] != b"T" or len(time) > 32 or time[:-6] >= self._alarm_line()
 
-    def look_at(self, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
-        """The places in [start, end) of lines that are no ticks, or ticks that `wants_line` is to be asked about.
+    def scan(self, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
+        """Return the places in [start, end) of lines that are no ticks, or ticks that `wants_line` must be asked about.
 
-        The others it would not want; to find that for many at once costs a third of asking for each.
+        The others it would not want; to find that for many lines at once costs a third of asking for each. Such a
+        line reads, with the alarm at 15:15:
+
+            {"type":"tick","instrument_token":256265,"timestamp":"2024-06-03T09:15:00+05:30","last_price":…
+                                                    |<------ compared ----->|
+
+        Its text from after the token is compared with two bounds that begin with the same day: what lies between
+        two texts that begin alike begins like them, so one comparison checks the format, the day and the time. The
+        zone is looked at apart.
         """
         places = range(start, len(lines) if end is None else min(end, len(lines)))
-        if self.bound is None and not self.watched:
+        if self.alarm is None and not self.watched:
             return [place for place in places if lines[place][:_BEGIN] != TICK_PREFIX]
         watched = self._watched_keys
-        low, high = self._early(lines[start])
+        low, high = self._unwanted_between(lines[start])
         return [
             place
             for place in places
             if (watched and lines[place][_KEY] in watched)
             or not (
                 (line := lines[place])[:_BEGIN] == TICK_PREFIX
-                # What lies between two texts that begin alike begins like them.
                 and low < line[(at := line.find(b",", _BEGIN)) : at + _PAST_FRACTION] < high
                 and (quote := line.find(b'"', at + _TO_FRACTION, at + _PAST_ZONE)) > 0
                 and line[quote - 6 : quote] == _INDIAN
             )
         ]
 
-    def _early(self, line: bytes) -> tuple[bytes, bytes]:
-        """Between what and what those of the day of `line` lie, after their tokens, that are earlier than the bound."""
+    def _unwanted_between(self, line: bytes) -> tuple[bytes, bytes]:
+        """Return the bounds (low, high) of ticks before the alarm on the day of `line`, from after their token.
+
+        Both are empty if `line` does not look like a tick: then nothing lies between them.
+        """
         end = line.find(b",", _BEGIN)
         low = line[end : end + _TO_HOUR]
         if low[-1:] != b"T" or low[:_TO_TIME] != _AFTER_TOKEN:
             return b"", b""
-        if self.bound is None:
+        if self.alarm is None:
             return low, low + _AFTER_ANY_HOUR
-        bound = _AFTER_TOKEN + self._bound_line()
-        if low < bound[:_TO_HOUR]:
+        alarm = _AFTER_TOKEN + self._alarm_line()
+        if low < alarm[:_TO_HOUR]:
             return low, low + _AFTER_ANY_HOUR
-        return low, bound  # nothing, where the bound is of a day before
+        return low, alarm  # nothing lies between, where the alarm is of a day before
 
-    def _bound_line(self) -> bytes:
-        """The bound as the beginning of a time in a line: before it in order is what is before it in time."""
-        bound = self.bound
-        assert bound is not None
-        if self._bound_text[0] is not bound:
-            text = _in_zone(bound, IST).isoformat()[:26]
+    def _alarm_line(self) -> bytes:
+        """Return the alarm as the beginning of a time on the wire: a text before it is a time before it."""
+        alarm = self.alarm
+        assert alarm is not None
+        if self._alarm_text[0] is not alarm:
+            text = _in_zone(alarm, IST).isoformat()[:26]
             short = text.rstrip("0") if text[19:20] == "." else text[:19]
-            self._bound_text = (bound, short.encode())
-        return self._bound_text[1]
+            self._alarm_text = (alarm, short.encode())
+        return self._alarm_text[1]
 
     def put(self, tick: Tick) -> None:
-        """`tick` is now the newest of its instrument and of all."""
+        """Enter `tick` as the newest of its instrument and of all."""
         token = tick.instrument_token
         if self._lines:
             self._lines.pop(_key(token), None)
@@ -162,11 +175,11 @@ class LastTicks:
 
     @property
     def newest(self) -> MutableMapping[int, Any]:
-        """The newest ticks by token, for whoever enters some of a run here himself: with `put` the last of them."""
+        """The last ticks by token. The loop writes to this dict directly; call `put` for the last tick of a run."""
         return self._ticks
 
     def absorb_lines(self, lines: Sequence[bytes]) -> None:
-        """`put` for a run of lines that begin with `TICK_PREFIX`, undecoded, at a fraction of the cost."""
+        """Enter a run of lines that begin with `TICK_PREFIX`, undecoded, at a fraction of the cost of `put`."""
         if not lines:
             return
         newest = dict(zip([line[_KEY] for line in lines], lines, strict=True))
@@ -182,7 +195,7 @@ class LastTicks:
                     self.put(tick)
 
     def last(self, token: int) -> Any | None:
-        """The newest tick of `token`, or None if there was none."""
+        """Return the newest tick of `token`, or None if there was none."""
         if self._lines:
             self._settle(_key(token))
         return self._ticks.get(token)
@@ -195,7 +208,7 @@ class LastTicks:
         return None if self._newest is None else self._newest.timestamp
 
     def _settle(self, key: bytes) -> None:
-        """Decode the line kept under `key`, if there is one; each line is decoded, and reported, once."""
+        """Decode the line kept under `key`, if there is one; each is decoded, and reported if broken, once."""
         line = self._lines.pop(key, None)
         if line is None:
             return
@@ -223,7 +236,7 @@ class LastTicks:
 
 
 def _in_zone(moment: datetime, zone: tzinfo | None) -> datetime:
-    """`moment` in `zone`; as it is at either end of the calendar, where that zone has no name for it."""
+    """Return `moment` in `zone`; unchanged at either end of the calendar, where that zone has no time for it."""
     try:
         return moment.astimezone(zone)
     except OverflowError:

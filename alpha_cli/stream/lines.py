@@ -36,19 +36,29 @@ class LastLine(NamedTuple):
 Block = bytes | LongLine | LastLine
 
 
-def blocks(read: Callable[[], bytes]) -> Iterator[Block]:
-    """Complete lines, as many at a time as `read` brings; `read` gives b"" at the end."""
+def blocks(read: Callable[[], bytes | None]) -> Iterator[Block]:
+    """Yield complete lines, as many at a time as `read` brings.
+
+    `read` gives b"" at the end of the input, and None when it was interrupted: then the block is b"".
+    """
     tail = b""
-    while chunk := read():
+    while (chunk := read()) != b"":
+        if chunk is None:
+            yield b""
+            continue
         cut = chunk.find(b"\n")
         length = len(tail) + (cut if cut >= 0 else len(chunk))
         if length > MAX_LINE:
             prefix = (tail + chunk)[:KEPT_OF_LONG_LINE]
-            while cut < 0 and (chunk := read()):
+            while cut < 0 and (more := read()) != b"":
+                if more is None:
+                    yield b""
+                    continue
+                chunk = more
                 cut = chunk.find(b"\n")
                 length += cut if cut >= 0 else len(chunk)
             yield LongLine(prefix, length)
-            tail, chunk = b"", chunk[cut + 1 :]
+            tail, chunk = b"", chunk[cut + 1 :] if cut >= 0 else b""
         end = chunk.rfind(b"\n") + 1
         if end:
             yield tail + chunk[:end] if tail else chunk[:end]
@@ -59,22 +69,6 @@ def blocks(read: Callable[[], bytes]) -> Iterator[Block]:
         yield LastLine(tail)
 
 
-def reader(fd: int, size: int = READ_SIZE) -> Callable[[], bytes]:
-    """A function that reads what is there from `fd`, waiting only if nothing is."""
-    _enlarge_pipe(fd)
-
-    def read() -> bytes:
-        while True:
-            try:
-                return os.read(fd, size)
-            except BlockingIOError:  # someone else's O_NONBLOCK
-                select.select([fd], [], [])
-            except OSError as error:
-                raise InputOutputError(f"reading standard input failed: {error.strerror}") from None
-
-    return read
-
-
 class Writer:
     """Writes all of what it is given to a file descriptor.
 
@@ -83,7 +77,7 @@ class Writer:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        _enlarge_pipe(fd)
+        enlarge_pipe(fd)
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -102,7 +96,7 @@ class Writer:
                 raise InputOutputError(f"writing standard output failed: {error.strerror}") from None
 
 
-def _enlarge_pipe(fd: int) -> None:
+def enlarge_pipe(fd: int) -> None:
     """Ask for a larger pipe, which saves a tenth on a busy one; Linux only, and only a wish."""
     import fcntl
 

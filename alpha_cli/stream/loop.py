@@ -1,14 +1,15 @@
 """The one loop: it reads, decodes, calls the steps, writes, and decides how a program ends.
 
 The loop owns batching (one read, one write, nothing unsent while it waits), bytes, bad lines, `hello` and `eof`,
-signals, counters and exit codes.
+signals, side inputs, counters and exit codes. Of each batch it first commits what the stages did, then writes, then
+acknowledges: what was written is durable, what was committed and not written can be written again.
 """
 
 from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 
 from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone, TryAgain
@@ -19,130 +20,177 @@ from alpha_cli.stream.bad_lines import FAIL, BadLines
 from alpha_cli.stream.batch import Batch, batch_of
 from alpha_cli.stream.chain import Chain
 from alpha_cli.stream.decoder import LineDecoder
-from alpha_cli.stream.lines import LastLine, LongLine, Writer, blocks, reader
+from alpha_cli.stream.inputs import Inputs, reader
+from alpha_cli.stream.lines import LastLine, LongLine, Writer, blocks
 from alpha_cli.stream.log import log_line
 from alpha_cli.stream.shutdown import LeaveNow, Shutdown
-from alpha_cli.stream.stage import Program, Source, Stage
+from alpha_cli.stream.stage import Program, Source
 
 
 def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
-    """Run a program to the end of its input. Returns the exit code."""
-    source, stages, feedback = program
-    options = (source or stages[0]).options
-    bad = _bad_lines(program)
-    decoder = LineDecoder(stages, bad) if source is None else None
-    _give_decoder(stages, decoder, bad)
-    chain = Chain(stages, decoder, feedback=feedback)
-    pipe = Writer(stdout)
-    shutdown = Shutdown(options.drain)
-    gc.freeze()  # what start-up made stays; see cli.start
-    gc.enable()
+    """Run a program to the end of its input. Return the exit code."""
     try:
-        shutdown.install()
-        for stage in stages:
-            stage.start()
-        if source is None:
-            assert decoder is not None
-            arriving = _arriving(decoder, chain, stdin)
-        else:
-            arriving = made_batches(source, shutdown)
-        code = _pump(arriving, chain, stages, bad, pipe)
-    except LeaveNow as leave:
-        _say(source, stages, str(leave))
-        if leave.late and chain.settled:  # all that came was handled and said: no reason to forget it
-            for stage in stages:
-                stage.keep()
-        return leave.code
-    except ReaderGone as gone:
-        return gone.exit_code
-    except AlphaError as error:
-        _say(source, stages, str(error))
-        code = error.exit_code
-    finally:
-        shutdown.finish()
-        bad.close()
-        for stage in stages:
-            stage.release()
-    _count(source, stages, decoder, chain, bad)
-    if code == 0 and shutdown.requested == signal.SIGINT:
-        # So that a shell loop around us ends too: it looks at how its child died.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGINT)
-    return code
-
-
-def _bad_lines(program: Program) -> BadLines:
-    """What becomes of bad lines in this program. A source sees to its own."""
-    source, stages, _ = program
-    if source is not None:
-        return BadLines(source.name, FAIL)
-    try:
-        return BadLines(stages[0].name, stages[0].options.bad)
+        loop = Loop(program, stdin, stdout)
     except AlphaError:
-        for stage in stages:
-            stage.release()
+        for part in program.parts:
+            part.lifecycle.release()
         raise
+    return loop.run()
 
 
-def _pump(arriving: Iterator[Batch], chain: Chain, stages: Sequence[Stage], bad: BadLines, out: Writer) -> int:
-    """Move every batch through the chain; the exit code of a run that came to its end."""
-    try:
-        for batch in arriving:
-            chain.settled = False
-            data = chain.arrived(batch) + chain.process(batch)
-            _commit(stages)
-            out.write(data)
-            chain.settled = True
-            if problem := chain.failure or bad.failure:  # an eager decoder has looked at lines beyond the chain's end
-                raise problem
-        chain.settled = False
-        data = chain.finish()
-        for stage in stages:
-            stage.keep()
-            stage.finished()
-        _commit(stages)
-        out.write(data)
-        if bad.failure is not None:  # a kept tick that only the end asked for
-            raise bad.failure
-    except ReaderGone:
-        raise
-    except AlphaError as error:
-        if chain.session_open and all(stage.forward for stage in stages):
-            # The stages after us end with the cause, and not with a mere "upstream ended early".
+class Loop:
+    """One run of a program."""
+
+    def __init__(self, program: Program, stdin: int, stdout: int) -> None:
+        source, stages, feedback = program
+        self._program = program
+        self._parts = program.parts
+        self._stdin = stdin
+        self._writer = Writer(stdout)
+        first = source or stages[0]
+        # A source sees to its own bad lines.
+        self._bad = BadLines(first.name, FAIL if source is not None else first.options.bad)
+        self._decoder = LineDecoder(stages, self._bad) if source is None else None
+        if self._decoder is not None:
+            _give_decoder(program, self._decoder, self._bad)
+        self._chain = Chain(stages, self._decoder, feedback=feedback)
+        self._settled = True  # whether all that was read has been written
+        self._inputs = Inputs()
+        self._shutdown = Shutdown(first.options.drain, self._inputs)
+
+    def run(self) -> int:
+        """Run to the end of the input. Return the exit code."""
+        gc.freeze()  # what start-up made stays; see cli.app.start
+        gc.enable()
+        try:
+            self._shutdown.install()
+            for part in self._parts:
+                part.lifecycle.start(self._inputs)
+            code = self._pump()
+        except LeaveNow as leave:
+            self._log(str(leave))
+            if leave.late and self._settled:  # all that came was handled and written: no reason to forget it
+                self._save()
+            return leave.code
+        except ReaderGone as gone:
+            return gone.exit_code
+        except AlphaError as error:
+            self._log(str(error))
+            code = error.exit_code
+        finally:
+            self._release()
+        self._log_counts()
+        if code == 0 and self._shutdown.requested == signal.SIGINT:
+            # So that a shell loop around us ends too: it looks at how its child died.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+        return code
+
+    def _pump(self) -> int:
+        """Move every batch through the chain. Return the exit code of a run that came to its end."""
+        chain, bad = self._chain, self._bad
+        try:
+            for batch in self._arriving():
+                self._settled = False
+                self._send(chain.side_events(batch) + chain.process(batch))
+                self._settled = True
+                if chain.begun:
+                    self._inputs.begin()
+                if problem := chain.failure or bad.failure:  # an eager decoder has read lines beyond the chain's end
+                    raise problem
+            self._settled = False
+            output = chain.finish()
+            self._save()
+            for part in self._parts:
+                part.lifecycle.finish()
+            self._send(output)
+            if bad.failure is not None:  # a kept tick that only the end asked for
+                raise bad.failure
+        except ReaderGone:
+            raise
+        except AlphaError as error:
+            self._write_eof_of(error)
+            raise
+        return self._verdict()
+
+    def _send(self, output: bytes) -> None:
+        """Commit, write, acknowledge."""
+        for part in self._parts:
+            part.lifecycle.commit(output)
+        self._writer.write(output)
+        for part in self._parts:
+            part.lifecycle.acknowledge()
+
+    def _arriving(self) -> Iterator[Batch]:
+        """Yield the batches of the source, or of what comes in; an empty one when only side inputs have news."""
+        if self._program.source is not None:
+            return made_batches(self._program.source, self._shutdown)
+        assert self._decoder is not None
+        return read_batches(self._decoder, self._chain, self._stdin, self._inputs)
+
+    def _write_eof_of(self, error: AlphaError) -> None:
+        """Let the stages after us end with the cause, and not with a mere "upstream ended early"."""
+        if self._chain.session_open and self._chain.forwards:
             eof = Eof(ok=False, code=error.exit_code, reason=printable(str(error), 200))
             with suppress(InputOutputError):  # what failed may be the writing
-                out.write(batch_of([eof]).data)
-        raise
-    verdicts = [(stage.name, verdict) for stage in stages if (verdict := stage.verdict()) is not None]
-    if chain.session_open:
-        cut_off = TryAgain("the input ended without the eof that its hello promised; what came was handled")
-        verdicts.append((stages[0].name, cut_off))
-    for name, verdict in verdicts:
-        log_line(f"alpha {name}: {printable(str(verdict), 500)}")
-    return max([chain.code, *(verdict.exit_code for _, verdict in verdicts)])
+                self._writer.write(batch_of([eof]).data)
+
+    def _verdict(self) -> int:
+        """Log why the program ends with an error although its input came to an end. Return the exit code."""
+        parts = self._parts
+        verdicts = [(part.name, verdict) for part in parts if (verdict := part.lifecycle.verdict()) is not None]
+        if self._chain.session_open:
+            cut_off = TryAgain("the input ended without the eof that its hello promised; what came was handled")
+            verdicts.append((self._program.stages[0].name, cut_off))
+        for name, verdict in verdicts:
+            log_line(f"alpha {name}: {printable(str(verdict), 500)}")
+        return max([self._chain.code, *(verdict.exit_code for _, verdict in verdicts)])
+
+    def _save(self) -> None:
+        for part in self._parts:
+            part.lifecycle.save()
+
+    def _release(self) -> None:
+        self._shutdown.finish()
+        self._bad.close()
+        for part in self._parts:
+            part.lifecycle.release()
+        self._inputs.close()
+
+    def _log(self, message: str) -> None:
+        parts = self._parts
+        log_line(f"alpha {parts[0].name if parts else 'pipe'}: {printable(message, 500)}")
+
+    def _log_counts(self) -> None:
+        """Log one line of counters for each part."""
+        for part in self._parts:
+            if part.options.quiet:
+                continue
+            counts: dict[str, int] = {}
+            if part is self._parts[0] and self._decoder is not None:
+                lines, rejected = self._decoder.lines_in, self._bad.rejected
+                counts.update({"in": lines, "accepted": lines - rejected, "rejected": rejected})
+            counts.update(part.lifecycle.counts())
+            if part is self._parts[-1]:
+                counts["out"] = self._chain.lines_out
+            log_line(f"alpha {part.name}: " + " ".join(f"{key}={value}" for key, value in counts.items()))
 
 
-def _commit(stages: Sequence[Stage]) -> None:
-    for stage in stages:
-        stage.commit()
-
-
-def _arriving(decoder: LineDecoder, chain: Chain, fd: int) -> Iterator[Batch]:
-    """Batches of what comes in on `fd`."""
-    for block in blocks(reader(fd)):
+def read_batches(decoder: LineDecoder, chain: Chain, fd: int, inputs: Inputs) -> Iterator[Batch]:
+    """Yield batches of what comes in on `fd`; an empty one when something registered with `inputs` fired."""
+    for block in blocks(reader(fd, inputs)):
         if isinstance(block, LongLine):
             decoder.reject(block.prefix, f"line of {block.length} bytes is over the limit")
             yield Batch(b"", [], [])
         elif isinstance(block, LastLine):
             # Torn off, or merely without its newline? Only a full look can tell.
-            batch = decoder.last_line(block.data, torn_is_bad=not chain.session_open)
-            yield batch
+            yield decoder.last_line(block.data, torn_is_bad=not chain.session_open)
         else:
-            yield decoder.batch(block)
+            yield decoder.batch(block) if block else Batch(b"", [], [])
 
 
 def made_batches(source: Source, shutdown: Shutdown) -> Iterator[Batch]:
-    """The batches of `source` between `hello` and `eof`."""
+    """Yield the batches of `source` between `hello` and `eof`."""
     yield batch_of([Hello(wire=WIRE, source=source.description, version=__version__)])
     count = 0
     try:
@@ -156,35 +204,10 @@ def made_batches(source: Source, shutdown: Shutdown) -> Iterator[Batch]:
     yield batch_of([Eof(ok=True, code=0, reason=reason, count=count)])
 
 
-def _give_decoder(stages: Sequence[Stage], decoder: LineDecoder | None, bad: BadLines) -> None:
-    """A market that keeps lines must be able to read them."""
-    if decoder is None:
-        return
-    for stage in stages:
-        if stage.market is not None:
-            stage.market.decode = decoder.decode_tick
-            stage.market.broken = lambda line, error: bad.reject(None, line, str(error))
-
-
-def _say(source: Source | None, stages: Sequence[Stage], message: str) -> None:
-    name = source.name if source is not None else stages[0].name if stages else "pipe"
-    log_line(f"alpha {name}: {printable(message, 500)}")
-
-
-def _count(
-    source: Source | None, stages: Sequence[Stage], decoder: LineDecoder | None, chain: Chain, bad: BadLines
-) -> None:
-    """One line of counters for each stage, on stderr."""
-    parts: list[Source | Stage] = [*([source] if source else []), *stages]
-    for place, part in enumerate(parts):
-        if part.options.quiet:
-            continue
-        counts: dict[str, int] = {}
-        if place == 0 and decoder is not None:
-            counts.update(
-                {"in": decoder.lines_in, "accepted": decoder.lines_in - bad.rejected, "rejected": bad.rejected}
-            )
-        counts.update(part.counts())
-        if place == len(stages) - (source is None):
-            counts["out"] = chain.lines_out
-        log_line(f"alpha {part.name}: " + " ".join(f"{key}={value}" for key, value in counts.items()))
+def _give_decoder(program: Program, decoder: LineDecoder, bad: BadLines) -> None:
+    """Let the last ticks, which are kept as lines, be decoded when they are asked for."""
+    for stage in program.stages:
+        last_ticks = stage.reads.last_ticks
+        if last_ticks is not None:
+            last_ticks.decode = decoder.decode_tick
+            last_ticks.broken = lambda line, error: bad.reject(None, line, str(error))

@@ -9,9 +9,10 @@ because a manager and a shell both send one.
 from __future__ import annotations
 
 import os
-import select
 import signal
 from types import FrameType
+
+from alpha_cli.stream.inputs import Inputs
 
 
 class LeaveNow(BaseException):
@@ -26,9 +27,10 @@ class LeaveNow(BaseException):
 class Shutdown:
     """Installs the handlers of one process; `requested` is the first signal that asked to stop."""
 
-    def __init__(self, drain: float) -> None:
+    def __init__(self, drain: float, inputs: Inputs | None = None) -> None:
         self.requested: int | None = None
         self._drain = drain
+        self._inputs = inputs or Inputs()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         os.set_blocking(self._wake_read, False)
@@ -50,17 +52,21 @@ class Shutdown:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until a signal asks to stop."""
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but no longer than until a signal asks to stop; return True if something registered fired first."""
         if self.requested is None and seconds > 0:
-            select.select([self._wake_read], [], [], seconds)
+            self._inputs.wait(self._wake_read, seconds=seconds)
+        return self._inputs.take_fired()
+
+    def side_input_fired(self) -> bool:
+        """Return whether a side input fired since the last call: time to yield an empty batch."""
+        return self._inputs.take_fired()
 
     def readable(self, fd: int) -> bool:
-        """Wait for `fd` to have something to read; False if a signal came first."""
+        """Wait for `fd` to have something to read; return False if a signal or something registered came first."""
         if self.requested is not None:
             return False
-        ready, _, _ = select.select([fd, self._wake_read], [], [])
-        return fd in ready and self.requested is None
+        return fd in self._inputs.wait(fd, self._wake_read) and self.requested is None
 
     def _asked(self, number: int, _: FrameType | None) -> None:
         if self.requested is None:

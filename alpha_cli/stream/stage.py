@@ -1,145 +1,181 @@
-"""The one loop: it reads, decodes, calls the steps, writes, and decides how a program ends.
+"""What a stage is: pure steps, how lines flow past them, and a life cycle.
 
-A stage is a set of pure steps, one for each type of event it reads: `Callable[[Event],
-Iterable[Event]]`, from an event to the events it adds. The loop owns all the rest: batching (one
-read, one write, nothing unsent while it waits), bytes, bad lines, `hello` and `eof`, signals,
-counters and exit codes. A step does no input or output and knows no clock.
+A step is `Callable[[Event], Iterable[Event]]`, one for each type of event that the stage reads: from an event to the
+events it adds. A step does no input or output and knows no clock. The loop owns all the rest; see `loop`.
+
+To write a stage, fill in `Reads`, and where the defaults do not fit, `Flow` and a subclass of `Lifecycle`;
+docs/adding-a-stage.md has a worked example.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import Eof, Event, Hello, Tick
 from alpha_cli.stream.bad_lines import FAIL
 from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.inputs import Inputs
 from alpha_cli.stream.last_ticks import LastTicks
-from alpha_cli.stream.shutdown import Shutdown
+
+if TYPE_CHECKING:
+    from alpha_cli.stream.shutdown import Shutdown
 
 Step = Callable[[Any], Iterable[Event]]
 TickFields = tuple[str, ...] | None
 
-#: What frames a session, and what mostly passes without a step: nobody may hold these back.
+#: What frames a session, and what mostly passes without a step: no stage may hold these back.
 _UNGATED = {Hello, Eof, Tick}
 
 
-def _nothing(_: Any = None) -> tuple[()]:
+def _no_events(_: Any) -> tuple[()]:
     return ()
 
 
-def _nothing_wrong() -> None:
-    return None
+class Options(NamedTuple):
+    """What the user may choose of every stage; see `cli.options.stage_options`.
+
+    bad     what becomes of a line that cannot be read: fail, skip or the path of a dead-letter file
+    drain   seconds to wait for the end of the input after a signal
+    quiet   whether to leave out the closing line of counters
+    """
+
+    bad: str = FAIL
+    drain: float = 5.0
+    quiet: bool = False
 
 
-def _no_counts() -> Mapping[str, int]:
-    return {}
+class Reads(NamedTuple):
+    """What a stage reads.
+
+    steps       type of event -> the step for it; events of other types only pass
+    every_tick  whether the step for `Tick` is called on each tick; otherwise only on those that `last_ticks` wants
+    tick_fields the fields of a tick that are used besides token, time and price; None means all. A function
+                where a `control` event can change them
+    last_ticks  the newest tick of each instrument, kept up to date by the loop
+    prepare     called with a whole batch before the steps see its events, to prepare their answers
+    """
+
+    steps: Mapping[type[Event], Step]
+    every_tick: bool = False
+    tick_fields: TickFields | Callable[[], TickFields] = ()
+    last_ticks: LastTicks | None = None
+    prepare: Callable[[Batch], object] | None = None
 
 
-class Options:
-    """What every stage lets the user choose; see `options.stage_options`."""
+class Flow(NamedTuple):
+    """How lines pass a stage.
 
-    def __init__(self, bad: str = FAIL, drain: float = 5.0, *, quiet: bool = False) -> None:
-        self.bad = bad
-        self.drain = drain
-        self.quiet = quiet
+    forward      whether what comes in goes out; a sink puts out only what it adds
+    gates        types that pass only if the step gives them back; what it gives instead takes their place
+    before_cause whether what the stage adds goes out before the event that caused it: a closed bar before the
+                 next tick
+    """
+
+    forward: bool = True
+    gates: frozenset[type] = frozenset()
+    before_cause: bool = False
+
+
+class Lifecycle:
+    """When the loop calls a stage or a source, apart from its steps, in this order. Override what is needed.
+
+    A stage that keeps something makes it durable in `commit`, which is given the bytes that are about to be written;
+    `acknowledge` follows the write.
+    """
+
+    def opening(self) -> Iterable[Event]:
+        """Return what stages before this one are told at the start, with `--feedback`."""
+        return ()
+
+    def start(self, inputs: Inputs) -> None:
+        """Begin; register descriptors and timers with `inputs`. When one of them fires, `side_events` is called."""
+
+    def side_events(self) -> Iterable[Event]:
+        """Return the events that came from elsewhere than the input since the last call; they enter the stage here.
+
+        Called before each batch, and when something registered with `inputs` fires while the input is quiet.
+        """
+        return ()
+
+    def session_end(self) -> Iterable[Event]:
+        """Return the events that end a session; they come before its `eof`."""
+        return ()
+
+    def save(self) -> None:
+        """Take a last snapshot: no more is read, and all that was read is handled."""
+
+    def finish(self) -> None:
+        """End the work: called after `save` when the input came to its end."""
+
+    def commit(self, output: bytes) -> None:
+        """Make durable what was done; `output` is what the program writes next.
+
+        In a fused pipeline it is the output of the whole pipeline, and stages commit in their order.
+        """
+
+    def acknowledge(self) -> None:
+        """Take note that the output of the last `commit` was written."""
+
+    def release(self) -> None:
+        """Close files and release locks; called once, however the program ends."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the figures of the closing line."""
+        return {}
+
+    def verdict(self) -> AlphaError | None:
+        """Return the error that the program ends with although its input came to an end, or None."""
+        return None
 
 
 class Stage:
-    """A filter or a sink: what it reads, what it adds, what it lets pass.
-
-    steps       type of event -> the step for it; events of other types only pass
-    every_tick  the step for `Tick` is called on each; otherwise only on those that `market` wants
-    tick_fields the fields of a tick that are used besides token, time and price; None means all. A function
-                where a `control` event can change them
-    market      the newest ticks, kept up to date by the loop
-    forward     whether what comes in goes out; a sink puts out only what it adds
-    gates       types that pass only if the step gives them back; what it gives instead takes their place
-    leads       what it adds goes out before the event that caused it: a closed bar before the next tick
-    ahead       told of a whole batch before the steps see its events, to prepare their answers
-    arrivals    events that came from beside the stream since the last batch; they enter it here
-    opening     what stages before this one should know of it at the start, with `--feedback`
-    close       the events that end a session; they come before its `eof`
-    start       called once, when the loop begins
-    keep        called when no more is read and all that was read is handled: what is to be remembered
-    finished    called after that, when the input came to its end
-    commit      makes durable what was done, before it is said
-    release     lets go of files and locks at the end
-    counts      the stage's own figures for the closing line
-    verdict     the error that the stage ends with although it came to the end of its input, or None
-    """
+    """A filter or a sink: what it reads, how lines pass it, and its life cycle."""
 
     def __init__(
         self,
         name: str,
-        steps: Mapping[type[Event], Step],
-        options: Options | None = None,
+        reads: Reads,
         *,
-        every_tick: bool = False,
-        tick_fields: TickFields | Callable[[], TickFields] = (),
-        market: LastTicks | None = None,
-        forward: bool = True,
-        gates: frozenset[type] = frozenset(),
-        leads: bool = False,
-        ahead: Callable[[Batch], object] | None = None,
-        arrivals: Callable[[], Iterable[Event]] | None = None,
-        opening: Callable[[], Iterable[Event]] = _nothing,
-        close: Callable[[], Iterable[Event]] = _nothing,
-        start: Callable[[], object] = _nothing,
-        keep: Callable[[], object] = _nothing,
-        finished: Callable[[], object] = _nothing,
-        commit: Callable[[], object] = _nothing,
-        release: Callable[[], object] = _nothing,
-        counts: Callable[[], Mapping[str, int]] = _no_counts,
-        verdict: Callable[[], AlphaError | None] = _nothing_wrong,
+        flow: Flow | None = None,
+        lifecycle: Lifecycle | None = None,
+        options: Options | None = None,
     ) -> None:
         self.name = name
-        self.steps = dict(steps)
+        self.reads = reads
+        self.steps = dict(reads.steps)
+        self.flow = flow or Flow()
+        self.lifecycle = lifecycle or Lifecycle()
         self.options = options or Options()
-        self.every_tick = every_tick
-        self._tick_fields = tick_fields
-        self.market = market
-        self.forward = forward
-        self.gates = gates
-        if not gates <= self.steps.keys() - _UNGATED:
+        if not self.flow.gates <= self.steps.keys() - _UNGATED:
             raise ValueError(f"{name}: gates are for types with a step; ticks, hello and eof always pass")
-        self.leads = leads
-        self.ahead = ahead
-        self.arrivals = arrivals
-        self.opening = opening
-        self.close = close
-        self.start = start
-        self.keep = keep
-        self.finished = finished
-        self.commit = commit
-        self.release = release
-        self.counts = counts
-        self.verdict = verdict
 
     @property
     def tick_fields(self) -> TickFields:
         """The fields of a tick that are used now, besides token, time and price; None: all."""
-        fields = self._tick_fields
+        fields = self.reads.tick_fields
         return fields() if callable(fields) else fields
 
     def step(self, event: Event) -> Iterable[Event]:
-        """The events that this stage adds after `event`."""
+        """Return the events that this stage adds after `event`."""
         return self.step_for(event, is_tick=isinstance(event, Tick))(event)
 
     def step_for(self, event: Any, *, is_tick: bool) -> Step:
+        """Return the step that `event` goes to; one that adds nothing if the stage does not want it."""
         if not is_tick:
-            return self.steps.get(type(event), _nothing)
-        if self.every_tick or (self.market is not None and self.market.wants(event)):
-            return self.steps.get(Tick, _nothing)
-        return _nothing
+            return self.steps.get(type(event), _no_events)
+        last_ticks = self.reads.last_ticks
+        if self.reads.every_tick or (last_ticks is not None and last_ticks.wants(event)):
+            return self.steps.get(Tick, _no_events)
+        return _no_events
 
 
 class Source:
     """Makes events instead of reading them.
 
-    `batches` yields verified batches until it is done or `shutdown.requested` is set; the loop adds
-    `hello` and `eof`. `counts` are the figures for the closing line.
+    `batches` yields verified batches until it is done or a stop is requested; the loop adds `hello` and `eof`. An
+    empty batch says that something registered with `Inputs` fired while the source waited.
     """
 
     def __init__(
@@ -147,15 +183,15 @@ class Source:
         name: str,
         description: str,
         batches: Callable[[Shutdown], Iterator[Batch]],
-        options: Options | None = None,
         *,
-        counts: Callable[[], Mapping[str, int]] = _no_counts,
+        lifecycle: Lifecycle | None = None,
+        options: Options | None = None,
     ) -> None:
         self.name = name
         self.description = description
         self.batches = batches
+        self.lifecycle = lifecycle or Lifecycle()
         self.options = options or Options()
-        self.counts = counts
 
 
 class Program(NamedTuple):
@@ -167,6 +203,12 @@ class Program(NamedTuple):
 
     @classmethod
     def of(cls, made: Program | Source | Stage) -> Program:
+        """Return `made` as a program."""
         if isinstance(made, Source):
             return cls(made, [])
         return cls(None, [made]) if isinstance(made, Stage) else made
+
+    @property
+    def parts(self) -> list[Source | Stage]:
+        """Source and stages, in the order of the flow."""
+        return [*([self.source] if self.source else []), *self.stages]

@@ -1,4 +1,4 @@
-"""`alpha completion`: the script that makes a shell complete commands, options and strategy names."""
+"""`alpha completion`: the script with which a shell completes commands, options and strategy names."""
 
 from __future__ import annotations
 

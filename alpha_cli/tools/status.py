@@ -1,24 +1,25 @@
-"""`alpha status`: what the strategies and stages of a `--state` folder do, from what they leave there.
+"""`alpha status`: what the strategies and stages of a `--state` folder do, by the files they keep there.
 
-A stage holds `DIR/NAME.lock` while it runs, keeps its books in `DIR/NAME.db`, and `run-strategy` writes
-`DIR/NAME.status.json` about once a second. Nothing here writes, and nothing waits for anybody.
+A stage holds `DIR/NAME.lock` while it runs and keeps its books in `DIR/NAME.db`; `run-strategy` writes
+`DIR/NAME.status.json` about once a second. Nothing here writes or waits.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from alpha_cli.core.errors import AlphaError, NoInput, UsageError
+from alpha_cli.cli.options import given_state, state_option
+from alpha_cli.core.errors import AlphaError, NoInput
 
 if TYPE_CHECKING:
     from alpha_cli.core.events import Control
-    from alpha_cli.stages.risk.trading_state import Standing
+    from alpha_cli.stages.risk.trading_state import TradingState
     from alpha_cli.stages.run_strategy.status import Status, StrategyStatus
 
 STATUS, LOCK, DATABASE = ".status.json", ".lock", ".db"
@@ -26,38 +27,30 @@ _LARGEST = 64 << 20  # bytes of a status file; thousands of strategies take one 
 
 
 @click.command()
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path),
-    envvar="ALPHA_STATE",
-    metavar="DIR",
-    help="The folder that the stages were given.  [env: ALPHA_STATE]",
-)
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")  # fmt: skip
+@state_option()
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
 def command(state: Path | None, *, as_json: bool) -> None:
-    """Show what the strategies of a state folder did, and which of its stages run now.
+    """Show what the strategies of a state folder did, and which of its stages are running.
 
-    A stage keeps its state there with --state DIR. Times of signals are those of the stream, durations
-    are in microseconds.
+    A stage keeps its state there with --state DIR. Signal times are those of the stream; durations are in
+    microseconds.
 
     \b
     Example:
         alpha status --state ~/trading
         alpha status --state ~/trading --json | jq 'select(.kind == "strategy") | .signals'
     """
-    if state is None:
-        raise UsageError("name the folder: --state DIR, or set ALPHA_STATE")
-    found = look(state)
+    found = look(given_state(state))
     for line in for_programs(found) if as_json else for_people(found, datetime.now(UTC)):
         click.echo(line)
 
 
 class StageState(NamedTuple):
-    """One stage, by what is in the folder.
+    """One stage, by its files in the folder.
 
     running  whether its lock is held; None if that cannot be found out
     pid      of the process that holds it, or held it last
-    status   what its strategies did, if it says so
+    status   what its strategies did, if it keeps a status file
     fault    why its status cannot be read
     """
 
@@ -70,7 +63,7 @@ class StageState(NamedTuple):
 
     @property
     def doing(self) -> str:
-        """In a word."""
+        """What it does, in a word."""
         if self.running is None:
             return "unknown"
         if self.running:
@@ -82,20 +75,20 @@ class Folder(NamedTuple):
     """A state folder.
 
     standings  what risk stopped by itself
-    asked      what a person asked for and risk has not acted on yet
-    unread     the databases that did not tell
+    asked      requests of a person that risk has not acted on yet
+    unread     why a database could not be read
     """
 
     path: Path
     halted: str | None
     stages: list[StageState]
-    standings: list[Standing]
+    standings: list[TradingState]
     asked: list[Control]
     unread: list[str]
 
 
 def look(path: Path) -> Folder:
-    """What is in the state folder at `path`. Raises `NoInput` if there is none, or it cannot be read."""
+    """Return what is in the state folder at `path`. Raise `NoInput` if there is none, or it cannot be read."""
     from alpha_cli.storage.folder import NAME
     from alpha_cli.storage.halts import halt_reason
 
@@ -107,7 +100,7 @@ def look(path: Path) -> Folder:
         file.removesuffix(ending) for file in files for ending in (STATUS, LOCK, DATABASE) if file.endswith(ending)
     }
     stages = [_stage(path, name, files) for name in sorted(names) if NAME.fullmatch(name)]
-    standings: list[Standing] = []
+    standings: list[TradingState] = []
     asked: list[Control] = []
     unread: list[str] = []
     for stage in stages:
@@ -122,8 +115,8 @@ def look(path: Path) -> Folder:
     return Folder(path, halt_reason(path), stages, standings, asked, unread)
 
 
-def _stopped_by(path: Path, stage: StageState) -> tuple[list[Standing], list[Control]]:
-    """What a stage in the folder stopped; and if anything, what it was asked for since it last looked."""
+def _stopped_by(path: Path, stage: StageState) -> tuple[list[TradingState], list[Control]]:
+    """Return what a stage in the folder stopped; and if anything, the requests it has not read yet."""
     from alpha_cli.stages.risk.store import stopped_in
 
     stopped, heard = stopped_in(path / f"{stage.name}{DATABASE}")
@@ -135,7 +128,7 @@ def _stopped_by(path: Path, stage: StageState) -> tuple[list[Standing], list[Con
 
 
 def for_programs(folder: Folder) -> Iterator[str]:
-    """One JSON object a line; `kind` says of what."""
+    """Yield one JSON object a line; `kind` says of what."""
     import msgspec
 
     def line(kind: str, values: dict[str, object]) -> str:
@@ -145,8 +138,8 @@ def for_programs(folder: Folder) -> Iterator[str]:
     for standing in folder.standings:
         yield line("standing", {name: getattr(standing, name) for name in standing.__struct_fields__})
     for request in folder.asked:
-        told = {"action": request.action, "target": request.target, "reason": request.reason}
-        yield line("request", {**told, **request.value})
+        asked = {"action": request.action, "target": request.target, "reason": request.reason}
+        yield line("request", {**asked, **request.value})
     for stage in folder.stages:
         status = stage.status
         yield line(
@@ -166,13 +159,35 @@ def for_programs(folder: Folder) -> Iterator[str]:
 
 
 def for_people(folder: Folder, now: datetime) -> Iterator[str]:
-    """Whether trading is halted, a table of stages and one of strategies, and what cannot be read."""
-    from alpha_cli.cli.tables import NOTHING, table
+    """Yield whether trading is halted, a table of stages and one of strategies, and what cannot be read."""
+    from alpha_cli.cli.tables import table
 
-    if folder.halted is None:
-        yield f"no HALT; stopped by risk: {len(folder.standings)}" if folder.standings else "not halted"
-    else:
+    yield from _halts(folder)
+    if not folder.stages:
+        yield f"{folder.path}: no stage has kept its state here"
+        return
+    yield ""
+    columns = ("stage", "state", "process", "status written", "database")
+    yield from table(columns, (_stage_row(stage, now) for stage in folder.stages))
+    rows = list(_strategies(folder.stages))
+    if rows:
+        yield ""
+        header = ("strategy", "type", "state", "model", "ticks", "signals", "held", "rejected", "errors",
+                  "last signal", "p50 µs", "p99 µs", "stage", "why")  # fmt: skip
+        yield from table(header, rows)
+    faults = [f"{stage.name}{STATUS}: {stage.fault}" for stage in folder.stages if stage.fault is not None]
+    if faults:
+        yield from ("", *faults)
+
+
+def _halts(folder: Folder) -> Iterator[str]:
+    """Yield whether trading is halted, what risk stopped, and the requests that wait for risk."""
+    from alpha_cli.cli.tables import table
+
+    if folder.halted is not None:
         yield f"HALTED: {folder.halted}"
+    else:
+        yield f"no HALT; stopped by risk: {len(folder.standings)}" if folder.standings else "not halted"
     if folder.standings:
         yield ""
         columns = ("stopped", "broker", "state", "since", "limit", "observed", "why", "goes on with")
@@ -182,34 +197,18 @@ def for_people(folder: Folder, now: datetime) -> Iterator[str]:
         yield f"{request.action}{target} was asked for {request.reason}; risk acts on it when it runs and reads"
     for fault in folder.unread:
         yield f"not asked whether anything is stopped: {fault}"
-    if not folder.stages:
-        yield f"{folder.path}: no stage has kept its state here"
-        return
-    yield ""
-    yield from table(
-        ("stage", "state", "process", "status written", "database"),
-        [
-            (
-                stage.name,
-                stage.doing,
-                NOTHING if stage.pid is None or not stage.running else str(stage.pid),
-                NOTHING if stage.status is None else f"{_time(stage.status.at)}, {_ago(now - stage.status.at)}",
-                f"{stage.name}{DATABASE}" if stage.database else NOTHING,
-            )
-            for stage in folder.stages
-        ],
+
+
+def _stage_row(stage: StageState, now: datetime) -> tuple[str, ...]:
+    from alpha_cli.cli.tables import NOTHING
+
+    return (
+        stage.name,
+        stage.doing,
+        NOTHING if stage.pid is None or not stage.running else str(stage.pid),
+        NOTHING if stage.status is None else f"{_time(stage.status.at)}, {_ago(now - stage.status.at)}",
+        f"{stage.name}{DATABASE}" if stage.database else NOTHING,
     )
-    rows = list(_strategies(folder.stages))
-    if rows:
-        yield ""
-        header = ("strategy", "type", "state", "model", "ticks", "signals", "held", "rejected", "errors",
-                  "last signal", "p50 µs", "p99 µs", "stage", "why")  # fmt: skip
-        yield from table(header, rows)
-    faults = [stage for stage in folder.stages if stage.fault is not None]
-    if faults:
-        yield ""
-        for stage in faults:
-            yield f"{stage.name}{STATUS}: {stage.fault}"
 
 
 def _strategies(stages: Iterable[StageState]) -> Iterator[tuple[str, ...]]:
@@ -235,7 +234,7 @@ def _strategies(stages: Iterable[StageState]) -> Iterator[tuple[str, ...]]:
             )
 
 
-def _stopped(one: Standing) -> tuple[str, ...]:
+def _stopped(one: TradingState) -> tuple[str, ...]:
     from alpha_cli.cli.tables import NOTHING
 
     return (
@@ -251,7 +250,7 @@ def _stopped(one: Standing) -> tuple[str, ...]:
 
 
 def _state(stage: StageState, one: StrategyStatus) -> str:
-    """What the strategy does; of one that ran, what its stage does now."""
+    """Return the strategy's state; of one that was running, the state of its stage."""
     return stage.doing if one.state == "running" else one.state
 
 
@@ -266,10 +265,7 @@ def _time(moment: datetime) -> str:
     return moment.astimezone(IST).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _ago(age: object) -> str:
-    from datetime import timedelta
-
-    assert isinstance(age, timedelta)
+def _ago(age: timedelta) -> str:
     seconds = max(int(age.total_seconds()), 0)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
@@ -294,7 +290,7 @@ def _stage(folder: Path, name: str, files: Iterable[str]) -> StageState:
 
 
 def _read(path: Path) -> Status:
-    """Raises `OSError`, or `ValueError` for what is no status."""
+    """Read a status file. Raise `OSError`, or `ValueError` for a file that is no status."""
     import msgspec
 
     from alpha_cli.stages.run_strategy.status import Status
@@ -310,13 +306,10 @@ def _read(path: Path) -> Status:
 
 
 def _lock(path: Path) -> tuple[bool | None, int | None]:
-    """Whether a process holds the lock, and the number of the one that did so last.
+    """Return whether a process holds the lock, and the number of the last process that did.
 
-    To ask is to hold it for some microseconds, if nobody else does. It is held shared, so that those who
-    ask do not see one another.
+    Asking takes the lock for some microseconds if it is free: shared, so that two who ask do not see each other.
     """
-    import fcntl
-
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -324,18 +317,24 @@ def _lock(path: Path) -> tuple[bool | None, int | None]:
     except OSError:
         return None, None
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held: bool | None = True
-        except OSError:  # a file system without locks
-            held = None
-        else:
-            held = False
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        said = os.read(fd, 64).decode("ascii", "replace").removeprefix("process ").strip()
-        return held, int(said) if said.isdecimal() else None
+        held = _held(fd)
+        holder = os.read(fd, 64).decode("ascii", "replace").removeprefix("process ").strip()
+        return held, int(holder) if holder.isdecimal() else None
     except OSError:
         return None, None
     finally:
         os.close(fd)
+
+
+def _held(fd: int) -> bool | None:
+    """Return whether a process holds the lock at `fd`; None on a file system without locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False

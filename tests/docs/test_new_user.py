@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.events import order, stream, tick
-from support.processes import alpha, environment, run_alpha
+from support.processes import ROOT, alpha, environment, run_alpha
 
 from alpha_cli.cli.app import execute
 from alpha_cli.stages.paper.config import Bands, configured, slippage
@@ -107,10 +107,10 @@ def test_a_fault_of_a_configuration_is_told_in_the_words_of_its_file(
     assert said in done.stderr.decode()
 
 
-def test_the_paper_yaml_of_the_readme_is_one(tmp_path: Path) -> None:
+def test_the_paper_yaml_of_the_manual_is_one(tmp_path: Path) -> None:
     """Nothing else shows its keys: there is no packaged one."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"```yaml\n(# paper\.yaml.*?)```", readme, re.DOTALL)
+    page = (ROOT / "docs" / "paper.md").read_text()
+    (example,) = re.findall(r"```yaml\n(# paper\.yaml.*?)```", page, re.DOTALL)
     (tmp_path / "paper.yaml").write_text(example)
     config = configured(tmp_path / "paper.yaml")
     assert (config.cash, config.slippage, config.latency) == (500_000, slippage("2 ticks"), timedelta(milliseconds=250))
@@ -119,7 +119,7 @@ def test_the_paper_yaml_of_the_readme_is_one(tmp_path: Path) -> None:
 
 
 def test_nothing_found_says_what_expired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example of the README finds nothing once August is over."""
+    """The example of the manual finds nothing once August is over."""
     found = ["instruments", "find", "nifty", "25000", "ce", "--db", str(dump(tmp_path / "dump.csv"))]
     said = complaint(capsys, 0, *found, "--date", str(date(2026, 8, 25) + timedelta(days=1)))
     assert "NFO:NIFTY26AUG25000CE did until 2026-08-25" in said

@@ -33,8 +33,8 @@ from alpha_cli import SignalResult
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Bar, Fill, Tick
+from alpha_cli.market.bars.builder import BarBuilder
 from alpha_cli.stages.bars.config import parse_intervals
-from alpha_cli.stages.bars.engine import BarBuilder
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
 from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, load_file
@@ -465,7 +465,7 @@ REFUSED: list[tuple[Any, str, int | None, str]] = [
     (SignalResult("BUY", quantity=11), "standard", 10, "the position would be 11 units, max_position_size is 10"),
     (SignalResult("SELL", quantity=11), "standard", 10, "the position would be -11 units, max_position_size is 10"),
     (SignalResult("BUY", quantity=11, order_type="LIMIT"), "strict", 10, "a LIMIT order needs a price"),
-    (SignalResult("BUY", **{**GOOD, "quantity": None}), "strict", 10, "no quantity; the strict validator wants one"),
+    (SignalResult("BUY", **{**GOOD, "quantity": None}), "strict", 10, "no quantity; the strict validator needs one"),
     (SignalResult("BUY", **{**GOOD, "confidence": None}), "strict", 10, "no confidence"),
     (SignalResult("BUY", **{**GOOD, "reasoning": None}), "strict", 10, "no reasoning"),
     (SignalResult("BUY", **{**GOOD, "reasoning": ""}), "strict", 10, "no reasoning"),
@@ -533,7 +533,7 @@ def test_the_strict_validator_wants_a_position_limit_in_the_configuration(tmp_pa
     done = run_strategy(strategy_file(tmp_path, EVERY_TICK, validator_type="strict"), stream(ticks(1)))
     assert (done.returncode, done.stdout) == (78, b"")
     assert one_line(done.stderr) == (
-        "alpha run-strategy: strategy mine: the strict validator wants a max_position_size"
+        "alpha run-strategy: strategy mine: the strict validator needs a max_position_size"
     )
 
 
@@ -1007,7 +1007,7 @@ def test_a_strategy_gets_each_bar_that_alpha_bars_emits_for_its_instruments(
     told: list[str] = []
     runner = StrategyRunner(all_hours=all_hours, report=told.append)
     config = StrategyConfig(id="mine", strategy_type="test", instruments=(NIFTY, BANK))
-    runner.add(Strategy(config, ["paper"], create=makes(Bars)))
+    runner.roster.add(Strategy(config, ["paper"], create=makes(Bars)))
     said(runner, events)
     builder = BarBuilder(parse_intervals(["1m,5m"]), all_hours=all_hours)
     expected = [bar for one in events for bar in builder.on_tick(one) if bar.instrument_token != 7]
@@ -1097,7 +1097,7 @@ def test_a_strategy_whose_answer_to_a_bar_paused_it_says_nothing_more_at_that_ti
     told: list[str] = []
     runner = StrategyRunner(report=told.append, failures=1, cool_down=timedelta(hours=1))
     config = StrategyConfig(id="mine", strategy_type="test", instruments=(NIFTY,))
-    runner.add(Strategy(config, ["paper"], create=makes(Fails)))
+    runner.roster.add(Strategy(config, ["paper"], create=makes(Fails)))
     kinds = [type(one).__name__ for one in said(runner, [tick(0), tick(60), tick(70)])]
     assert kinds == ["Signal", "Control"]
 
@@ -1111,7 +1111,9 @@ def said_by(kind: str, events: Sequence[Tick], tokens: Sequence[int] = (NIFTY,),
     """The signals of a packaged strategy; nothing may be reported of it."""
     told: list[str] = []
     runner = StrategyRunner(report=told.append)
-    runner.add(Strategy(StrategyConfig(id=kind, strategy_type=kind, instruments=tuple(tokens), **fields), ["paper"]))
+    runner.roster.add(
+        Strategy(StrategyConfig(id=kind, strategy_type=kind, instruments=tuple(tokens), **fields), ["paper"])
+    )
     made = said(runner, events)
     assert told == []
     return made

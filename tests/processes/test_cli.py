@@ -66,7 +66,7 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
     assert text.startswith(f"Usage: alpha {name} ")
     assert re.search(r"\n  Examples?:\n      alpha [^\n]+\n", text)
     assert help_of(capsys, name, "-h") == text
-    module, _, attribute = COMMANDS[name][0].partition(":")
+    module, _, attribute = COMMANDS[name].module.partition(":")
     command: click.Command = getattr(import_module(module), attribute or "command")
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 

@@ -61,7 +61,7 @@ def feed(*arguments: object) -> tuple[list[bytes], dict[str, int]]:
         assert batch.verified
         assert [decode(line) for line in batch.lines] == batch.events
         lines += batch.lines
-    counts = dict(source.counts())
+    counts = dict(source.lifecycle.counts())
     if "in" in counts:
         assert counts["in"] == counts["accepted"] + counts["rejected"]
     return lines, counts

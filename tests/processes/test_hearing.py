@@ -13,7 +13,7 @@ from support.processes import Pipeline, alpha, environment, run_alpha
 from alpha_cli import pipe
 from alpha_cli.core.codec import encode
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.stream.lines import reader
+from alpha_cli.stream.inputs import Inputs, reader
 
 
 def bad_among_good() -> bytes:
@@ -111,7 +111,7 @@ def test_a_reader_of_any_size_gives_the_same_bytes() -> None:
         into, out = os.pipe()
         os.write(out, wanted)
         os.close(out)
-        read, got = reader(into, size), b""
+        read, got = reader(into, Inputs(), size), b""
         while chunk := read():
             assert len(chunk) <= size
             got += chunk

@@ -92,7 +92,7 @@ class Runner:
     def add(self, name: str, process_tick: Answer, tokens: Sequence[int] = (NIFTY,), **offered: Any) -> None:
         config = StrategyConfig(id=name, strategy_type="test", instruments=tuple(tokens))
         place = len(self.runner.strategies)
-        self.runner.add(Strategy(config, ["paper"], place, create=lambda _: Processor(process_tick, **offered)))
+        self.runner.roster.add(Strategy(config, ["paper"], place, create=lambda _: Processor(process_tick, **offered)))
 
     def feed(self, *events: Event) -> list[list[Any]]:
         """What was added after each of `events`."""
@@ -698,9 +698,7 @@ class Quick:
 #: A host that is told of one fill after the other, each made when the one before is gone.
 FILLS = """
 import sys, time
-from alpha_cli.core.codec import decode
-from alpha_cli.core.events import Fill
-from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli import Fill, StrategyConfig, decode
 from alpha_cli.stages.run_strategy.executor import Strategy
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 
@@ -712,7 +710,7 @@ class Quick:
 
 host = Host(HostOptions(deadline=0.1), [], lambda: [], lambda _: None)
 config = StrategyConfig(id="mine", strategy_type="test", instruments=(256265,))
-host.runner.add(Strategy(config, ["paper"], create=lambda _: Quick()))
+host.runner.roster.add(Strategy(config, ["paper"], create=lambda _: Quick()))
 host.start()
 ends, number, step = time.monotonic() + 1.5, 0, host.steps[Fill]
 while time.monotonic() < ends:

@@ -188,14 +188,14 @@ def test_a_closed_descriptor_is_named(stage: tuple[str, ...], closed: str) -> No
 GATE = """
 from alpha_cli.core.events import Denial, Gap, Order
 from alpha_cli.stream.loop import run
-from alpha_cli.stream.stage import Program, Stage
+from alpha_cli.stream.stage import Flow, Program, Reads, Stage
 
 def judge(order):
     if order.quantity > 5:
         return [Denial(order.signal_id, order.strategy_id, order.broker, "TOO_MUCH", "more than 5")]
     return [Gap(reason="before"), order, Gap(reason="after")]
 
-raise SystemExit(run(Program.of(Stage("gate", {Order: judge}, gates=frozenset({Order})))))
+raise SystemExit(run(Program.of(Stage("gate", Reads({Order: judge}), flow=Flow(gates=frozenset({Order}))))))
 """
 
 
@@ -462,7 +462,7 @@ LIMIT = 64 << 20
 @pytest.mark.parametrize("mebibytes", [128, pytest.param(1024, marks=pytest.mark.stress)])
 @pytest.mark.parametrize("stage", [*FILTERS, FEED], ids=" ".join)
 def test_a_line_of_a_gigabyte_costs_no_memory(stage: tuple[str, ...], mebibytes: int) -> None:
-    """Under --bad skip its neighbours are handled, and the stage never takes 64 MiB; in CI an eighth of a gigabyte will do."""
+    """Under --bad skip its neighbours are handled, and the stage never takes 64 MiB; in CI a shorter line will do."""
     part = b"x" * (1 << 20)
     with Pipeline(alpha(*stage, "--bad", "skip")) as pipeline:
         pipeline.write(stream([tick()], hello=False, eof=None))

@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 from support.events import NIFTY, stream, tick, ticks
 from support.examples import examples
 from support.processes import DEADLINE, Pipeline, alpha, counters, run_alpha
+from support.stages import run_strategy_stage
 from support.strategy_runs import (
     COUNTS,
     EVERY_TICK,
@@ -31,7 +32,6 @@ from support.strategy_runs import (
 
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import RUNNER, Bar, Control, Denial, Depth, Fill, Level, Order, Signal, Tick
-from alpha_cli.stages.run_strategy.command import build
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stream.bad_lines import BadLines
@@ -824,7 +824,7 @@ def through(stage: Stage, pieces: Sequence[bytes]) -> bytes:
     assert rest == b""
     out.append(chain.finish())
     stage.finished()
-    stage.release()
+    stage.lifecycle.release()
     return b"".join(out)
 
 
@@ -850,10 +850,10 @@ def test_the_output_does_not_depend_on_how_the_input_was_cut(tmp_path_factory: A
     files, events = managed(tmp_path_factory.getbasetemp() / "cut")
     given_bytes = stream(events)
     options = {"failures": 3, "cool_down": 60.0}
-    whole = through(build(Selection(files=tuple(files)), Options(quiet=True), **options), [given_bytes])  # type: ignore[arg-type]
+    whole = through(run_strategy_stage(Selection(files=tuple(files)), Options(quiet=True), **options), [given_bytes])  # type: ignore[arg-type]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(given_bytes)), max_size=30)))
     pieces = [given_bytes[a:b] for a, b in zip([0, *cuts], [*cuts, len(given_bytes)], strict=True)]
-    parts = through(build(Selection(files=tuple(files)), Options(quiet=True), **options), pieces)  # type: ignore[arg-type]
+    parts = through(run_strategy_stage(Selection(files=tuple(files)), Options(quiet=True), **options), pieces)  # type: ignore[arg-type]
     assert parts == whole
     assert b'"action":"resume"' in whole
 

@@ -157,7 +157,7 @@ def test_any_fills_add_up_to_the_books_of_fractions(trades: list[tuple[str, int,
             off = Fraction(number + 1, UNITS) / abs(held) + Fraction(1, 2 * UNITS)
             assert abs(Fraction(average) - cost / held) <= off
     assert context.cash is None  # nobody said what it began with
-    assert Fraction(runner.portfolio.books.accounts["mine"]["paper"].cash, UNITS) == cash
+    assert Fraction(runner.portfolio.data.accounts["mine"]["paper"].cash, UNITS) == cash
 
 
 def test_open_orders_are_those_entered_and_not_finished(tmp_path: Path) -> None:

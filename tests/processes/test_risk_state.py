@@ -239,7 +239,7 @@ def test_what_was_said_was_kept_before(tmp_path: Path) -> None:
 def test_what_cannot_be_kept_is_not_said(gate: Callable[..., Gate]) -> None:
     """While another program holds the database nothing is committed, and the loop writes nothing before that."""
     risk = gate()
-    risk.store._db.conn.execute("PRAGMA busy_timeout = 1")
+    risk.store._db.execute("PRAGMA busy_timeout = 1")
     with closing(sqlite3.connect(risk.store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(TryAgain, match="another program"):
@@ -420,7 +420,7 @@ def test_each_fill_counts_once(gate: Callable[..., Gate]) -> None:
     risk(*parts, an_update(order, "COMPLETE", filled=10), *parts)
     assert (risk.held(), risk.open(), risk.account.open_value) == (10, (0, 0), 0)
     assert (risk.cash, risk.turnover) == (Decimal("-1008.5"), 1006)
-    assert not risk.engine.books.entries
+    assert not risk.engine.ledger.orders
     risk.restart()
     risk(*parts)
     assert (risk.held(), risk.cash, risk.held(strategy="test")) == (10, Decimal("-1008.5"), 10)
@@ -442,7 +442,7 @@ def test_it_does_not_matter_whether_fill_or_update_comes_first(
     risk(second)
     assert (risk.held(), risk.open(), risk.account.open_value) == (10, (0, 0), 0)
     assert (risk.cash, risk.turnover) == (Decimal("-1021.25"), 1020)
-    assert not risk.engine.books.entries
+    assert not risk.engine.ledger.orders
     assert risk.account.trades == 1
 
 
@@ -478,7 +478,7 @@ def test_a_cancelled_order_keeps_what_was_filled_of_it(gate: Callable[..., Gate]
     assert risk.held() + risk.open()[0] == 4
     risk(a_fill(order, 4, 101))
     assert (risk.held(), risk.open(), risk.cash, risk.turnover) == (4, (0, 0), -404, 404)
-    assert not risk.engine.books.entries
+    assert not risk.engine.ledger.orders
 
 
 def test_an_assumed_fill_gives_way_to_an_order_that_rests(gate: Callable[..., Gate]) -> None:
@@ -559,10 +559,10 @@ def test_a_portfolio_that_is_read_again_brings_no_money_back(gate: Callable[...,
     order = risk.order(tick(0), opening, signal(1, quantity=9))
     fill = a_fill(order, 9)
     risk(fill)
-    assert risk.engine.books.funds["paper"] == 100 * UNITS
+    assert risk.engine.ledger.funds["paper"] == 100 * UNITS
     risk.restart()
     risk(opening, fill)
-    assert risk.engine.books.funds["paper"] == 100 * UNITS
+    assert risk.engine.ledger.funds["paper"] == 100 * UNITS
     assert codes(risk(tick(1), signal(2, quantity=2))) == ["FUNDS_INSUFFICIENT"]
 
 
@@ -751,7 +751,7 @@ def test_an_order_that_is_over_is_not_modified(gate: Callable[..., Gate]) -> Non
     assert codes(risk(Modify(order_id=order.order_id, quantity=12))) == ["ORDER_UNKNOWN"]
     assert risk.open() == (4, 0)
     risk(a_fill(order, 4))
-    assert (risk.held(), risk.open(), dict(risk.engine.books.entries)) == (4, (0, 0), {})
+    assert (risk.held(), risk.open(), dict(risk.engine.ledger.orders)) == (4, (0, 0), {})
 
 
 def test_a_modification_of_what_risk_does_not_know_does_not_pass(gate: Callable[..., Gate]) -> None:

@@ -19,7 +19,8 @@ from alpha_cli.core.events import Control, Denial, Fill, OrderUpdate
 from alpha_cli.core.ids import derive_id
 from alpha_cli.stages.risk.codes import MEANINGS, Code
 from alpha_cli.stages.risk.config import load_limits
-from alpha_cli.stages.risk.controls import CONTROLS
+from alpha_cli.stages.risk.controls.table import CONTROLS
+from alpha_cli.stages.risk.resolve import limits_hash
 
 INFY, FUTURE, OPTION = 408065, 14866434, 15845634
 MASTER = (
@@ -82,7 +83,7 @@ def test_explain_prints_a_table_for_people() -> None:
     text = printed("explain", str(NIFTY), "--strategy", "momentum", "--date", DAY)
     lines = text.splitlines()
     assert lines[0] == f"NSE:{NIFTY} (token {NIFTY}, equity) on {DAY}"
-    assert lines[1] == f"broker paper, strategy momentum; limits {load_limits(None).hash()}"
+    assert lines[1] == f"broker paper, strategy momentum; limits {limits_hash(load_limits(None))}"
     assert lines[2] == "lot 1, tick ₹0.05, freeze quantity –"
     assert lines[3] == "assume_market_fills yes (from brokers.paper): a MARKET order counts as filled"
     rows = [line.split() for line in lines[6:]]

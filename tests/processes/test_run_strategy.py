@@ -13,13 +13,13 @@ import msgspec
 import pytest
 from support.events import BANK, NIFTY, stream, tick, ticks
 from support.processes import counters, run_alpha
+from support.stages import run_strategy_stage
 
 from alpha_cli import SignalResult
 from alpha_cli.config.settings import load_settings
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Signal, Tick
-from alpha_cli.stages.run_strategy.command import build
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Strategy as Hosted
@@ -76,7 +76,7 @@ class Host:
             active_brokers=tuple(brokers),
             max_history=max_history,
         )
-        self.runner.add(Hosted(config, brokers, len(self.runner.strategies), create=lambda _: Strategy(answer)))
+        self.runner.roster.add(Hosted(config, brokers, len(self.runner.strategies), create=lambda _: Strategy(answer)))
         return self
 
     def counts(self) -> dict[str, int]:
@@ -441,7 +441,7 @@ def test_the_brokers_of_a_strategy_are_cut_down_to_those_of_the_deployment(
     file = strategy_file(tmp_path, active_brokers="[zerodha, paper]")
     for deployed, expected in {"paper": ["paper"], "paper, zerodha": ["zerodha", "paper"], "other": [], "": []}.items():
         monkeypatch.setenv("ALPHA_ACTIVE_BROKERS", deployed)
-        brokers = [one.broker for one in made_by(build(Selection(files=(file,)), Options()), ticks(25))]
+        brokers = [one.broker for one in made_by(run_strategy_stage(Selection(files=(file,)), Options()), ticks(25))]
         assert brokers == expected * (len(brokers) // max(len(expected), 1))
         assert bool(brokers) == bool(expected)
         assert ("mine has no active broker" in capsys.readouterr().err) != bool(expected)
@@ -462,7 +462,7 @@ def test_active_brokers_come_from_the_environment_before_alpha_yaml(
 def test_an_inactive_strategy_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says so, and the others run."""
     inactive = strategy_file(tmp_path, name="resting", is_active="false")
-    stage = build(Selection(files=(inactive, strategy_file(tmp_path))), Options())
+    stage = run_strategy_stage(Selection(files=(inactive, strategy_file(tmp_path))), Options())
     assert {one.strategy_id for one in made_by(stage, ticks(60))} == {"mine"}
     assert "resting is not active" in capsys.readouterr().err
 
@@ -470,14 +470,14 @@ def test_an_inactive_strategy_is_left_alone(tmp_path: Path, capsys: pytest.Captu
 def test_two_strategies_with_one_id_are_refused(tmp_path: Path) -> None:
     """Their signals would have equal ids."""
     with pytest.raises(ConfigurationError, match="two strategies have the id momentum"):
-        build(Selection(("momentum",), (strategy_file(tmp_path, name="momentum"),)), Options())
+        run_strategy_stage(Selection(("momentum",), (strategy_file(tmp_path, name="momentum"),)), Options())
 
 
 def test_an_instrument_listed_twice_is_followed_once(tmp_path: Path) -> None:
     """One tick, one call."""
-    once = made_by(build(Selection(files=(strategy_file(tmp_path),)), Options()), ticks(60))
+    once = made_by(run_strategy_stage(Selection(files=(strategy_file(tmp_path),)), Options()), ticks(60))
     twice = strategy_file(tmp_path, instruments=f"[{NIFTY}, {NIFTY}]")
-    assert made_by(build(Selection(files=(twice,)), Options()), ticks(60)) == once
+    assert made_by(run_strategy_stage(Selection(files=(twice,)), Options()), ticks(60)) == once
 
 
 def test_names_and_files_add_up_and_signals_follow_their_tick() -> None:

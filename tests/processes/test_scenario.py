@@ -229,7 +229,7 @@ def thousand(tokens_of: Callable[[int], Sequence[int]]) -> tuple[StrategyRunner,
 
     for number in range(THOUSAND):
         config = StrategyConfig(id=f"s{number}", strategy_type="test", instruments=tuple(tokens_of(number)))
-        runner.add(Strategy(config, ["paper"], number, create=lambda _, number=number: create(number)))  # type: ignore[misc]
+        runner.roster.add(Strategy(config, ["paper"], number, create=lambda _, number=number: create(number)))  # type: ignore[misc]
     assert told == []
     return runner, calls
 

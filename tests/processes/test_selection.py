@@ -94,7 +94,7 @@ def test_the_yaml_files_stand_in_when_that_is_asked_for(nobody: str) -> None:
     """The same bytes as without a database, and a line that says so."""
     done = run_alpha(["run-strategy", "momentum", "--config-db", nobody, "--fallback-yaml"], DAY)
     assert done.returncode == 0
-    assert b"going on with the YAML files" in done.stderr
+    assert b"using the YAML files" in done.stderr
     assert b"hunter2" not in done.stderr
     assert done.stdout == run_alpha(["run-strategy", "momentum"], DAY).stdout
 

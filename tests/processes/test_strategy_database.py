@@ -36,7 +36,7 @@ from alpha_cli.core.errors import (
     Unavailable,
     UsageError,
 )
-from alpha_cli.stages.run_strategy import config_table as database
+from alpha_cli.stages.run_strategy import config_backend, config_table as database
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
 from alpha_cli.stages.run_strategy.config_table import COLUMNS, Migration, open_table
 from alpha_cli.tools.strategies.db import db
@@ -806,7 +806,7 @@ def test_a_server_that_ends_the_connection_is_69(postgresql_url: str) -> None:
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After as long as the URL says, or else five seconds."""
-    assert database.PATIENCE == 5
+    assert config_backend.PATIENCE == 5
     monkeypatch.setattr(database, "PATIENCE", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -19,11 +19,12 @@ from alpha_cli.config.files import packaged
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
 from alpha_cli.stages.run_strategy.config_table import open_table
 from alpha_cli.stages.run_strategy.factory import PROCESSORS, STRATEGIES
-from alpha_cli.tools.strategies import listing, scaffold
+from alpha_cli.tools.strategies import scaffold
 from alpha_cli.tools.strategies.conformance import cost, subject as subjects
 from alpha_cli.tools.strategies.conformance.runs import CHECKS, FIRST, run
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, OK, SKIPPED, WARNING, Result, Verdict
+from alpha_cli.tools.strategies.target import target
 
 BUILT_IN = [name for name, file in PROCESSORS.items() if (packaged("strategies") / file.partition(":")[0]).is_file()]
 PATIENCE = 20.0  # seconds for a check that is not meant to be slow
@@ -153,7 +154,7 @@ def test_a_configuration_that_cannot_be_read_is_listed_with_its_fault(capsys: py
 
 def test_the_configurations_of_a_database_are_listed_in_place_of_the_files(capsys: pytest.CaptureFixture[str]) -> None:
     """--config-db names it."""
-    config = listing.target("momentum").config.model_copy(update={"id": "from-the-table"})
+    config = target("momentum").config.model_copy(update={"id": "from-the-table"})
     with open_table("sqlite:///here.db", create=True) as rows:
         rows.init()
         rows.put(config)
@@ -525,7 +526,7 @@ def verdict(check: str, name: str, **parameters: Any) -> tuple[str, str]:
         ("state", {"methods": "def snapshot(self):\n    return object()\ndef restore(self, state): ..."},
          "cannot be kept: TypeError"),
         ("state", {"methods": "def snapshot(self):\n    return 1\ndef restore(self, state):\n    1 / 0"},
-         "cannot go on from what was kept: ZeroDivisionError"),
+         "cannot continue from what was kept: ZeroDivisionError"),
         ("state", {"init": "self.count = 0", "body": "self.count += 1\nspeaks = speaks and self.count % 3 == 0",
                    "methods": "def snapshot(self):\n    count, self.count = self.count, 0\n    return count\n"
                               "def restore(self, state):\n    self.count = state"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections import defaultdict
-from datetime import time, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -14,75 +14,21 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec.structs import replace
 from support.examples import examples
-from support.paper_days import (
-    CASH,
-    OPENING,
-    PLAIN,
-    TOKENS,
-    Broker,
-    a_day,
-    events_of,
-)
+from support.paper_days import CASH, OPENING, PLAIN, Broker, a_day, configs, days, events_of
 from support.processes import Pipeline, alpha, run_alpha
 
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import Cancel, ContractNote, Depth, Fill, Level, Modify, Order, OrderUpdate, Tick
 from alpha_cli.core.money import units
 from alpha_cli.core.order_states import RECEIVED, STATES, TERMINAL
-from alpha_cli.stages.paper.config import PaperConfig, Slippage
-from alpha_cli.stages.paper.margin import needed
+from alpha_cli.stages.paper.config import PaperConfig
+from alpha_cli.stages.paper.margin import required_margin
 from alpha_cli.stages.paper.store import Store
-
-# --- any day ---------------------------------------------------------------------------------
-
-steps = st.integers(-40, 40)  # ticks of five paise away from the last price
-levels = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), max_size=5)
-#: (ticks below or above the last price, units) of each level, sorted later on
-books = st.none() | st.tuples(levels, levels)
-#: how time goes on: seconds, or to a time of day, this day or the next
-spans = st.sampled_from(
-    [1, 0, 5, 1, 60, 1, 0, 300, 1, 2, time(15, 14, 59), time(15, 20), time(15, 29, 59), time(15, 31), time(9, 15)]
-)
-some_ticks = st.tuples(
-    st.just("tick"), st.sampled_from(TOKENS), spans, st.integers(-30, 30), books, st.none() | st.integers(1, 40)
-)
-some_orders = st.fixed_dictionaries(
-    {
-        "side": st.sampled_from(["BUY", "SELL"]),
-        "quantity": st.sampled_from([10, 1, 3, 10, 50, 20, 500, 2_000]),
-        "order_type": st.sampled_from(["MARKET", "LIMIT", "SL", "SL-M"]),
-        "validity": st.sampled_from(["DAY", "DAY", "IOC"]),
-        "product": st.sampled_from(["MIS", "NRML", "CNC", "MIS"]),
-        "strategy_id": st.sampled_from(["a", "b"]),
-    }
-)
-actions = st.one_of(
-    some_ticks,
-    some_ticks,
-    st.tuples(st.just("order"), st.sampled_from(TOKENS), some_orders, steps, steps, st.sampled_from([0, 0, 0, -1, 2])),
-    st.tuples(st.just("order"), st.sampled_from(TOKENS), some_orders, steps, steps, st.just(0)),
-    st.tuples(st.just("cancel"), st.integers(0, 8)),
-    st.tuples(
-        st.just("modify"), st.integers(0, 8), st.none() | st.sampled_from([0, 1, 5, 40]), st.none() | steps,
-        st.none() | steps, st.sampled_from([None, None, "MARKET", "LIMIT", "SL", "SL-M"]),
-    ),
-)  # fmt: skip
-days = st.lists(actions, min_size=8, max_size=50) | st.lists(actions, max_size=8)
-configs = st.builds(
-    PaperConfig,
-    cash=st.just(CASH),
-    charges=st.sampled_from(["estimate", "contract-note", "none"]),
-    latency=st.sampled_from([timedelta(), timedelta(), timedelta(milliseconds=1500)]),
-    slippage=st.sampled_from([Slippage(), Slippage(), Slippage("ticks", Decimal(2)), Slippage("bps", Decimal(5))]),
-)
 
 
 def half_even(amount):
     """A fraction of rupees at four decimals. `round` of a fraction is half-even."""
     return Fraction(round(amount * 10_000), 10_000)
-
-
-# --- who watches -----------------------------------------------------------------------------
 
 
 class Sums:
@@ -171,7 +117,7 @@ much = examples(150)
 def test_after_every_event_nothing_is_made_or_lost(config, day):
     """cash + cost + charges = capital + realised, the trial balance is zero, and what is blocked is what is open."""
     broker = Broker(config)
-    account, funds = broker.account, broker.engine._funds
+    account, funds = broker.account, broker.engine.desk.margin
     trial = broker.journal.trial
     trial["cash"], trial["capital"] = account.cash, -account.capital
     for event in [*events_of(day), None]:
@@ -185,11 +131,11 @@ def test_after_every_event_nothing_is_made_or_lost(config, day):
         assert (trial["positions"], trial["realised"]) == (account.cost, -account.realised)
         assert {name[8:]: one for name, one in trial.items() if name.startswith("charges:")} == account.charges
         assert account.equity == account.capital + account.realised + account.unrealised - account.charged
-        blocked = sum(order.blocked for order in broker.engine.working_orders())
+        blocked = sum(order.blocked for order in broker.engine.desk.open_orders())
         for (token, product), one in account.positions.items():
             side = "BUY" if one.quantity > 0 else "SELL"
-            contract = broker.engine.venue.known(token)
-            blocked += needed(
+            contract = broker.engine.desk.contracts.known(token)
+            blocked += required_margin(
                 contract, product, side, value=abs(one.cost), quantity=abs(one.quantity), margins=config.margins
             )
         assert funds.blocked == blocked
@@ -242,7 +188,7 @@ def test_an_order_goes_only_ways_that_are_in_the_table(config, day):
                 lives[one.order_id].fill(one)
             else:
                 lives[one.order_id].update(one)
-    open_now = {order.order.order_id for order in broker.engine.working_orders()}
+    open_now = {order.order.order_id for order in broker.engine.desk.open_orders()}
     assert open_now == {name for name, life in lives.items() if life.status not in TERMINAL and life.status != RECEIVED}
     assert all(life.status != RECEIVED for life in lives.values())  # each order was answered
 
@@ -295,10 +241,10 @@ def takes_no_order_without_margin(broker, event, *, market_rests=False):
 
     `market_rests` leaves out a MARKET order of which a part rests at its protection price.
     """
-    funds, before = broker.engine._funds, None
+    funds, before = broker.engine.desk.margin, None
     if type(event) is Order:
         # What is due by the clock comes first, and is no doing of the order.
-        broker.engine._clock.passed(broker.market.now)
+        broker.engine.pass_time(broker.market.now)
         before = funds.available
     said = broker.put(event)
     if before is None or not said or said[-1].status == "REJECTED":
@@ -373,10 +319,10 @@ def test_the_same_input_again_after_a_stop_anywhere_gives_the_same_books(config,
         whole.engine.close()
         assert again.books() == whole.books()
         assert fills_in(said) == fills_in(told)
-        assert {one.order.order_id: (one.status, one.left, one.limit, one.trigger)
-                for one in again.engine.working_orders()} == {
-            one.order.order_id: (one.status, one.left, one.limit, one.trigger)
-            for one in whole.engine.working_orders()}  # fmt: skip
+        assert {one.order.order_id: (one.status, one.remaining, one.limit, one.trigger)
+                for one in again.engine.desk.open_orders()} == {
+            one.order.order_id: (one.status, one.remaining, one.limit, one.trigger)
+            for one in whole.engine.desk.open_orders()}  # fmt: skip
         store.commit()
         store.release()
         reread, _ = opened(folder, config)

@@ -26,7 +26,7 @@ from alpha_cli.core.money import UNITS
 from alpha_cli.core.times import IST
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.stages.risk.config import RiskFile
-from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 from alpha_cli.stages.risk.slicing import slice_sizes
 from alpha_cli.stages.risk.store import Store
 from alpha_cli.stream.last_ticks import LastTicks
@@ -354,12 +354,19 @@ class Risk(RuleBasedStateMachine):
     def _start(self) -> None:
         self.market = LastTicks()
         self.store = Store(Path(self.folder.name) / "state", "risk")
-        self.store._db.conn.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
+        self.store._db.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
         self.engine = RiskEngine(
-            limits(assumed=self.assumed), self.market, instruments=MASTER,
-            halt_reason=lambda: "a person" if self.halted_by_file else None, journal=self.store,
-            books=self.store.books, standings=self.store.standings, halts=self.store.halts,
-        )  # fmt: skip
+            RiskInputs(
+                limits=limits(assumed=self.assumed),
+                last_ticks=self.market,
+                instruments=MASTER,
+                halt_reason=lambda: "a person" if self.halted_by_file else None,
+                journal=self.store,
+                ledger=self.store.ledger,
+                latched=self.store.latched,
+                halted=self.store.halted,
+            )
+        )
         known = self.count.last
         for token in (SHARE, OPTION):
             self._tick(token, known.get(token, a_price(token, 0)))
@@ -708,7 +715,7 @@ class Risk(RuleBasedStateMachine):
     @invariant()
     def the_books_are_those_of_the_model(self) -> None:
         """Positions, open orders, cash, turnover and counts, of the account and of each strategy."""
-        counted, books = self.count, self.engine.books
+        counted, books = self.count, self.engine.ledger
         for strategy in (None, "a", "b"):
             scope = books.scope("paper") if strategy is None else books.scope("paper", strategy)
             held = {
@@ -732,7 +739,7 @@ class Risk(RuleBasedStateMachine):
             assert scope.messages == counted.messages[strategy]
             if strategy is not None:
                 assert scope.rejects == counted.rejects[strategy]
-        assert set(books.entries) == {order_id for order_id, one in counted.orders.items() if one.alive}
+        assert set(books.orders) == {order_id for order_id, one in counted.orders.items() if one.alive}
 
     @precondition(lambda self: self.store is not None and not self.assumed)
     @invariant()
@@ -749,9 +756,9 @@ class Risk(RuleBasedStateMachine):
     @invariant()
     def what_is_stopped_is_what_was_told(self) -> None:
         """Nothing stops, or goes on, without a line that says so."""
-        kept = {key: one.state for key, one in self.engine.states.standings.kept.items()}
+        kept = {key: one.state for key, one in self.engine.halts.latched.states.items()}
         assert kept == self.stops
-        assert {target for origin, target in self.engine.states.halts if origin == "stream"} == self.halts
+        assert {target for origin, target in self.engine.halts.halted if origin == "stream"} == self.halts
 
 
 TestRisk = Risk.TestCase

@@ -1,17 +1,19 @@
-"""Days of ticks and orders drawn at random, and a paper engine that is fed with them."""
+"""Days of orders and ticks for the simulated broker, drawn at random or once, and an engine that is fed with them."""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
+
+from hypothesis import strategies as st
 
 from alpha_cli.core.events import Cancel, Depth, Level, Modify, Order, Tick
 from alpha_cli.core.ledger import Account
 from alpha_cli.core.times import IST
 from alpha_cli.market.contracts import Contracts
-from alpha_cli.stages.paper.config import PaperConfig
+from alpha_cli.stages.paper.config import PaperConfig, Slippage
 from alpha_cli.stages.paper.engine import Engine
 from alpha_cli.stages.paper.orders import Memory
 from alpha_cli.stream.last_ticks import LastTicks
@@ -21,6 +23,49 @@ OPENING = datetime(2026, 1, 5, 9, 15, tzinfo=IST)  # a Monday
 CASH = Decimal(200_000)
 TOKENS = (1, 2)
 PLAIN = PaperConfig(cash=CASH)
+
+# --- any day ---------------------------------------------------------------------------------
+
+steps = st.integers(-40, 40)  # ticks of five paise away from the last price
+levels = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), max_size=5)
+#: (ticks below or above the last price, units) of each level, sorted later on
+books = st.none() | st.tuples(levels, levels)
+#: how time goes on: seconds, or to a time of day, this day or the next
+spans = st.sampled_from(
+    [1, 0, 5, 1, 60, 1, 0, 300, 1, 2, time(15, 14, 59), time(15, 20), time(15, 29, 59), time(15, 31), time(9, 15)]
+)
+some_ticks = st.tuples(
+    st.just("tick"), st.sampled_from(TOKENS), spans, st.integers(-30, 30), books, st.none() | st.integers(1, 40)
+)
+some_orders = st.fixed_dictionaries(
+    {
+        "side": st.sampled_from(["BUY", "SELL"]),
+        "quantity": st.sampled_from([10, 1, 3, 10, 50, 20, 500, 2_000]),
+        "order_type": st.sampled_from(["MARKET", "LIMIT", "SL", "SL-M"]),
+        "validity": st.sampled_from(["DAY", "DAY", "IOC"]),
+        "product": st.sampled_from(["MIS", "NRML", "CNC", "MIS"]),
+        "strategy_id": st.sampled_from(["a", "b"]),
+    }
+)
+actions = st.one_of(
+    some_ticks,
+    some_ticks,
+    st.tuples(st.just("order"), st.sampled_from(TOKENS), some_orders, steps, steps, st.sampled_from([0, 0, 0, -1, 2])),
+    st.tuples(st.just("order"), st.sampled_from(TOKENS), some_orders, steps, steps, st.just(0)),
+    st.tuples(st.just("cancel"), st.integers(0, 8)),
+    st.tuples(
+        st.just("modify"), st.integers(0, 8), st.none() | st.sampled_from([0, 1, 5, 40]), st.none() | steps,
+        st.none() | steps, st.sampled_from([None, None, "MARKET", "LIMIT", "SL", "SL-M"]),
+    ),
+)  # fmt: skip
+days = st.lists(actions, min_size=8, max_size=50) | st.lists(actions, max_size=8)
+configs = st.builds(
+    PaperConfig,
+    cash=st.just(CASH),
+    charges=st.sampled_from(["estimate", "contract-note", "none"]),
+    latency=st.sampled_from([timedelta(), timedelta(), timedelta(milliseconds=1500)]),
+    slippage=st.sampled_from([Slippage(), Slippage(), Slippage("ticks", Decimal(2)), Slippage("bps", Decimal(5))]),
+)
 
 
 def later(now, span):
@@ -107,6 +152,9 @@ def paise(ticks):
     return Decimal(ticks) / 20
 
 
+# --- who watches -----------------------------------------------------------------------------
+
+
 class Watched(Memory):
     """A journal that adds up what is posted."""
 
@@ -135,8 +183,8 @@ class Broker:
         self.market = LastTicks()
         self.journal = Watched() if journal is None else journal
         self.account = account or Account.opened("paper", config.starting_cash)
-        venue = Contracts(all_hours=config.all_hours)
-        self.engine = Engine(self.account, self.market, self.journal, resting, config=config, venue=venue)
+        contracts = Contracts(all_hours=config.all_hours)
+        self.engine = Engine(self.account, self.market, self.journal, resting, config=config, contracts=contracts)
         self.config = config
 
     def put(self, event):

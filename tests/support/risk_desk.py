@@ -23,7 +23,7 @@ from alpha_cli.core.events import (
 from alpha_cli.core.ids import derive_id
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.stages.risk.config import RiskFile
-from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 from alpha_cli.stages.risk.facts import Facts
 from alpha_cli.stages.risk.store import Store
 from alpha_cli.stream.last_ticks import LastTicks
@@ -76,16 +76,18 @@ class Desk:
         given = limits or {}
         whole = given if given.keys() & RiskFile.model_fields.keys() else {"brokers": {"paper": given}}
         found: dict[str, Any] = (
-            {} if store is None else {"books": store.books, "standings": store.standings, "halts": store.halts}
+            {} if store is None else {"ledger": store.ledger, "latched": store.latched, "halted": store.halted}
         )
         self.market = LastTicks()
         self.risk = RiskEngine(
-            RiskFile.model_validate(whole),
-            self.market,
-            instruments=None if master is None else Master.of(master),
-            opening_cash=None if cash is None else {"paper": Decimal(cash)},
-            journal=store,
-            **found,
+            RiskInputs(
+                limits=RiskFile.model_validate(whole),
+                last_ticks=self.market,
+                instruments=None if master is None else Master.of(master),
+                opening_cash={} if cash is None else {"paper": Decimal(cash)},
+                journal=store,
+                **found,
+            )
         )
 
     def give(self, *events: Any) -> Outcome:

@@ -20,8 +20,8 @@ from alpha_cli.stages.risk.config import (
     StrategyLevel,
     load_limits,
 )
-from alpha_cli.stages.risk.controls import CONTROLS
-from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.controls.table import CONTROLS
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 from alpha_cli.stream.last_ticks import LastTicks
 from support.events import BANK, NIFTY, tick
 
@@ -134,7 +134,7 @@ def engine(limits: Mapping[str, Any] | RiskFile, **options: Any) -> tuple[RiskEn
     """Risk with these limits, on a market with ticks of both indices at 100."""
     market = LastTicks()
     file = limits if isinstance(limits, RiskFile) else RiskFile.model_validate(limits)
-    risk = RiskEngine(file, market, **options)
+    risk = RiskEngine(RiskInputs(limits=file, last_ticks=market, **options))
     for token in (NIFTY, BANK):
         market.put(tick(0, 100, token))
     return risk, market

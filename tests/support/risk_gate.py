@@ -13,8 +13,8 @@ from alpha_cli.core.codec import decode
 from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Tick
 from alpha_cli.core.money import UNITS
 from alpha_cli.stages.risk.config import RiskFile
-from alpha_cli.stages.risk.counters import Scope
-from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.counters import ExposureScope
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
 from alpha_cli.stages.risk.store import Store
 from alpha_cli.stream.last_ticks import LastTicks
 from support.events import NIFTY, START
@@ -47,14 +47,16 @@ class Gate:
         self.market = LastTicks()
         self.store = Store(self.folder, "risk")
         self.engine = RiskEngine(
-            self.file,
-            self.market,
-            halt_reason=self._halt,
-            opening_cash=self._cash,
-            journal=self.store,
-            books=self.store.books,
-            standings=self.store.standings,
-            halts=self.store.halts,
+            RiskInputs(
+                limits=self.file,
+                last_ticks=self.market,
+                halt_reason=self._halt,
+                opening_cash=self._cash or {},
+                journal=self.store,
+                ledger=self.store.ledger,
+                latched=self.store.latched,
+                halted=self.store.halted,
+            )
         )
 
     def restart(self) -> None:
@@ -81,13 +83,13 @@ class Gate:
         return made
 
     @property
-    def account(self) -> Scope:
-        return self.engine.books.scope(self.broker)
+    def account(self) -> ExposureScope:
+        return self.engine.ledger.scope(self.broker)
 
     def held(self, token: int = NIFTY, strategy: str | None = None) -> int:
         """Units of an instrument that count as held."""
         key = (self.broker,) if strategy is None else (self.broker, strategy)
-        found = self.engine.books.scope(*key).holdings.get(token)
+        found = self.engine.ledger.scope(*key).holdings.get(token)
         return 0 if found is None else found.quantity
 
     def open(self, token: int = NIFTY) -> tuple[int, int]:

@@ -83,7 +83,7 @@ def running(create: Callable[..., Any], tokens: Sequence[int] = (NIFTY,), **fiel
     runner = StrategyRunner(report=reports.append)
     runner.reports = reports  # type: ignore[attr-defined]
     config = StrategyConfig(id="mine", strategy_type="test", instruments=tuple(tokens), **fields)
-    runner.add(
+    runner.roster.add(
         Strategy(config, config.active_brokers, 0, runner.portfolio, create=lambda one: create(**one.parameters))
     )
     return runner

@@ -23,8 +23,9 @@ from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.events import Bar, Eof, Tick
 from alpha_cli.core.times import IST
-from alpha_cli.stages.bars.config import Interval, parse_intervals
-from alpha_cli.stages.bars.engine import NEVER, BarBuilder
+from alpha_cli.market.bars.builder import NEVER, BarBuilder
+from alpha_cli.market.bars.interval import Interval
+from alpha_cli.stages.bars.config import parse_intervals
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 CLOSE = 6.25 * HOUR  # seconds after the session opened
@@ -852,7 +853,7 @@ def test_bars_follow_the_sessions_of_their_instrument():
     future = Instrument(
         5, "NFO", "NIFTY26NOVFUT", "NIFTY", "NFO-FUT", "FUT", 65, Decimal("0.05"), date(2026, 11, 24), None, "1"
     )
-    builder = BarBuilder([Interval.parse("5m")], venue=Contracts(lambda: Master.of([future])))
+    builder = BarBuilder([Interval.parse("5m")], contracts=Contracts(lambda: Master.of([future])))
     late = datetime(2026, 11, 20, 15, 36, tzinfo=IST)
     ticks = [Tick(instrument_token=token, timestamp=late, last_price=100.0) for token in (5, 6)]
     assert [builder.on_tick(tick) for tick in ticks] == [[], []]

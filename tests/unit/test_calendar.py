@@ -18,11 +18,12 @@ from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import ConfigurationError, UsageError
 from alpha_cli.core.events import Tick
 from alpha_cli.core.times import IST
-from alpha_cli.market.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, session_of, sessions
+from alpha_cli.market.bars.builder import BarBuilder
+from alpha_cli.market.bars.interval import Interval
+from alpha_cli.market.calendar import AllHours, Calendar, OutOfCoverage, Session, SessionHours, sessions
 from alpha_cli.market.calendar.data import EXCHANGES, FOLLOWS, ExchangeData
 from alpha_cli.market.calendar.load import load
-from alpha_cli.stages.bars.config import Interval
-from alpha_cli.stages.bars.engine import BarBuilder
+from alpha_cli.market.contracts import Contracts
 
 MONDAY = date(2024, 6, 3)
 FIRST, LAST = date(2022, 1, 1), date(2026, 12, 31)
@@ -202,22 +203,11 @@ def test_the_next_opening(exchange: str, moment: str, opening: str) -> None:
     assert Calendar.of(exchange).next_open(datetime.fromisoformat(moment)).isoformat() == opening
 
 
-def test_neighbouring_trading_days() -> None:
-    """Over a weekend and a holiday."""
-    calendar = Calendar.of("NSE")
-    assert calendar.next_day(date(2026, 1, 23)).date == date(2026, 1, 27)
-    assert calendar.previous_day(date(2026, 1, 27)).date == date(2026, 1, 23)
-
-
 @pytest.mark.parametrize(
     "look",
     [
         lambda calendar: calendar.next_open(at("15:30:00", LAST)),
         lambda calendar: calendar.next_open(datetime.max.replace(tzinfo=timezone(timedelta(hours=-14)))),
-        lambda calendar: calendar.next_day(LAST),
-        lambda calendar: calendar.next_day(date.max),
-        lambda calendar: calendar.previous_day(date(2022, 1, 3)),
-        lambda calendar: calendar.previous_day(date.min),
         lambda calendar: calendar.is_open(datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))),
     ],
 )
@@ -229,12 +219,16 @@ def test_looking_for_a_day_stops_where_the_calendar_does(look: Callable[[Calenda
 
 def test_the_session_of_a_day() -> None:
     """From its first opening to its last close."""
-    assert session_of(MONDAY) == Session(at("09:15:00"), at("15:30:00"))
-    assert session_of(date(2024, 3, 2)) == (at("09:15:00", date(2024, 3, 2)), at("12:30:00", date(2024, 3, 2)))
-    assert session_of(MONDAY, "MCX") == Session(at("09:00:00"), at("23:30:00"))
-    assert session_of(date(2024, 6, 2)) is None
+    contracts = Contracts()
+    assert contracts.session(256265, MONDAY) == Session(at("09:15:00"), at("15:30:00"))
+    two = contracts.session(256265, date(2024, 3, 2))
+    assert two == (at("09:15:00", date(2024, 3, 2)), at("12:30:00", date(2024, 3, 2)))
+    day = Calendar.of("MCX").day(MONDAY)
+    assert day is not None
+    assert day.continuous == (Session(at("09:00:00"), at("23:30:00")),)
+    assert contracts.session(256265, date(2024, 6, 2)) is None
     with pytest.raises(OutOfCoverage):
-        session_of(date(2020, 1, 1))
+        contracts.session(256265, date(2020, 1, 1))
 
 
 # --- is it open? ------------------------------------------------------------------------------
@@ -264,7 +258,7 @@ def test_a_weekend_has_no_session() -> None:
     """A recording that repeats Friday under Saturday's date trades nothing."""
     hours = SessionHours()
     for day in (5, 6):
-        assert session_of(MONDAY + timedelta(day)) is None
+        assert Calendar.of().day(MONDAY + timedelta(day)) is None
         assert not hours.contains(at("12:00:00", MONDAY + timedelta(day)))
     assert hours.contains(at("12:00:00", MONDAY + timedelta(7)))
 
@@ -345,7 +339,7 @@ def test_all_hours_contains_every_moment() -> None:
     for moment in (at("03:00:00"), datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)):
         assert hours.contains(moment)
         assert hours.open <= at("03:00:00") < hours.close
-    assert (hours.beyond, hours.why()) == (None, None)
+    assert (hours.beyond, hours.why(), hours.describe()) == (None, None, "all hours")
 
 
 # --- bars -------------------------------------------------------------------------------------
@@ -420,24 +414,24 @@ REGIME = {
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"exchange": "NSE"}, "this is of NSE, not of MCX"),
+        ({"exchange": "NSE"}, "exchange: NSE in the file of MCX"),
         ({"holidayz": []}, "unknown field `holidayz`"),
         ({"valid_from": "2027-01-01"}, "valid_through 2026-12-31 is before valid_from 2027-01-01"),
         ({"valid_from": "someday"}, "Invalid RFC3339"),
         ({"holidays_of": "NYSE"}, "'NYSE' is not another exchange"),
         ({"holidays_of": "MCX"}, "'MCX' is not another exchange"),
-        ({"regimes": []}, "the first must begin by valid_from"),
-        ({"regimes": [{**REGIME, "from": "2022-01-02"}]}, "the first must begin by valid_from"),
-        ({"regimes": [REGIME, REGIME]}, "each later than the one before"),
+        ({"regimes": []}, "the first must begin on or before valid_from"),
+        ({"regimes": [{**REGIME, "from": "2022-01-02"}]}, "the first must begin on or before valid_from"),
+        ({"regimes": [REGIME, REGIME]}, "each other later than the one before it"),
         ({"regimes": [{**REGIME, "square_off": "23:31:00"}]}, "square_off 23:31 is not within the session, 09:00 to 23:30"),  # noqa: E501
         ({"regimes": [{**REGIME, "expiring_close": "08:00:00"}]}, "expiring_close is not within the session"),
         ({"regimes": [{**REGIME, "post_close": {"open": "23:00:00", "close": "23:40:00"}}]}, "23:00 to 23:40 begins before 23:30"),  # noqa: E501
         ({"regimes": [{**REGIME, "continuous": {"open": "09:00:00", "close": "09:00:00"}}]}, "ends before it begins"),
         ({"evening": "08:00:00"}, "evening is not within the session"),
         ({"evening": None}, "only an exchange with an evening session"),
-        ({"holidays": [{"date": "2026-01-26", "name": "a"}] * 2}, "holidays: 2026-01-26 is there twice"),
+        ({"holidays": [{"date": "2026-01-26", "name": "a"}] * 2}, "holidays: 2026-01-26 is listed twice"),
         ({"holidays": [{"date": "2026-01-26", "name": "a", "closed": "noon"}]}, "Invalid enum value 'noon'"),
-        ({"special": [{"date": "2026-02-01", "name": "a", "source": "b", "square_off": "10:00:00"}]}, "has the usual hours, and no others"),  # noqa: E501
+        ({"special": [{"date": "2026-02-01", "name": "a", "source": "b", "square_off": "10:00:00"}]}, "without sessions the usual hours apply"),  # noqa: E501
         ({"special": [{"date": "2026-02-01", "name": "a", "source": "b", "square_off": "10:00:00", "sessions": [{"open": "11:00:00", "close": "12:00:00"}]}]}, "square_off is not within the sessions"),  # noqa: E501
     ],
 )  # fmt: skip
@@ -464,7 +458,7 @@ def test_a_file_that_is_no_calendar_is_refused(text: bytes, tmp_path: Path, monk
 def test_holidays_are_shared_over_one_step_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that share each other's would never end."""
     spoilt(tmp_path, monkeypatch, holidays_of="BSE")
-    with pytest.raises(ConfigurationError, match="calendar of MCX: holidays_of: BSE has those of another itself"):
+    with pytest.raises(ConfigurationError, match="calendar of MCX: holidays_of: BSE itself has holidays_of another"):
         Calendar.of("MCX")
 
 
@@ -586,13 +580,13 @@ def test_a_user_changes_the_time_of_square_off_from_a_date_on(own: Any) -> None:
     [
         ("NSF: {}", "unknown key NSF, did you mean 'NSE'"),
         ("NSE: {add_holiday: {}}", "unknown key NSE.add_holiday, did you mean 'add_holidays'"),
-        ("NSE: {square_off: {2026-08-03: 15:10}}", "a time is written in quotes: '15:10'"),
+        ("NSE: {square_off: {2026-08-03: 15:10}}", "write a time in quotes: '15:10'"),
         ("NSE: {square_off: {2026-08-03: '25:00'}}", "not a time of day"),
-        ("NSE: {square_off: {2026-08-03: '15:10+05:30'}}", "has no offset"),
+        ("NSE: {square_off: {2026-08-03: '15:10+05:30'}}", "without an offset"),
         ("NSE: {square_off: {2026-08-03: '15:20'}}", "square_off 15:20 is not within the session, 09:15 to 15:15"),
         ("NSE: {valid_through: 2021-12-31}", "valid_through 2021-12-31 is before valid_from 2022-01-01"),
-        ("NSE: {add_holidays: {2026-11-25: a}, remove_holidays: [2026-11-25]}", "both added to the holidays and"),
-        ("NSE: {add_holidays: {2026-11-25: a}, add_sessions: {2026-11-25: {name: b}}}", "both a holiday and a day"),
+        ("NSE: {add_holidays: {2026-11-25: a}, remove_holidays: [2026-11-25]}", "and in remove_holidays"),
+        ("NSE: {add_holidays: {2026-11-25: a}, add_sessions: {2026-11-25: {name: b}}}", "and in add_sessions"),
         ("NSE: {add_holidays: {2026-11-25: {name: a, closed: morning}}}", "only an exchange with an evening session"),
         ("NSE: {add_sessions: {2026-11-25: {name: a, sessions: [{open: '10:00', close: '09:00'}]}}}", "ends before"),
         ("NSE: [", "not usable YAML"),

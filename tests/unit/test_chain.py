@@ -15,6 +15,7 @@ from hypothesis import given, strategies as some
 from support.events import BANK, HELLO, NIFTY, ONE_OF_EACH, START, order, signal, stream, tick, ticks
 from support.examples import examples
 from support.processes import run_alpha
+from support.stages import made_stage
 
 from alpha_cli.cli.library import pipe
 from alpha_cli.core.codec import decode, encode
@@ -64,7 +65,9 @@ def chatty(**more: Any) -> Stage:
         seen[0] += 1
         return [gap("tick", seen[0])] * (seen[0] % 3) if event.last_price > 102 else ()
 
-    return Stage("chatty", {Tick: on_tick}, every_tick=True, close=lambda: [gap("chatty end", seen[0])], **more)
+    return made_stage(
+        "chatty", {Tick: on_tick}, every_tick=True, session_end=lambda: [gap("chatty end", seen[0])], **more
+    )
 
 
 def watcher(**more: Any) -> Stage:
@@ -92,7 +95,7 @@ def watcher(**more: Any) -> Stage:
         return [gap(f"watched {token} {event.last_price}")]
 
     steps: dict[Any, Any] = {Signal: on_signal, Order: on_order, Tick: on_tick}
-    return Stage("watcher", steps, market=market, close=lambda: [gap("watcher end", len(left))], **more)
+    return made_stage("watcher", steps, last_ticks=market, session_end=lambda: [gap("watcher end", len(left))], **more)
 
 
 def unknowns(**more: Any) -> Stage:
@@ -101,7 +104,7 @@ def unknowns(**more: Any) -> Stage:
         Unknown: lambda event: [gap(f"unknown {event.type}")],
         Signal: lambda event: [Denial(event.signal_id, event.strategy_id, event.broker, "NO", "no")],
     }
-    return Stage("unknowns", steps, **more)
+    return made_stage("unknowns", steps, **more)
 
 
 def gatekeeper(**more: Any) -> Stage:
@@ -115,7 +118,7 @@ def gatekeeper(**more: Any) -> Stage:
         return [event] if token == NIFTY else [said, event] if event.signal_id == "s1" else [event, said]
 
     steps: dict[Any, Any] = {Signal: judged, Order: judged, Cancel: lambda _: ()}
-    return Stage("gatekeeper", steps, gates=frozenset(steps), close=lambda: [gap("gatekeeper end")], **more)
+    return made_stage("gatekeeper", steps, gates=frozenset(steps), session_end=lambda: [gap("gatekeeper end")], **more)
 
 
 STAGES: dict[str, Callable[..., Stage]] = {
@@ -145,16 +148,16 @@ def reference(stage: Stage, data: bytes) -> bytes:
             continue
         ended = type(event) is Eof
         if ended:
-            out += map(encode, stage.close())
-        if stage.forward and type(event) not in stage.gates:
+            out += map(encode, stage.lifecycle.session_end())
+        if stage.flow.forward and type(event) not in stage.flow.gates:
             out.append(line)
-        if isinstance(event, Tick) and stage.market is not None:
-            stage.market.put(event)
+        if isinstance(event, Tick) and stage.reads.last_ticks is not None:
+            stage.reads.last_ticks.put(event)
         if type(event) is not Unknown or event.type not in TYPES:
-            added = [new for new in stage.step(event) if stage.forward or new is not event]
+            added = [new for new in stage.step(event) if stage.flow.forward or new is not event]
             out += [line if new is event else encode(new) for new in added]
     if not ended:
-        out += map(encode, stage.close())
+        out += map(encode, stage.lifecycle.session_end())
     return b"".join(line + b"\n" for line in out)
 
 
@@ -163,9 +166,9 @@ def chained(stages: Sequence[Stage], data: bytes, sizes: Iterable[int] = (), bad
     rejected = BadLines("test", bad)
     decoder = LineDecoder(stages, rejected)
     for stage in stages:
-        if stage.market is not None:
-            stage.market.decode = decoder.decode_tick
-            stage.market.broken = lambda line, error: rejected.reject(None, line, str(error))
+        if stage.reads.last_ticks is not None:
+            stage.reads.last_ticks.decode = decoder.decode_tick
+            stage.reads.last_ticks.broken = lambda line, error: rejected.reject(None, line, str(error))
     chain = Chain(stages, decoder)
     lines = data.splitlines(keepends=True)
     out = b""
@@ -331,12 +334,12 @@ def gate(answer: Callable[[Any], Iterable[Event]], kind: type[Event] = Order, **
     steps: dict[Any, Any] = {kind: answer}
     if more.get("every_tick"):
         steps[Tick] = lambda _: ()
-    return Stage("gate", steps, gates=frozenset({kind}), **more)
+    return made_stage("gate", steps, gates=frozenset({kind}), **more)
 
 
 def seer(name: str, **more: Any) -> Stage:
     """Says which orders reach it."""
-    return Stage(name, {Order: lambda event: [gap(f"{name} saw {event.quantity}")]}, **more)
+    return made_stage(name, {Order: lambda event: [gap(f"{name} saw {event.quantity}")]}, **more)
 
 
 def seen(name: str, said: Any) -> list[Event]:
@@ -364,7 +367,7 @@ def test_a_gate_lets_pass_what_its_step_gives_back(
     places: str, leads: bool, how: str, answer: Callable[[Any], Iterable[Event]], expected: list[Any]
 ) -> None:
     """At the place where the step put it and as its own bytes; else the answer stands alone, and no later stage saw."""
-    kept = gate(answer, every_tick=how == "eager", leads=leads)
+    kept = gate(answer, every_tick=how == "eager", before_cause=leads)
     names = places.split()
     saw: list[Any] = []
     for said in expected:
@@ -409,7 +412,7 @@ def test_what_one_gate_lets_pass_the_next_may_hold_back() -> None:
 
 def test_a_gate_holds_back_what_an_earlier_stage_made() -> None:
     """Not only what came as a line."""
-    maker = Stage("maker", {Signal: lambda event: [order(quantity=event.quantity)]})
+    maker = made_stage("maker", {Signal: lambda event: [order(quantity=event.quantity)]})
     keeper = gate(lambda event: (event,) if event.quantity < 5 else (NO,))
     lines = [encode(signal(1, quantity=quantity)) for quantity in (1, 9)]
     expected = [lines[0], encode(order(quantity=1)), lines[1], encode(NO)]
@@ -425,12 +428,15 @@ def test_what_arrives_beside_the_stream_passes_the_gates() -> None:
             yield waiting.pop(0)
 
     chain = Chain(
-        [Stage("entrance", {}, arrivals=arrivals), gate(lambda event: (event,) if event.quantity < 5 else (NO,))]
+        [
+            made_stage("entrance", {}, side_events=arrivals),
+            gate(lambda event: (event,) if event.quantity < 5 else (NO,)),
+        ]
     )
     batch = batch_of([tick()])
-    assert chain.arrived(batch) == b""
+    assert chain.side_events(batch) == b""
     chain.process(batch)
-    assert chain.arrived(batch).splitlines() == [encode(NO), encode(order(2))]
+    assert chain.side_events(batch).splitlines() == [encode(NO), encode(order(2))]
     assert chain.lines_out == 3
 
 
@@ -454,7 +460,7 @@ def test_nothing_passes_after_a_newer_wire(every_tick: bool) -> None:
 def test_a_gate_that_cannot_read_its_price_holds_the_line_back() -> None:
     """A cancel names no instrument, so only its step finds out that the kept tick is broken; the run ends there."""
     market = LastTicks()
-    keeper = gate(lambda event: (event,) if market.last(NIFTY) is None else (), Cancel, market=market)
+    keeper = gate(lambda event: (event,) if market.last(NIFTY) is None else (), Cancel, last_ticks=market)
     bad_tick = b'{"type":"tick","instrument_token":256265,"timestamp":"2024'
     cancel = encode(Cancel(order_id="o1"))
     out, _ = chained([keeper], b"".join(line + b"\n" for line in (bad_tick, cancel, cancel)), bad="fail")
@@ -469,7 +475,9 @@ def heard_by_the_first(keeper: Stage, *after: Stage, lines: Sequence[bytes]) -> 
         heard.append(event)
         return ()
 
-    chain = Chain([Stage("listener", dict.fromkeys((Order, OrderUpdate, Fill), hear)), keeper, *after], feedback=True)
+    chain = Chain(
+        [made_stage("listener", dict.fromkeys((Order, OrderUpdate, Fill), hear)), keeper, *after], feedback=True
+    )
     data = b"".join(line + b"\n" for line in lines)
     out = chain.process(Batch(data, list(lines), list(map(decode, lines)), verified=True)) + chain.finish()
     assert chain.lines_out == out.count(b"\n")
@@ -493,7 +501,7 @@ def test_with_feedback_what_a_gate_gives_instead_returns() -> None:
 def test_with_feedback_a_gate_that_is_told_passes_nothing_on_again() -> None:
     """What a later stage made has gone out when it returns to the gate, which gives it back as always."""
     update = OrderUpdate("o1", "paper", "OPEN")
-    last = Stage("last", {Order: lambda _: [update]})
+    last = made_stage("last", {Order: lambda _: [update]})
     heard, out = heard_by_the_first(gate(lambda event: (event,), OrderUpdate), last, lines=[ODD])
     assert heard == [decode(ODD), update]
     assert out == [ODD, encode(update)]
@@ -504,7 +512,7 @@ def test_what_cannot_be_held_back_is_no_gate(kind: type) -> None:
     """A type without a step would never pass; ticks and the frame of a session always do."""
     steps: dict[Any, Any] = {cls: lambda _: () for cls in (Tick, Hello, Eof)}
     with pytest.raises(ValueError, match="gates are for types with a step"):
-        Stage("test", steps, gates=frozenset({kind}))
+        made_stage("test", steps, gates=frozenset({kind}))
 
 
 # --- one market for several ------------------------------------------------------------------
@@ -525,13 +533,15 @@ def rounds(market: LastTicks) -> tuple[Stage, list[Any]]:
 
     market.watch(7)
     market.wake_at(due, me)
-    return Stage("rounds", {Tick: on_tick}, market=market), handed
+    return made_stage("rounds", {Tick: on_tick}, last_ticks=market), handed
 
 
 def paper_on(market: LastTicks) -> Stage:
     engine = Engine(Account.opened("paper", Decimal(1_000_000)), market)
     fields = ("depth", "ohlc", "last_traded_quantity", "last_trade_time")
-    return Stage("paper", engine.steps, market=market, tick_fields=fields, forward=False, close=engine.close)
+    return made_stage(
+        "paper", engine.steps, last_ticks=market, tick_fields=fields, forward=False, session_end=engine.close
+    )
 
 
 def wanting(market: LastTicks) -> tuple[Stage, list[Any]]:
@@ -565,7 +575,7 @@ def wanting(market: LastTicks) -> tuple[Stage, list[Any]]:
             market.wake_at(None)
         return [gap("handed")] if len(handed) % 2 else ()
 
-    return Stage("wanting", {Order: on_order, Signal: on_signal, Tick: on_tick}, market=market), handed
+    return made_stage("wanting", {Order: on_order, Signal: on_signal, Tick: on_tick}, last_ticks=market), handed
 
 
 moves = some.lists(
@@ -607,16 +617,18 @@ def test_what_a_later_stage_wants_of_the_market_it_gets(
 
 
 @pytest.mark.parametrize("every", [1, 7, 400])
-def test_lines_are_looked_at_a_few_at_a_time_while_wishes_change(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_looked_at_a_few_at_a_time_while_what_is_wanted_changes(
+    every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However often they do in one batch: a few lines more for each change, and not all that are left."""
     looked = []
-    plainly = LastTicks.look_at
+    plainly = LastTicks.scan
 
-    def look_at(market: LastTicks, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
+    def scan(market: LastTicks, lines: Sequence[bytes], start: int = 0, end: int | None = None) -> list[int]:
         looked.append(min(len(lines) if end is None else end, len(lines)) - start)
         return plainly(market, lines, start, end)
 
-    monkeypatch.setattr(LastTicks, "look_at", look_at)
+    monkeypatch.setattr(LastTicks, "scan", scan)
     market = LastTicks()
     handed: list[Tick] = []
 
@@ -626,7 +638,7 @@ def test_lines_are_looked_at_a_few_at_a_time_while_wishes_change(every: int, mon
         return ()
 
     market.wake_at(START)
-    chained([Stage("often", {Tick: on_tick}, market=market)], stream([tick(at) for at in range(800)]))
+    chained([made_stage("often", {Tick: on_tick}, last_ticks=market)], stream([tick(at) for at in range(800)]))
     assert len(handed) == -(-800 // every)
     assert sum(looked) <= 2 * 802 + 17 * len(handed)
 
@@ -686,8 +698,8 @@ def test_under_fail_all_before_the_bad_line_goes_out(stage: str, sizes: list[int
     """And nothing of it or after it, whatever the batches."""
     good = stream([tick(0, 103), signal()], eof=None)
     out, chain = chained([STAGES[stage]()], good + b"oops\n" + stream([signal(2)]), sizes, bad="fail")
-    closed = STAGES[stage](close=tuple) if stage == "unknowns" else STAGES[stage]()
-    closed.close = tuple
+    closed = STAGES[stage](session_end=tuple) if stage == "unknowns" else STAGES[stage]()
+    closed.lifecycle.session_end = tuple  # type: ignore[method-assign]
     assert out == reference(closed, good)
     assert chain.session_open
 
@@ -706,7 +718,7 @@ def test_under_fail_nothing_is_decided_after_a_kept_tick_that_is_bad(tmp_path: P
 def test_under_fail_the_first_bad_line_is_the_one_named() -> None:
     """Whatever is wrong with it, and whatever is wrong with those after it in the same batch."""
     bad = BadLines("test", "fail")
-    stage = Stage("test", {Tick: lambda _: (), Signal: lambda _: ()}, every_tick=True)
+    stage = made_stage("test", {Tick: lambda _: (), Signal: lambda _: ()}, every_tick=True)
     decoder = LineDecoder([stage], bad)
     chain = Chain([stage], decoder)
     chain.process(decoder.batch(encode(signal())[:-1] + b',"broker":"b"}\noops\n'))

@@ -81,11 +81,11 @@ def test_what_is_not_a_time(value: object) -> None:
 
 def test_zone_of_naive_times() -> None:
     """--tz takes an offset or an IANA name, and says what is wrong with anything else."""
-    assert parse_time("2026-01-05 12:00", parse_zone("+00:00")) == datetime(2026, 1, 5, 12, tzinfo=UTC)
-    assert parse_time("2026-01-05 15:30", parse_zone("Asia/Tokyo")) == NOON
-    assert parse_zone("Asia/Kolkata") is IST
+    assert parse_time("2026-01-05 12:00", parse_zone("--tz", "+00:00")) == datetime(2026, 1, 5, 12, tzinfo=UTC)
+    assert parse_time("2026-01-05 15:30", parse_zone("--tz", "Asia/Tokyo")) == NOON
+    assert parse_zone("--tz", "Asia/Kolkata") is IST
     with pytest.raises(UsageError, match="--tz"):
-        parse_zone("Mars/Olympus")
+        parse_zone("--tz", "Mars/Olympus")
 
 
 @pytest.mark.parametrize(

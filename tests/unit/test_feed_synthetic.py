@@ -149,5 +149,5 @@ def test_range_and_description() -> None:
     )  # fmt: skip
     source = command.invoke(context)
     ticks: list[Any] = [tick for batch in source.batches(NoSignal()) for tick in batch.events]
-    assert len(ticks) == source.counts()["ticks"] == 10
+    assert len(ticks) == source.lifecycle.counts()["ticks"] == 10
     assert source.description.startswith("synthetic seed=9 date=2026-01-05 ticks=112500 mode=quote instruments=256265,")

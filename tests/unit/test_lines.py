@@ -10,7 +10,8 @@ import pytest
 
 from alpha_cli.core.errors import InputOutputError, ReaderGone
 from alpha_cli.core.wire import MAX_LINE
-from alpha_cli.stream.lines import READ_SIZE, LastLine, LongLine, Writer, blocks, reader
+from alpha_cli.stream.inputs import Inputs, reader
+from alpha_cli.stream.lines import READ_SIZE, LastLine, LongLine, Writer, blocks
 
 Pipe = tuple[int, int]
 
@@ -94,7 +95,7 @@ def test_two_long_lines_in_a_row_are_two() -> None:
 
 def test_the_reader_takes_what_is_there(pipe: Pipe) -> None:
     """A read returns with what was written, without waiting for more, and b"" at the end."""
-    read = reader(pipe[0])
+    read = reader(pipe[0], Inputs())
     os.write(pipe[1], b"a\nb")
     assert read() == b"a\nb"
     os.close(pipe[1])
@@ -104,7 +105,7 @@ def test_the_reader_takes_what_is_there(pipe: Pipe) -> None:
 def test_the_reader_waits_on_a_pipe_that_would_not_block(pipe: Pipe) -> None:
     """Someone else's O_NONBLOCK on our input is not an error."""
     os.set_blocking(pipe[0], False)
-    read = reader(pipe[0])
+    read = reader(pipe[0], Inputs())
     late = threading.Timer(0.05, os.write, (pipe[1], b"late\n"))
     late.start()
     assert read() == b"late\n"
@@ -116,7 +117,7 @@ def test_a_failing_read_is_named() -> None:
     fd = os.open("/", os.O_RDONLY)
     try:
         with pytest.raises(InputOutputError, match="reading standard input failed"):
-            reader(fd)()
+            reader(fd, Inputs())()
     finally:
         os.close(fd)
 

@@ -178,7 +178,7 @@ def test_the_earliest_alarm_counts() -> None:
     market.wake_at(tick(20).timestamp, "paper")
     market.wake_at(tick(10).timestamp, "risk")
     market.wake_at(tick(30).timestamp, "other")
-    assert market.bound == tick(10).timestamp
+    assert market.alarm == tick(10).timestamp
     assert [woken(market, at) for at in (9, 10, 25)] == [False, True, True]
 
 
@@ -196,7 +196,7 @@ def test_an_alarm_rings_until_its_owner_sets_another() -> None:
     market.wake_at(None, "risk")
     assert [woken(market, at) for at in (15, 20)] == [False, True]
     market.wake_at(None, "paper")
-    assert market.bound is None
+    assert market.alarm is None
     assert not woken(market, 99)
 
 
@@ -209,22 +209,22 @@ def test_an_owner_has_one_alarm() -> None:
 
 
 def test_the_bound_is_in_the_zone_of_the_ticks_and_stays_its_owner_s() -> None:
-    """Comparing across zones is slow, so `bound_for` writes it anew; the owner can still move or end it."""
+    """Comparing across zones is slow, so `alarm_for` writes it anew; the owner can still move or end it."""
     market = LastTicks()
     market.wake_at(tick(10).timestamp.astimezone(UTC), "risk")
     market.wake_at(tick(20).timestamp.astimezone(UTC), "paper")
     zone = timezone(timedelta(hours=5, minutes=30))
     far = Tick(instrument_token=NIFTY, timestamp=START.astimezone(zone), last_price=1.0)
-    bound = market.bound_for([far])
+    bound = market.alarm_for([far])
     assert bound == tick(10).timestamp
     assert bound is not None
     assert bound.tzinfo is zone
     market.wake_at(None, "risk")
-    assert market.bound == tick(20).timestamp
+    assert market.alarm == tick(20).timestamp
     market.put(far)
     market.wake_at(tick(5).timestamp.astimezone(UTC), "risk")
-    assert market.bound is not None
-    assert (market.bound, market.bound.tzinfo) == (tick(5).timestamp, zone)
+    assert market.alarm is not None
+    assert (market.alarm, market.alarm.tzinfo) == (tick(5).timestamp, zone)
 
 
 @given(calls=some.lists(some.tuples(some.sampled_from("abc"), some.none() | some.integers(0, 99)), max_size=20))
@@ -236,9 +236,9 @@ def test_the_bound_is_the_earliest_of_what_each_owner_said_last(calls: list[tupl
         market.wake_at(None if at is None else tick(at).timestamp, who)
         last[who] = at
         if number % 3 == 2:
-            market.bound_for([tick(0), tick(1)])
+            market.alarm_for([tick(0), tick(1)])
         expected = min((at for at in last.values() if at is not None), default=None)
-        assert market.bound == (None if expected is None else tick(expected).timestamp)
+        assert market.alarm == (None if expected is None else tick(expected).timestamp)
 
 
 # --- many lines at once ----------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_of_many_lines_those_are_found_that_are_wanted(
     for token in watched:
         market.watch(token)
     lines = [*(written(*one) for one in ticks), b'{"type":"gap","reason":"some"}']
-    places = market.look_at(lines)
+    places = market.scan(lines)
     assert places[-1] == len(ticks), "what is no tick is always looked at"
     found = {place for place in places[:-1] if market.wants_line(lines[place])}
     wanted = {place for place in range(len(ticks)) if market.wants(decode(lines[place]))}
@@ -302,8 +302,8 @@ def test_only_the_time_itself_tells_its_zone() -> None:
     for time in (zone + b'Z","":"+05:30"', zone + b'Z","a":"+05:30"', early + b'.9999999+05:30"'):
         line = begin + time + b',"last_price":1.0}'
         assert market.wants(decode(line))
-        assert market.look_at([line]) == [0]
-    assert market.look_at([begin + early + b'.999999+05:30","last_price":1.0}']) == []
+        assert market.scan([line]) == [0]
+    assert market.scan([begin + early + b'.999999+05:30","last_price":1.0}']) == []
 
 
 def test_what_is_early_is_not_looked_at() -> None:
@@ -311,21 +311,21 @@ def test_what_is_early_is_not_looked_at() -> None:
     market = LastTicks()
     market.wake_at(tick(10).timestamp)
     lines = [encode(tick(at)) for at in range(20)]
-    assert market.look_at(lines) == list(range(10, 20))
-    assert market.look_at(lines, 15) == list(range(15, 20))
+    assert market.scan(lines) == list(range(10, 20))
+    assert market.scan(lines, 15) == list(range(15, 20))
     market.wake_at(tick(10).timestamp + timedelta(days=1))
-    assert market.look_at(lines) == []
+    assert market.scan(lines) == []
     market.wake_at(tick(10).timestamp - timedelta(days=1))
-    assert market.look_at(lines) == list(range(20))
+    assert market.scan(lines) == list(range(20))
     market.wake_at(None)
     market.watch(NIFTY)
-    assert market.look_at([*lines, encode(tick(1, token=BANK))]) == list(range(20))
+    assert market.scan([*lines, encode(tick(1, token=BANK))]) == list(range(20))
 
 
-def test_wishes_tell_whether_anything_changed() -> None:
+def test_the_revision_tells_whether_anything_changed() -> None:
     """Another number after each change, the same one after none."""
     market = LastTicks()
-    told = [market.wishes]
+    told = [market.revision]
     changes: list[Callable[[], object]] = [
         lambda: market.watch(7),
         lambda: market.wake_at(tick(1).timestamp),
@@ -334,7 +334,7 @@ def test_wishes_tell_whether_anything_changed() -> None:
     ]
     for change in changes:
         change()
-        assert market.wishes not in told
-        told.append(market.wishes)
+        assert market.revision not in told
+        told.append(market.revision)
     market.wake_at(None)
-    assert market.wishes == told[-1]
+    assert market.revision == told[-1]

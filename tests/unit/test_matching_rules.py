@@ -103,7 +103,7 @@ class Broker:
         settings = PaperConfig(**config)
         self.halted: str | None = None
         self.engine = Engine(
-            self.account, self.market, Memory(keep_fills=True), config=settings, venue=Contracts(lambda: master),
+            self.account, self.market, Memory(keep_fills=True), config=settings, contracts=Contracts(lambda: master),
             halt_reason=lambda: self.halted,
         )  # fmt: skip
         self.now = start
@@ -1771,7 +1771,7 @@ def test_m61_the_last_day_may_end_with_a_session_and_another_run_settle(tmp_path
         store = Store(tmp_path, "paper", config)
         broker.account = store.account
         broker.engine = Engine(
-            store.account, broker.market, store, store.resting(), config=config, venue=Contracts(lambda: MASTER)
+            store.account, broker.market, store, store.resting(), config=config, contracts=Contracts(lambda: MASTER)
         )
         if not run:
             broker.tick(100.0, CALL)

@@ -126,7 +126,7 @@ def test_reset_begins_anew_and_keeps_what_was(state):
     """With the cash that it began with, or other; only with --yes."""
     account(state, "init", "--cash", 50_000)
     traded(state)
-    assert "say --yes" in refused(state, "reset")
+    assert "confirm with --yes" in refused(state, "reset")
     assert len(rows(state, "trades")) == 1
     assert account(state, "reset", "--yes")[0].endswith("cash 50000, capital 50000\n")
     assert rows(state, "trades") == rows(state, "orders") == rows(state, "positions") == []
@@ -340,7 +340,7 @@ def test_books_of_another_program_or_version_are_refused(state):
     """The line says what to do."""
     account(state, "init", "--cash", 1)
     for pragma, said in (
-        ("user_version = 1", "run alpha paper --state"),
+        ("user_version = 1", "use the alpha that wrote it"),
         ("user_version = 99", "use the alpha that wrote it"),
         ("application_id = 7", "not the database"),
     ):

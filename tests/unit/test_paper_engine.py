@@ -17,7 +17,7 @@ from alpha_cli.core.times import IST
 from alpha_cli.core.wire import MAX_LINE, check_rupees
 from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.engine import Engine
-from alpha_cli.stages.paper.margin import Funds
+from alpha_cli.stages.paper.margin import MarginAccount
 from alpha_cli.stages.paper.orders import Memory, PaperOrder
 from alpha_cli.stream.last_ticks import LastTicks
 
@@ -516,14 +516,14 @@ def test_an_order_costs_the_same_however_many_rest(monkeypatch, held):
     for number in range(300):
         broker.order(f"s{number}", "SELL", 10, price="110")
     valued = []
-    for_order = Funds.for_order
-    monkeypatch.setattr(Funds, "for_order", lambda *args: valued.append(args) or for_order(*args))
+    order_margin = MarginAccount.order_margin
+    monkeypatch.setattr(MarginAccount, "order_margin", lambda *args: valued.append(args) or order_margin(*args))
     broker.order("late", "SELL", price="109.95")
     broker.cancel("s200")
     assert len(valued) <= 4
-    blocked = broker.engine._funds.blocked
+    blocked = broker.engine.desk.margin.blocked
     broker.cancel("s0")  # what closed the position: the next one does now
-    assert blocked - broker.engine._funds.blocked == 1100 * 10_000 // 5
+    assert blocked - broker.engine.desk.margin.blocked == 1100 * 10_000 // 5
     assert len(valued) <= 6
 
 
@@ -606,7 +606,7 @@ def test_a_restored_order_sleeps_through_ticks_that_only_others_want(others):
         shared.market.wake_at(OPENING, "risk")
     shared.now = first.now
     assert shared.tick(500.0, token=9) == []
-    assert shared.engine.working("o1").asleep
+    assert shared.engine.desk.open["o1"].asleep
     assert told(shared.tick(89.5)) == ["90", "COMPLETE"]
 
 

@@ -23,8 +23,9 @@ from alpha_cli.core.events import Control, Denial, Fill, Order, OrderUpdate, Sig
 from alpha_cli.market.instruments import Instrument, Master, open_master
 from alpha_cli.market.instruments.dump import read_dump
 from alpha_cli.stages.risk.config import RiskFile, load_limits
-from alpha_cli.stages.risk.controls import CONTROLS
-from alpha_cli.stages.risk.engine import RiskEngine
+from alpha_cli.stages.risk.controls.table import CONTROLS
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
+from alpha_cli.stages.risk.resolve import limits_hash
 from alpha_cli.stream.last_ticks import LastTicks
 
 DAY = 86_400
@@ -35,7 +36,7 @@ def engine(limits: dict[str, Any] | None = None, broker: str = "paper", **option
     """Risk with these limits for one broker, on a market that is still empty."""
     market = LastTicks()
     given_limits = RiskFile.model_validate({"brokers": {broker: limits or {}}})
-    return RiskEngine(given_limits, market, **options), market
+    return RiskEngine(RiskInputs(limits=given_limits, last_ticks=market, **options)), market
 
 
 def decide(
@@ -219,7 +220,7 @@ def test_an_order_says_all_that_the_signal_said_and_what_it_was_measured_by() ->
     )
     assert (order.confidence, order.metadata, order.product) == (0.5, {"k": [1]}, "NRML")
     assert (order.order_type, order.price, order.reference_price) == ("MARKET", None, Decimal("100.1"))
-    assert order.limits_hash == RiskFile.model_validate({"brokers": {"paper": {}}}).hash()
+    assert order.limits_hash == limits_hash(RiskFile.model_validate({"brokers": {"paper": {}}}))
     assert decide({}, asked)[0].order_id == order.order_id
 
 
@@ -435,10 +436,10 @@ OTHER: dict[str, Any] = {
 }
 
 
-def limits_hash(folder: Path, text: str) -> str:
+def hash_of(folder: Path, text: str) -> str:
     path = folder / "risk.yaml"
     path.write_text(text)
-    return load_limits(path).hash()
+    return limits_hash(load_limits(path))
 
 
 @pytest.mark.parametrize("name", list(LIMITS))
@@ -447,14 +448,14 @@ def test_the_hash_of_the_limits_changes_with_any_of_them(name: str) -> None:
     values = [LIMITS, {**LIMITS, name: OTHER[name]}, {key: value for key, value in LIMITS.items() if key != name}]
     brokers: list[dict[str, Any]] = [{"paper": value} for value in values]
     brokers += [{"zerodha": LIMITS}, {"paper": LIMITS, "zerodha": LIMITS}]
-    assert len({RiskFile.model_validate({"brokers": value}).hash() for value in brokers}) == 5
+    assert len({limits_hash(RiskFile.model_validate({"brokers": value})) for value in brokers}) == 5
 
 
 def test_the_hash_of_the_limits_does_not_change_with_how_they_are_written(tmp_path: Path) -> None:
     """Order of limits, order of brokers, comments and layout mean nothing."""
     one = "brokers:\n  paper:\n    max_position: 5\n    price_tolerance: 0.02\n  zerodha:\n    max_position: 1\n"
     other = "# mine\nbrokers: {zerodha: {max_position: 1}, paper: {price_tolerance: 0.02, max_position: 5}} # same\n"
-    assert limits_hash(tmp_path, one) == limits_hash(tmp_path, other)
+    assert hash_of(tmp_path, one) == hash_of(tmp_path, other)
 
 
 # --- what always holds -----------------------------------------------------------------------
@@ -492,7 +493,8 @@ def limited(**more: Any) -> tuple[RiskEngine, LastTicks]:
     each["paper"] |= more
     market = LastTicks()
     cash = dict.fromkeys(MAXIMUM, Decimal(10**6))
-    risk = RiskEngine(RiskFile.model_validate({"brokers": each}), market, opening_cash=cash)
+    limits = RiskFile.model_validate({"brokers": each})
+    risk = RiskEngine(RiskInputs(limits=limits, last_ticks=market, opening_cash=cash))
     for token in (NIFTY, BANK):
         market.put(tick(0, 100, token))
     return risk, market
@@ -520,8 +522,9 @@ def test_positions_stay_within_their_limit_and_every_signal_is_answered_once(eve
             key = made.broker, made.instrument_token, made.side
             entered[key] = entered.get(key, 0) + made.quantity
             assert entered[key] <= MAXIMUM[made.broker]
-    assert signals == risk.orders + risk.denials
-    assert risk.orders == len(ordered)
+    counts = risk.counts()
+    assert signals == counts["orders"] + counts["denials"]
+    assert counts["orders"] == len(ordered)
 
 
 @given(st.lists(any_signal | any_report, max_size=80), st.booleans())

@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from support.events import BANK, NIFTY, START, signal, tick
 from support.risk_desk import (
     AUGUST,
@@ -56,11 +58,14 @@ from alpha_cli.market.instruments import Instrument
 from alpha_cli.stages.risk import sizing
 from alpha_cli.stages.risk.codes import MEANINGS, Code
 from alpha_cli.stages.risk.config import RiskFile
-from alpha_cli.stages.risk.controls import CONTROLS, asked, broker, conduct, exposure, moment, order as order_controls
+from alpha_cli.stages.risk.controls import broker, conduct, exposure, moment, order as order_controls
 from alpha_cli.stages.risk.controls.order import MOST_METADATA
-from alpha_cli.stages.risk.counters import Scope
-from alpha_cli.stages.risk.facts import BrokerFacts, Facts, Refusal
-from alpha_cli.stages.risk.limits import Levels, Limits
+from alpha_cli.stages.risk.controls.table import CONTROLS, REJECT_CONTROLS, active_controls
+from alpha_cli.stages.risk.counters import ExposureScope
+from alpha_cli.stages.risk.facts import BrokerFacts, Facts
+from alpha_cli.stages.risk.limits import Limits
+from alpha_cli.stages.risk.refusal import Refusal
+from alpha_cli.stages.risk.resolve import Levels
 
 # --- each control in a stream ----------------------------------------------------------------
 
@@ -341,7 +346,7 @@ def test_a_control_passes_at_its_limit(one: Case) -> None:
     desk = Desk(one.limits, master=one.master, cash=one.cash)
     for event in (*one.start, *one.passes):
         assert desk.give(event) == PASSED
-    stopped = [kept.state for kept in desk.risk.states.standings.kept.values() if kept.broker == "paper"]
+    stopped = [kept.state for kept in desk.risk.halts.latched.states.values() if kept.broker == "paper"]
     assert stopped == ["REDUCING"] * (one.control == "reducing")
 
 
@@ -557,10 +562,12 @@ def test_an_unset_control_before_sending_refuses_for_any_broker_but_paper(settin
     facts = Desk().facts(tick(0), signal(1))
     limits = Levels(RiskFile.model_validate({"account": rest})).broker("zerodha")
     found = [
-        one.check(facts) for one in asked("zerodha", limits, facts.contract, "send") if one.control.setting == setting
+        one.check(facts)
+        for one in active_controls("zerodha", limits, facts.contract, "send")
+        if one.control.setting == setting
     ]
     assert [(one and one.code, one and one.limit) for one in found] == [(Code.LIMIT_UNSET, setting)]
-    assert setting not in {one.control.setting for one in asked("paper", limits, facts.contract, "send")}
+    assert setting not in {one.control.setting for one in active_controls("paper", limits, facts.contract, "send")}
 
 
 def test_a_tolerance_for_other_kinds_is_none_for_this_one() -> None:
@@ -638,9 +645,7 @@ SENDING = [
 
 def to_send(limits: dict[str, Any], known: BrokerFacts | None, *events: Any) -> Facts:
     """The facts about the last of `events`, with what the broker says."""
-    facts = Desk(limits).facts(tick(0), *(events or (signal(1),)))
-    facts.broker = known
-    return facts
+    return replace(Desk(limits).facts(tick(0), *(events or (signal(1),))), broker=known)
 
 
 @pytest.mark.parametrize("one", SENDING, ids=lambda one: f"{one.control} {one.code}")
@@ -761,12 +766,13 @@ def test_asking_a_control_changes_nothing(one: Case) -> None:
     desk.give(*one.start, *one.denied[:-1])
     wanted = one.denied[-1]
     if not isinstance(wanted, Signal):
-        scope = next(iter(desk.risk.books.scopes.values()), Scope())
+        scope = next(iter(desk.risk.ledger.scopes.values()), ExposureScope())
         for control in CONTROLS:
             if control.at == "report":
                 written = msgspec.json.encode(scope)
                 limits = Levels(desk.risk.limits).broker("paper")
-                assert control.check(limits, scope, -(10**9)) == control.check(limits, scope, -(10**9))
+                check = control.check if control in REJECT_CONTROLS else partial(control.check, equity=-(10**9))
+                assert check(limits, scope) == check(limits, scope)
                 assert msgspec.json.encode(scope) == written
         return
     seen: list[tuple[Facts, Any]] = []
@@ -782,36 +788,35 @@ def test_asking_a_control_changes_nothing(one: Case) -> None:
 
 @pytest.mark.parametrize("one", [case for case in CASES if isinstance(case.denied[-1], Signal)], ids=named)
 def test_the_table_says_which_controls_let_exits_pass(one: Case) -> None:
-    """Those marked `entries` refuse nothing that opens no position, so an exit is not asked; the refusing one of the
-    others refuses it all the same."""
+    """Those marked `entries_only` refuse nothing that opens no position; the others refuse exits too."""
     desk = Desk(one.limits, master=one.master, cash=one.cash)
     desk.give(*one.start, *one.denied[:-1])
     seen: list[tuple[Facts, Any]] = []
     desk.risk.audit = lambda _, facts, controls, refused: seen.append((facts, controls))
     desk.give(one.denied[-1])
     ((facts, controls),) = seen
-    facts.entry = False
+    facts = replace(facts, is_entry=False)
     refusing = [asked.control for asked in controls if asked.control.name == one.control and asked.check(facts)]
-    assert bool(refusing) != next(control.entries for control in CONTROLS if control.name == one.control)
+    assert bool(refusing) != next(control.entries_only for control in CONTROLS if control.name == one.control)
 
 
 @pytest.mark.parametrize("one", SENDING, ids=lambda one: f"{one.control} {one.code}")
 def test_so_it_does_before_sending(one: Sending) -> None:
     """What stops entries lets through what gets out."""
     facts = to_send(one.limits, BrokerFacts(**one.denied), one.wanted)
-    facts.entry = False
+    facts = replace(facts, is_entry=False)
     row = next(control for control in CONTROLS if control.name == one.control)
-    assert (row.check(facts) is None) == row.entries
+    assert (row.check(facts) is None) == row.entries_only
 
 
 def kept(desk: Desk, facts: Facts) -> tuple[Any, ...]:
     """All that a control could change."""
-    books = desk.risk.books
+    books = desk.risk.ledger
     return (
         {key: msgspec.json.encode(scope) for key, scope in books.scopes.items()},
-        {key: msgspec.json.encode(entry) for key, entry in books.entries.items()},
-        dict(books.funds), dict(desk.risk.states.standings.kept), dict(desk.risk.states.halts),
-        set(books.changed_scopes), set(books.changed_entries),
+        {key: msgspec.json.encode(entry) for key, entry in books.orders.items()},
+        dict(books.funds), dict(desk.risk.halts.latched.states), dict(desk.risk.halts.halted),
+        set(books.changed_scopes), set(books.changed_orders),
         {name: repr(getattr(facts, name)) for name in Facts.__struct_fields__},
     )  # fmt: skip
 

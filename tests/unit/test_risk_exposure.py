@@ -81,9 +81,7 @@ def test_one_and_a_half_times_the_loss_halts(who: str, price: float, state: str)
     """At the limit nothing; beyond it REDUCING; beyond one and a half times it nothing passes but cancels."""
     desk = losing(who, price)
     target = ("paper", "") if who == "paper" else ("paper", "test")
-    assert {key: one.state for key, one in desk.risk.states.standings.kept.items()} == (
-        {target: state} if state else {}
-    )
+    assert {key: one.state for key, one in desk.risk.halts.latched.states.items()} == ({target: state} if state else {})
     code = {"": "", "REDUCING": "", "HALTED": "TRADING_HALTED" if who == "paper" else "STRATEGY_HALTED"}[state]
     assert desk.give(signal(1, side="SELL", quantity=4)).code == code
     assert desk.give(modify(5, quantity=1)).code == code
@@ -278,9 +276,9 @@ def test_after_a_restart_a_loss_is_seen_although_nobody_asks_for_an_order(tmp_pa
     with closing(Releasing(tmp_path)) as store:
         second = Desk({"max_daily_loss": 100}, store=store)
         second.give(tick(20, 99.9999))
-        assert second.market.bound is not None, "nobody wakes it"
+        assert second.market.alarm is not None, "nobody wakes it"
         second.give(tick(31, 99.9999))
-        assert [one.code for one in store.standings.kept.values()] == ["LOSS_ABOVE_LIMIT"]
+        assert [one.code for one in store.latched.states.values()] == ["LOSS_ABOVE_LIMIT"]
 
 
 def test_a_fill_that_was_booked_before_a_restart_is_booked_once(tmp_path: Path) -> None:
@@ -468,7 +466,7 @@ def test_a_fill_at_another_price_than_was_assumed_corrects_what_was_spent() -> N
     desk = Desk({"max_funds_share": 1, "max_turnover": 2000, "assume_market_fills": True}, cash=1000)
     assert desk.give(tick(0), signal(1, quantity=5), fill(1, 5, 110), limit(2, 450)) == PASSED
     assert desk.give(limit(3, 450.05)) == ("FUNDS_INSUFFICIENT", 450, 900.05)  # with what is open
-    assert desk.risk.books.scope("paper").turnover == 550 * 10_000
+    assert desk.risk.ledger.scope("paper").turnover == 550 * 10_000
 
 
 def test_a_fill_at_a_worse_price_than_was_assumed_is_a_loss() -> None:
@@ -535,7 +533,7 @@ def test_slices_are_together_the_order_and_each_is_what_the_exchange_takes() -> 
     made = [one for one in desk.risk.on_signal(wanted) if isinstance(one, Order)]
     assert [one.quantity for one in made] == [1800, 1800, 25]
     assert {one.parent_order_id for one in made} == {oid(1)}
-    assert {one.order_id for one in made} == desk.risk.books.entries.keys()
+    assert {one.order_id for one in made} == desk.risk.ledger.orders.keys()
     assert len({one.order_id for one in made}) == 3
     again = signal(2, at=AUGUST, instrument_token=FUTURE, quantity=400)
     assert desk.give(again) == ("POSITION_ABOVE_LIMIT", 4000, 4025)

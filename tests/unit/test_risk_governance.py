@@ -30,7 +30,8 @@ from support.risk_gate import a_file, codes, events
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Denial, Order
 from alpha_cli.stages.risk.config import BrokerLevel, RiskFile, load_limits
-from alpha_cli.stages.risk.governance import differences, put_in_force
+from alpha_cli.stages.risk.governance import apply_limits, differences
+from alpha_cli.stages.risk.resolve import limits_hash
 from alpha_cli.stages.risk.store import Store
 
 # --- who may loosen them ----------------------------------------------------------------------
@@ -46,7 +47,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def enforce(store: Store, file: RiskFile, acknowledged: str | None = None) -> list[str]:
     """Put `file` into force, as a start of the stage does."""
-    return put_in_force(store, file, acknowledged, at=START, by="tester")
+    return apply_limits(store, file, acknowledged, at=START, by="tester")
 
 
 def place_of(setting: str) -> tuple[str, str | None]:
@@ -66,8 +67,8 @@ def test_a_setting_that_is_loosened_is_refused_and_one_that_is_tightened_is_not(
     with pytest.raises(ConfigurationError, match=r"the limits are looser") as refusal:
         enforce(store, lax)
     assert f"{key}: " in str(refusal.value)
-    assert f"--ack-limits {lax.hash()}" in str(refusal.value)
-    assert len(enforce(store, lax, lax.hash())) == 1
+    assert f"--ack-limits {limits_hash(lax)}" in str(refusal.value)
+    assert len(enforce(store, lax, limits_hash(lax))) == 1
     (said,) = enforce(store, strict)
     assert said.startswith(f"{key}: ")
 
@@ -175,11 +176,11 @@ def test_a_refused_file_holds_nothing_and_is_refused_again(store: Store) -> None
     """Nor does the hash of another file let it in. Acknowledged once, it holds; the next start needs no word."""
     strict, lax = paper(max_position=5), paper(max_position=6)
     enforce(store, strict)
-    for word in (None, strict.hash(), lax.hash()[:-1], ""):
+    for word in (None, limits_hash(strict), limits_hash(lax)[:-1], ""):
         with pytest.raises(ConfigurationError):
             enforce(store, lax, word)
     assert RiskFile.model_validate_json(store.limits() or "") == strict
-    assert enforce(store, lax, lax.hash()) == ["looser: brokers.paper.max_position: 5 to 6"]
+    assert enforce(store, lax, limits_hash(lax)) == ["looser: brokers.paper.max_position: 5 to 6"]
     assert enforce(store, lax) == []
     assert RiskFile.model_validate_json(store.limits() or "") == lax
 
@@ -193,7 +194,7 @@ def test_limits_that_were_kept_are_read_back_as_they_were(store: Store) -> None:
     """The complete configuration, and each value of the pairs: nothing is different to itself."""
     for file in (live(), *(file_of((place_of(name), name, value)) for name, *pair in ALL_PAIRS for value in pair)):
         again = RiskFile.model_validate_json(file.model_dump_json())
-        assert (again, again.hash()) == (file, file.hash())
+        assert (again, limits_hash(again)) == (file, limits_hash(file))
         assert differences(file, again) == ([], [])
     enforce(store, live())
     assert enforce(store, live()) == []
@@ -205,7 +206,7 @@ def test_kept_limits_that_cannot_be_read_need_a_word(store: Store) -> None:
     new = paper(max_position=5)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         enforce(store, new)
-    assert enforce(store, new, new.hash()) == ["looser: the limits that held before cannot be read"]
+    assert enforce(store, new, limits_hash(new)) == ["looser: the limits that held before cannot be read"]
 
 
 def test_a_looser_file_stops_the_stage_until_its_hash_is_repeated(tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_a_looser_file_stops_the_stage_until_its_hash_is_repeated(tmp_path: Path
     (line,) = made.stderr.decode().splitlines()
     assert "looser than those of the last run: brokers.paper.max_position: 5 to 6; " in line
     word = line.partition("--ack-limits ")[2].split()[0]
-    assert word == load_limits(path).hash()
+    assert word == limits_hash(load_limits(path))
     made = start(lax, "--ack-limits", word)
     assert made.returncode == 0
     assert b"limits changed: looser: brokers.paper.max_position: 5 to 6; brokers.paper.max_slices: 3 to 2" in (
@@ -250,7 +251,7 @@ def test_looser_limits_need_to_be_acknowledged_by_their_hash(tmp_path: Path) -> 
     assert (refused.returncode, refused.stdout) == (78, b"")
     said = refused.stderr.decode()
     assert "brokers.paper.max_order_quantity: 5 to 7" in said
-    name = RiskFile.model_validate({"brokers": {"paper": {"max_order_quantity": 7}}}).hash()
+    name = limits_hash(RiskFile.model_validate({"brokers": {"paper": {"max_order_quantity": 7}}}))
     assert f"--ack-limits {name}" in said
     wrong = run({"max_order_quantity": 7}, "--ack-limits", "0" * 16, number=3)
     assert wrong.returncode == 78

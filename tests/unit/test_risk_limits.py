@@ -38,8 +38,9 @@ from alpha_cli.core.events import Denial, Order
 from alpha_cli.market.contracts import Contracts
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.stages.risk.config import HIGHEST_ORDER_VALUE, BrokerLevel, OneInstrument, RiskFile, load_limits
-from alpha_cli.stages.risk.controls import asked
-from alpha_cli.stages.risk.limits import TIGHTER, Levels, Limits, fits, of_level, tightest
+from alpha_cli.stages.risk.controls.table import active_controls
+from alpha_cli.stages.risk.limits import TIGHTER, Limits, fits, tightest
+from alpha_cli.stages.risk.resolve import Levels, limits_hash, of_level
 
 # --- of several levels the tightest ----------------------------------------------------------
 
@@ -296,7 +297,7 @@ def test_positions_in_another_broker_s_account_do_not_count() -> None:
     )  # fmt: skip
     assert codes(made) == ["ORDER", "POSITION_ABOVE_LIMIT"]
     risk, _ = engine({"account": {"max_position": 5}})
-    risk.books.scope("zerodha").holding(NIFTY).quantity = 5
+    risk.ledger.scope("zerodha").holding(NIFTY).quantity = 5
     (order,) = risk.on_signal(signal(1, quantity=5))
     assert isinstance(order, Order)
 
@@ -635,20 +636,20 @@ def test_the_hash_changes_with_every_value(setting: str) -> None:
     loose, tight = pair or PAIRS[setting]
     places = [place for place, level in PLACES.items() if setting in level.model_fields]
     files = [RiskFile(), *(file_of((place, setting, value)) for place in places for value in (loose, tight))]
-    assert len({file.hash() for file in files}) == 1 + 2 * len(places)
+    assert len({limits_hash(file) for file in files}) == 1 + 2 * len(places)
 
 
 @pytest.mark.parametrize(("setting", "loose", "tight"), MORE_PAIRS)
 def test_the_hash_changes_with_each_number_of_a_value(setting: str, loose: Any, tight: Any) -> None:
     """Not only with the first of them."""
-    assert paper(**{setting: loose}).hash() != paper(**{setting: tight}).hash()
+    assert limits_hash(paper(**{setting: loose})) != limits_hash(paper(**{setting: tight}))
 
 
 def hash_of(folder: Path, text: str) -> str:
     """That of the file with this text."""
     path = folder / "risk.yaml"
     path.write_text(text)
-    return load_limits(path).hash()
+    return limits_hash(load_limits(path))
 
 
 def test_the_hash_does_not_change_with_order_or_layout(tmp_path: Path) -> None:
@@ -749,7 +750,7 @@ def test_what_is_asked_before_sending_refuses_there_if_it_is_not_set(setting: st
     assert codes(decide(file, signal(1, broker="zerodha"), opening_cash=FUNDS)) == ["ORDER"]
     contract = Contracts().contract(NIFTY, START.date())
     limits = Levels(file).together("zerodha", "test", NIFTY, f"NSE:{NIFTY}")
-    (unset,) = [one for one in asked("zerodha", limits, contract, "send") if one.control.setting == setting]
+    (unset,) = [one for one in active_controls("zerodha", limits, contract, "send") if one.control.setting == setting]
     refusal = unset.check(None)  # type: ignore[arg-type]  (it looks at nothing)
     assert refusal is not None
     assert (refusal.code, refusal.limit) == ("LIMIT_UNSET", setting)

@@ -23,8 +23,8 @@ from alpha_cli.core.times import IST
 from alpha_cli.market.instruments import Instrument, Master
 from alpha_cli.market.instruments.freeze import freeze_quantity
 from alpha_cli.stages.risk.config import Fixed, Notional, PercentOfEquity, RiskFile, VolatilityTarget
-from alpha_cli.stages.risk.engine import RiskEngine
-from alpha_cli.stages.risk.facts import Refusal
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
+from alpha_cli.stages.risk.refusal import Refusal
 from alpha_cli.stages.risk.sizing import MOST_UNITS, interval_seconds, size
 from alpha_cli.stages.risk.slicing import slice_sizes
 from alpha_cli.stream.last_ticks import LastTicks
@@ -66,7 +66,9 @@ def asks(number: int = 1, quantity: int | None = None, at: float = 0, token: int
 def decide(limits: Mapping[str, Any], *events: Event, **options: Any) -> list[Any]:
     """What comes of the signals among `events`; the rest is heard before them."""
     market = LastTicks()
-    risk = RiskEngine(RiskFile.model_validate(limits), market, **{"opening_cash": CASH, **options})
+    risk = RiskEngine(
+        RiskInputs(limits=RiskFile.model_validate(limits), last_ticks=market, **{"opening_cash": CASH, **options})
+    )
     made: list[Any] = []
     for event in events:
         if isinstance(event, Tick):

@@ -34,7 +34,7 @@ class Host:
         self.wanted = [Wanted(wanted or config(), tuple(brokers), 0)]
         self.runner = StrategyRunner(report=self.reports.append, failures=3)
         self.manager = Manager(self.runner, lambda: self.wanted, self._create)
-        self.runner.add(self._create(self.wanted[0]))
+        self.runner.roster.add(self._create(self.wanted[0]))
 
     def _create(self, wanted: Wanted) -> Strategy:
         portfolio = self.runner.portfolio

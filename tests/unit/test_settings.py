@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import example, given, strategies as st
 from support.events import NIFTY
 from support.examples import examples
 from support.processes import run_alpha
+from support.stages import run_strategy_stage
 
 from alpha_cli.cli.app import execute
 from alpha_cli.config.files import config_names, find_config, packaged
@@ -18,9 +20,7 @@ from alpha_cli.config.model import read_config
 from alpha_cli.config.settings import Settings, load_settings
 from alpha_cli.config.yaml_file import read_yaml
 from alpha_cli.core.errors import ConfigurationError, UsageError
-from alpha_cli.stages.paper.config import STARTING_CASH
 from alpha_cli.stages.risk.config import RiskFile, load_limits
-from alpha_cli.stages.run_strategy.command import build
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_by_name, load_file
 from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stream.stage import Options
@@ -105,13 +105,13 @@ def test_a_configuration_folder_that_cannot_be_looked_into_is_said_so(
 
 def test_the_packaged_files_are_valid() -> None:
     """What everybody starts from."""
-    assert load_settings() == Settings(active_brokers=("paper",), opening_cash={"paper": STARTING_CASH})
+    assert load_settings() == Settings(active_brokers=("paper",), opening_cash={"paper": Decimal(1_000_000)})
     for name in ("momentum", "mean_reversion", "rules_rsi", "ml_momentum", "hybrid_ml_rsi"):
         assert load_by_name(name).id == name
     paper = load_limits(None).brokers["paper"]
     assert paper.max_position is not None
     assert paper.session_hours
-    assert build(Selection(("momentum", "mean_reversion")), Options())
+    assert run_strategy_stage(Selection(("momentum", "mean_reversion")), Options())
 
 
 # --- faults ----------------------------------------------------------------------------------

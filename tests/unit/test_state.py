@@ -12,15 +12,27 @@ from pathlib import Path
 import pytest
 
 from alpha_cli.core.errors import ConfigurationError, InputOutputError, InvariantBroken, TryAgain, UsageError
+from alpha_cli.market.instruments.store import REMEDIES as of_instruments  # noqa: N811
+from alpha_cli.stages.run_strategy.config_table import _REMEDIES as of_strategies  # noqa: N811
 from alpha_cli.storage.folder import State
 from alpha_cli.storage.halts import halt_reason
-from alpha_cli.storage.sqlite import sqlite_errors, transaction
+from alpha_cli.storage.sqlite import (
+    OF_STATE,
+    Fault,
+    connect,
+    describe,
+    insert,
+    select,
+    sqlite_errors,
+    transaction,
+    upsert,
+)
 
 ID, VERSION = 0x74657374, 3
 
 
 def make(db):
-    db.table("notes").create({"id": int, "text": str}, pk="id", strict=True)
+    db.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT) STRICT")
 
 
 @pytest.fixture
@@ -173,16 +185,45 @@ def test_a_full_disk_is_an_input_output_error(folder, opened):
     db = opened.database(ID, VERSION, make)
     db.execute("PRAGMA max_page_count = 8")
     with pytest.raises(InputOutputError, match="disk is full"), sqlite_errors(folder / "paper.db"), transaction(db):
-        db.table("notes").insert_all({"text": "x" * 1000} for _ in range(1000))
-    assert db.table("notes").count == 0
-    assert not db.conn.in_transaction
+        insert(db, "notes", ({"text": "x" * 1000} for _ in range(1000)))
+    assert select(db, "SELECT count(*) AS kept FROM notes") == [{"kept": 0}]
+    assert not db.in_transaction
 
 
 def test_a_broken_constraint_is_a_broken_invariant(folder, opened):
     """The books contradict themselves: 70."""
     db = opened.database(ID, VERSION, make)
     with pytest.raises(InvariantBroken, match=r"paper\.db"), sqlite_errors(folder / "paper.db"), transaction(db):
-        db.table("notes").insert_all([{"id": 1, "text": "a"}, {"id": 1, "text": "b"}])
+        insert(db, "notes", [{"id": 1, "text": "a"}, {"id": 1, "text": "b"}])
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "100%", "what?", "no#1", "é", "%41"])
+def test_any_name_of_a_file_can_be_opened(tmp_path, name):
+    """The path becomes a part of a URI, and comes out of it as it was."""
+    connect(tmp_path / name, "rwc").close()
+    assert (tmp_path / name).is_file()
+    connect(tmp_path / name, "ro").close()
+    with pytest.raises(InputOutputError, match="unable to open"), sqlite_errors(tmp_path / "other"):
+        connect(tmp_path / "other", "ro")
+
+
+def test_rows_that_have_the_key_are_changed_and_others_added(opened):
+    """In any order of columns; nothing at all is no error."""
+    db = opened.database(ID, VERSION, make)
+    insert(db, "notes", [])
+    upsert(db, "notes", [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], ["id"])
+    upsert(db, "notes", iter([{"text": "c", "id": 2}, {"text": "d", "id": 3}]), ["id"])
+    rows = [{"id": 1, "text": "a"}, {"id": 2, "text": "c"}, {"id": 3, "text": "d"}]
+    assert select(db, "SELECT id, text FROM notes WHERE id > ?", [0]) == rows
+
+
+@pytest.mark.parametrize("remedies", [OF_STATE, of_instruments, of_strategies], ids=["state", "master", "strategies"])
+def test_every_fault_has_a_remedy(remedies):
+    """One map of SQLite's errors for all databases; what to do depends on whose file it is."""
+    assert remedies.keys() == set(Fault)
+    for error in (sqlite3.OperationalError("odd {brace}"), sqlite3.IntegrityError("odd {brace}")):
+        assert str(describe(error, "a.db", remedies)).startswith("a.db: ")
+        assert "odd {brace}" in str(describe(error, "a.db", remedies))
 
 
 def test_a_second_writer_is_told_to_try_again(folder, opened):

@@ -120,7 +120,7 @@ def restarted(files: Sequence[Path], state: bytes | None) -> Host:
     host, told = hosted(files, options=OPTIONS)
     if state is not None:
         host.restore(snapshot.decode(state))
-    assert [one for one in told if "goes on with parameters" not in one] == []
+    assert [one for one in told if "continues with parameters" not in one] == []
     return host
 
 
@@ -244,7 +244,7 @@ def test_a_changed_configuration_starts_anew_with_the_history_there_is(tmp_path:
         strategy_file(tmp_path, KEEPS, "changed", parameters="{quantity: 3}")
     done = run_strategy(files, stream([tick(2)]), *state)
     assert asked(done) == [("changed", 1, 2), ("kept", 3, 2)]
-    assert "changed: its configuration changed; it starts anew, with the history there is" in done.stderr.decode()
+    assert "changed: its configuration changed; it starts with the history alone" in done.stderr.decode()
 
 
 def test_instruments_and_brokers_may_change_without_losing_anything(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_what_was_set_in_the_stream_is_set_in_the_next_run(tmp_path: Path) -> No
     run_strategy(file, stream([tick(0), control("set", "mine", value={"quantity": 5})]), *state)
     done = run_strategy(file, stream([tick(1)]), *state)
     assert [one.quantity for one in events_of(done.stdout)] == [5]
-    assert "mine: goes on with parameters that were set in the stream: {'quantity': 5}" in done.stderr.decode()
+    assert "mine: continues with parameters that were set in the stream: {'quantity': 5}" in done.stderr.decode()
     strategy_file(tmp_path, KEEPS, parameters="{quantity: 2}")
     assert [one.quantity for one in events_of(run_strategy(file, stream([tick(2)]), *state).stdout)] == [2]
 
@@ -348,7 +348,7 @@ def test_what_a_strategy_cannot_tell_is_reported_and_the_others_are_kept(tmp_pat
     honest = strategy_file(tmp_path, KEEPS, "honest")
     first = run_strategy([odd, honest], stream([tick(0), tick(1)]), *state)
     assert first.returncode == 0
-    assert f"odd on {NIFTY}: what it remembers cannot be kept: " in first.stderr.decode()
+    assert f"odd on {NIFTY}: its snapshot cannot be kept: " in first.stderr.decode()
     done = run_strategy([odd, honest], stream([tick(2)]), *state)
     assert done.returncode == 0
     assert asked(done) == [("odd", 1, 2), ("honest", 3, 2)]
@@ -364,7 +364,7 @@ def test_a_strategy_that_cannot_go_on_from_what_was_kept_is_reported_and_runs(tm
     run_strategy(files, stream([tick(0), tick(1)]), *state)
     done = run_strategy(files, stream([tick(2)]), *state)
     assert done.returncode == 0
-    assert f"odd on {NIFTY}: cannot go on from what was kept: {fault.partition('(')[0]}" in done.stderr.decode()
+    assert f"odd on {NIFTY}: cannot continue from what was kept: {fault.partition('(')[0]}" in done.stderr.decode()
     assert asked(done) == [("odd", 1, 2), ("honest", 3, 2)]
 
 

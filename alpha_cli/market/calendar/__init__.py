@@ -9,5 +9,4 @@ from alpha_cli.market.calendar.sessions import (
     Session as Session,
     SessionHours as SessionHours,
     TradingDay as TradingDay,
-    session_of as session_of,
 )

@@ -1,9 +1,9 @@
 """The data files of the calendar: `configs/calendar/EXCHANGE.json`, decoded strictly.
 
-A file says from when to when it is known to be right, and where each fact comes from. It is JSON and not
-YAML because a stage reads it at its start. What people write is `calendar.yaml`; see `overrides`.
+A file says for which dates it is known to be right, and where each fact comes from. It is JSON because JSON
+is quick to read when a stage starts. People write `calendar.yaml`; see `overrides`.
 
-All times are of a clock in India. A session holds open <= time < close.
+All times are Indian times of day. A session covers open <= time < close.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 
 from alpha_cli.core.errors import UsageError
 
-#: The exchanges and segments with a file of their own, by the names that Kite gives them.
+#: The exchanges and segments with a file of their own, by their names at Kite.
 EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "MCX")
-#: Those that keep the hours and holidays of another.
+#: Exchanges with the hours and holidays of another.
 FOLLOWS = {"BCD": "CDS", "NCO": "MCX"}
 
 OWN_FILE = "calendar.yaml"
@@ -25,15 +25,15 @@ OWN_FILE = "calendar.yaml"
 Part = Literal["all", "morning", "evening"]
 
 
-class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of a day."""
+class TimeRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a day: open <= time < close."""
 
     open: time
     close: time
 
 
-class PhaseHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of an auction, and what may be done in it."""
+class PhaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of an auction."""
 
     phase: str
     open: time
@@ -41,33 +41,33 @@ class PhaseHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Auction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The closing auction, and when continuous trading ends for the stocks that have it."""
+    """The closing auction, and when continuous trading ends for the stocks that take part in it."""
 
     continuous_close: time
-    phases: tuple[PhaseHours, ...]
+    phases: tuple[PhaseTimes, ...]
 
 
 class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from"}):
-    """The hours of an ordinary day, from a date on until that of the next regime.
+    """The hours of an ordinary day, from one date until the next regime.
 
     closing_auction  of cash stocks that also have futures and options
-    expiring_close   when index contracts that expire today stop
+    expiring_close   when trading in index contracts ends on their last day
     square_off       when a broker begins to close intraday (MIS) positions
     """
 
     since: date
     source: str
-    continuous: Hours
+    continuous: TimeRange
     square_off: time
     square_off_source: str
-    pre_open: tuple[PhaseHours, ...] = ()
+    pre_open: tuple[PhaseTimes, ...] = ()
     closing_auction: Auction | None = None
     expiring_close: time | None = None
-    post_close: Hours | None = None
+    post_close: TimeRange | None = None
 
 
 class Holiday(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A day without trading, or without one of its two parts, which meet at the file's `evening`."""
+    """A day without trading, or without one of its two parts, which are divided at the file's `evening`."""
 
     date: date
     name: str
@@ -76,7 +76,7 @@ class Holiday(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A day with trading where there otherwise is none, or at other hours. Without `sessions`, at the usual ones.
+    """A trading day at unusual hours, or on a date that would have none. Without `sessions`, at the usual hours.
 
     provisional  why the hours are not certain
     """
@@ -84,15 +84,15 @@ class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     date: date
     name: str
     source: str
-    sessions: tuple[Hours, ...] = ()
-    pre_open: tuple[PhaseHours, ...] = ()
-    post_close: Hours | None = None
+    sessions: tuple[TimeRange, ...] = ()
+    pre_open: tuple[PhaseTimes, ...] = ()
+    post_close: TimeRange | None = None
     square_off: time | None = None
     provisional: str = ""
 
 
 class Unknown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A day of which no source says whether there was trading."""
+    """A day for which no source says whether there was trading."""
 
     date: date
     why: str
@@ -104,9 +104,9 @@ Dated = TypeVar("Dated", Holiday, Unknown)
 class ExchangeData(msgspec.Struct, forbid_unknown_fields=True):
     """One file.
 
-    holidays_of  the exchange whose holidays it has, besides its own
-    evening      where morning and evening part, if they do
-    sources      year -> where its holidays come from
+    holidays_of  the exchange whose holidays it also has
+    evening      when the evening session begins; None without one
+    sources      year -> source of its holidays
     """
 
     exchange: str
@@ -123,13 +123,10 @@ class ExchangeData(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def canonical(exchange: str) -> str:
-    """The exchange whose file holds for `exchange`. Raises `UsageError` for one that is not known."""
+    """Return the exchange whose file applies to `exchange`. Raises `UsageError` for an unknown one."""
     name = FOLLOWS.get(exchange, exchange)
     if name not in EXCHANGES:
         from alpha_cli.core.text import did_you_mean
 
         raise UsageError(f"no exchange {exchange[:40]!r}{did_you_mean(exchange, [*EXCHANGES, *FOLLOWS])}")
     return name
-
-
-# --- what decoding does not see ---------------------------------------------------------------

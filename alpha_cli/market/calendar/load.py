@@ -1,4 +1,4 @@
-"""Read and check the data files of the calendar, and apply what the user corrected."""
+"""Read and check the data files of the calendar, and apply the user's corrections."""
 
 from __future__ import annotations
 
@@ -9,42 +9,53 @@ from itertools import pairwise
 from alpha_cli.config.files import find_config, find_own_config, read_dated
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.text import printable
-from alpha_cli.market.calendar.data import EXCHANGES, OWN_FILE, Dated, ExchangeData, Hours, PhaseHours, Regime, Special
+from alpha_cli.market.calendar.data import (
+    EXCHANGES,
+    OWN_FILE,
+    Dated,
+    ExchangeData,
+    PhaseTimes,
+    Regime,
+    Special,
+    TimeRange,
+)
 
 
 def load(exchange: str) -> ExchangeData:
-    """The data of one of `EXCHANGES`, with the holidays that it shares and what the user changed.
+    """Return the data of one of `EXCHANGES`, with shared holidays and the user's corrections.
 
-    Raises `ConfigurationError` for a file that is missing, or wrong.
+    Raises `ConfigurationError` for a missing or faulty file.
     """
     data = _read(exchange)
     if data.holidays_of is None:
-        return _changed(data)
-    shared = _changed(_read(data.holidays_of))
+        return _with_overrides(data)
+    shared = _with_overrides(_read(data.holidays_of))
     if shared.holidays_of is not None:
-        raise ConfigurationError(f"calendar of {exchange}: holidays_of: {shared.exchange} has those of another itself")
-    data.holidays += _besides(data.holidays, shared.holidays)
-    data.unknown += _besides(data.unknown, shared.unknown)
+        raise ConfigurationError(
+            f"calendar of {exchange}: holidays_of: {shared.exchange} itself has holidays_of another"
+        )
+    data.holidays += _on_other_dates(data.holidays, shared.holidays)
+    data.unknown += _on_other_dates(data.unknown, shared.unknown)
     data.valid_from = max(data.valid_from, shared.valid_from)
-    data = _changed(data)
-    data.valid_through = min(data.valid_through, shared.valid_through)  # from then on its holidays are not known
+    data = _with_overrides(data)
+    data.valid_through = min(data.valid_through, shared.valid_through)  # after that the shared holidays are not known
     return data
 
 
-def _besides(own: Iterable[Dated], shared: Iterable[Dated]) -> tuple[Dated, ...]:
-    """Those of `shared` on other dates than `own` has."""
-    dates = {one.date for one in own}
-    return tuple(one for one in shared if one.date not in dates)
+def _on_other_dates(own: Iterable[Dated], shared: Iterable[Dated]) -> tuple[Dated, ...]:
+    """Return the entries of `shared` on dates that `own` does not have."""
+    dates = {entry.date for entry in own}
+    return tuple(entry for entry in shared if entry.date not in dates)
 
 
-def _changed(data: ExchangeData) -> ExchangeData:
-    """With what the user's own file says of it."""
+def _with_overrides(data: ExchangeData) -> ExchangeData:
+    """Return `data` with the changes of the user's own file, if there is one."""
     own = find_own_config(OWN_FILE)
     if own is None:
         return data
-    from alpha_cli.market.calendar.overrides import changed  # pydantic and YAML, which most have no need of
+    from alpha_cli.market.calendar.overrides import apply_overrides  # pydantic and YAML: only for whoever has the file
 
-    data = changed(data, own)
+    data = apply_overrides(data, own)
     _check(data, str(own))
     return data
 
@@ -53,13 +64,13 @@ def _read(exchange: str) -> ExchangeData:
     path = find_config(f"calendar/{exchange}.json")
     data = read_dated(path, ExchangeData)
     if data.exchange != exchange:
-        raise ConfigurationError(f"{path}: exchange: this is of {printable(data.exchange)}, not of {exchange}")
+        raise ConfigurationError(f"{path}: exchange: {printable(data.exchange)} in the file of {exchange}")
     _check(data, str(path))
     return data
 
 
 def _check(data: ExchangeData, where: str) -> None:
-    """Raise `ConfigurationError` for what cannot be: sessions that overlap, regimes out of order, a date twice."""
+    """Raise `ConfigurationError` for contradictions: overlapping sessions, regimes out of order, repeated dates."""
     for fault in _faults(data):
         raise ConfigurationError(f"{where}: {data.exchange}: {fault}")
 
@@ -71,17 +82,17 @@ def _faults(data: ExchangeData) -> Iterable[str]:
         yield f"holidays_of: {data.holidays_of[:40]!r} is not another exchange"
     starts = [regime.since for regime in data.regimes]
     if not starts or starts[0] > data.valid_from or starts != sorted(set(starts)):
-        yield "regimes: the first must begin by valid_from, and each later than the one before"
+        yield "regimes: the first must begin on or before valid_from, and each other later than the one before it"
     for regime in data.regimes:
         yield from (f"regimes: from {regime.since}: {fault}" for fault in _regime_faults(regime, data.evening))
     for name, dated in (("holidays", data.holidays), ("special", data.special), ("unknown", data.unknown)):
         dates: set[date] = set()
-        for one in dated:
-            if one.date in dates:
-                yield f"{name}: {one.date} is there twice"
-            dates.add(one.date)
+        for entry in dated:
+            if entry.date in dates:
+                yield f"{name}: {entry.date} is listed twice"
+            dates.add(entry.date)
     if data.evening is None and any(holiday.closed != "all" for holiday in data.holidays):
-        yield "holidays: only an exchange with an evening session can close a part of the day"
+        yield "holidays: only an exchange with an evening session can close for a part of the day"
     for special in data.special:
         yield from (f"special: {special.date}: {fault}" for fault in _special_faults(special))
 
@@ -91,7 +102,7 @@ def _regime_faults(regime: Regime, evening: time | None) -> Iterable[str]:
     yield from _out_of_order([*regime.pre_open, regime.continuous, *([regime.post_close] if regime.post_close else [])])
     if regime.closing_auction is not None:
         yield from _out_of_order(
-            [Hours(regime.continuous.open, regime.closing_auction.continuous_close), *regime.closing_auction.phases]
+            [TimeRange(regime.continuous.open, regime.closing_auction.continuous_close), *regime.closing_auction.phases]
         )
         close = min(close, regime.closing_auction.continuous_close)
     if regime.expiring_close is not None and not regime.continuous.open < regime.expiring_close <= close:
@@ -108,7 +119,7 @@ def _special_faults(special: Special) -> Iterable[str]:
     yield from _out_of_order(special.pre_open)
     if not special.sessions:
         if special.pre_open or special.post_close is not None or special.square_off is not None:
-            yield "without sessions it has the usual hours, and no others"
+            yield "pre_open, post_close and square_off need sessions; without sessions the usual hours apply"
         return
     if special.post_close is not None:
         yield from _out_of_order([special.sessions[-1], special.post_close])
@@ -118,10 +129,10 @@ def _special_faults(special: Special) -> Iterable[str]:
         yield "square_off is not within the sessions"
 
 
-def _out_of_order(parts: Sequence[Hours | PhaseHours]) -> Iterable[str]:
+def _out_of_order(parts: Sequence[TimeRange | PhaseTimes]) -> Iterable[str]:
     for part in parts:
         if part.open >= part.close:
             yield f"{part.open:%H:%M} to {part.close:%H:%M} ends before it begins"
     for before, after in pairwise(parts):
         if after.open < before.close:
-            yield f"{after.open:%H:%M} to {after.close:%H:%M} begins before {before.close:%H:%M}, when the last ends"
+            yield f"{after.open:%H:%M} to {after.close:%H:%M} begins before {before.close:%H:%M}, the end before it"

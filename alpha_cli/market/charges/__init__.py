@@ -1,1 +1,1 @@
-"""What trading costs: brokerage, taxes and fees by exchange, product, side and date, from a tariff that is data."""
+"""The charges of trading: brokerage, taxes and fees by exchange, product, side and date, from a dated tariff file."""

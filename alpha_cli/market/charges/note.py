@@ -1,11 +1,11 @@
-"""The contract note of a day: what all fills of one account cost once it is known what became of them.
+"""The contract note of a day: the charges of all fills of one account, once it is known what was delivered.
 
 Rules, and where they are published:
 
 - **Netting.** Of one share on one exchange, as many units as were both bought and sold on the day are
-  intraday, the rest is delivery, whatever the product was: a CNC round trip within a day is charged as
-  intraday. NSE/CMTR/5588 of 2004-11-10 (netted settlement); Zerodha on tradingqna.com/t/9264. What of an MIS
-  position is still open in the fills given counts as intraday: its broker closes it on the same day.
+  intraday, the rest is delivery, whatever the product: a CNC round trip within a day is charged as
+  intraday. NSE/CMTR/5588 of 2004-11-10 (netted settlement); Zerodha on tradingqna.com/t/9264. An MIS
+  position that is still open counts as intraday: the broker closes it on the same day.
 - **STT on shares** is on the volume-weighted average price of all units bought and sold on the day.
   NSE/CMTR/5588; support.zerodha.com: buy 500 at 100, sell 500 at 105, buy 200 at 110: average 103.75,
   intraday 12.969, which is 13, delivery 20.75, which is 21.
@@ -22,7 +22,7 @@ Rules, and where they are published:
   exchanges and not counting MIS. Not on the note itself but in the ledger of the same day
   (support.zerodha.com, DP charges); so is the fee for an order of the auto square-off. Both carry GST.
 
-Amounts stay exact fractions until they are rounded, so that the order of the fills makes no difference.
+Amounts are exact fractions until they are rounded, so that the order of the fills does not matter.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ RUPEE, PAISA = 0, 2  # decimals that an amount is rounded to
 class NoteTrade(Struct, frozen=True):
     """One fill of the day, or an option that expired in the money.
 
-    symbol           names the instrument on its exchange
+    symbol           the instrument's symbol on its exchange
     quantity         units, > 0
     price            rupees a unit; premium of an option; of an exercise the intrinsic value a unit
-    isin             joins one share on two exchanges, for the DP charge; None: each by itself
-    exercise         it expired in the money: SELL ends the position of a holder, BUY that of a writer
-    auto_square_off  the broker placed the order
+    isin             identifies a share across exchanges, for the DP charge; None: each exchange by itself
+    exercise         whether it expired in the money: SELL ends the position of a holder, BUY that of a writer
+    auto_square_off  whether the broker placed the order to close a position
     """
 
     order_id: str
@@ -82,8 +82,8 @@ class TaxLine(NamedTuple):
     """STT or CTT of one instrument, in rupees.
 
     what     intraday, delivery, sale or exercise
-    exact    to the paisa, as it enters the sum of its exchange
-    rounded  to the rupee, as it would be alone on a note
+    exact    to the paisa, as it is added to the sum of its exchange
+    rounded  to the rupee, as it would be on a note by itself
     """
 
     exchange: str
@@ -94,12 +94,12 @@ class TaxLine(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What a day cost, in rupees. What is zero is left out of each dict but `total`.
+    """The charges of a day, in rupees. Zeros are left out of each dict, except `total`.
 
-    columns  exchange -> the contract note's column
-    ledger   what is charged beside the note: dp, auto_square_off, their gst
-    charges  all of it together
-    taxes    what the tax is made of
+    columns  exchange -> its column of the contract note
+    ledger   charges that are not on the note: dp, auto_square_off, their gst
+    charges  all of them together
+    taxes    the tax by instrument
     """
 
     day: date
@@ -109,15 +109,15 @@ class Note(NamedTuple):
     taxes: tuple[TaxLine, ...]
 
 
-#: What is netted: exchange, symbol.
+#: Fills with the same key are netted: exchange, symbol.
 Key: TypeAlias = tuple[str, str]
 
 
 def contract_note(tariff: Tariff, day: date, trades: Iterable[NoteTrade], dp_group: str | None = None) -> Note:
-    """The note of one account and day over all its fills; their order does not matter.
+    """Return the note of one account and day over all its fills; their order does not matter.
 
-    `dp_group` is the tariff's group for the DP charge ("WOMAN"). Raises `ChargesUnknown` for a rate that is
-    not known, `BadData` for an order or an instrument that contradicts itself.
+    `dp_group` is the tariff's group for the DP charge ("WOMAN"). Raises `ChargesUnknown` for an unknown rate,
+    `BadData` for an order or an instrument that contradicts itself.
     """
     every = tuple(trades)
     instruments: dict[Key, list[NoteTrade]] = {}
@@ -131,7 +131,7 @@ def contract_note(tariff: Tariff, day: date, trades: Iterable[NoteTrade], dp_gro
     taxes: list[TaxLine] = []
     for key in sorted(instruments):
         column = columns.setdefault(key[0], _Column(tariff, day))
-        taxes += column.enter(instruments[key])
+        taxes += column.add(instruments[key])
     ledger = _ledger(tariff, day, every, dp_group)
     rounded = {exchange: column.charges() for exchange, column in columns.items()}
     return Note(day, rounded, ledger, together([*rounded.values(), ledger]), tuple(taxes))
@@ -145,8 +145,8 @@ class _Column:
         self._tax_name = "stt"
         self._brokerage = self._tax = self._transaction = self._sebi = self._stamp_duty = ZERO
 
-    def enter(self, trades: Sequence[NoteTrade]) -> list[TaxLine]:
-        """All fills of one instrument; its taxes."""
+    def add(self, trades: Sequence[NoteTrade]) -> list[TaxLine]:
+        """Add all fills of one instrument and return its taxes."""
         first = trades[0]
         if any((trade.kind, trade.group, trade.agri) != (first.kind, first.group, first.agri) for trade in trades):
             raise BadData(f"{first.symbol} on {first.exchange} is of two kinds or groups")
@@ -163,7 +163,7 @@ class _Column:
         return lines
 
     def charges(self) -> Charges:
-        """The column as it is printed."""
+        """Return the column as it is printed."""
         brokerage = _rounded(self._brokerage, PAISA)
         transaction = _rounded(self._transaction, PAISA)
         sebi = _rounded(self._sebi, PAISA)
@@ -179,7 +179,7 @@ class _Column:
         return together([column])
 
     def _shares(self, trades: Sequence[NoteTrade]) -> dict[str, Fraction]:
-        """Shares: as many as were both bought and sold are intraday, the rest delivery. STT in rupees of each."""
+        """Add shares and return STT in rupees: units both bought and sold are intraday, the rest delivery."""
         sides = {side: [trade for trade in trades if trade.side == side] for side in SIDES}
         quantities = {side: sum(trade.quantity for trade in sides[side]) for side in SIDES}
         units = sum(quantities.values())
@@ -191,23 +191,23 @@ class _Column:
             for side in SIDES:
                 held = intraday[side] if holding == "intraday" else quantities[side] - intraday[side]
                 if held:
-                    rates = self._enter(sides[side], holding, Fraction(held, quantities[side]))
+                    rates = self._add_charges(sides[side], holding, Fraction(held, quantities[side]))
                     tax += average * held * Fraction(rates.tax_rate)
             taxes[holding] = tax
         return taxes
 
     def _derivative(self, trades: Sequence[NoteTrade]) -> Fraction:
-        """Futures and options: STT or CTT in rupees on what was sold."""
+        """Add futures or options and return STT or CTT in rupees on the sales."""
         tax = ZERO
         for side in SIDES:
             of_side = [trade for trade in trades if trade.side == side]
             if of_side:
-                rates = self._enter(of_side, "delivery", Fraction(1))
+                rates = self._add_charges(of_side, "delivery", Fraction(1))
                 tax += sum((trade.turnover for trade in of_side), ZERO) * Fraction(rates.tax_rate)
         return tax
 
-    def _enter(self, trades: Sequence[NoteTrade], holding: Holding, part: Fraction) -> Rates:
-        """All but the tax, of the `part` of each order of one side that is of this `holding`."""
+    def _add_charges(self, trades: Sequence[NoteTrade], holding: Holding, part: Fraction) -> Rates:
+        """Add everything but the tax for the `part` of each order of one side that has this `holding`."""
         first = trades[0]
         rates = self._tariff.rates_held(
             self._day, first.exchange, first.kind, holding, first.side, group=first.group, agri=first.agri
@@ -222,7 +222,7 @@ class _Column:
         return rates
 
     def _exercises(self, trades: Sequence[NoteTrade]) -> Fraction:
-        """Options that expired in the money: STT in rupees on their intrinsic value."""
+        """Add options that expired in the money and return STT in rupees on their intrinsic value."""
         tax = ZERO
         for trade in trades:
             if trade.kind != "option":
@@ -236,7 +236,7 @@ class _Column:
 
 
 def _intraday(trades: Iterable[NoteTrade], quantities: dict[Side, int]) -> dict[Side, int]:
-    """side -> units of one share that are intraday: what was squared, and what of MIS is yet to be."""
+    """Return the intraday units of one share by side: those bought and sold, and those of an open MIS position."""
     squared = min(quantities.values())
     open_mis = sum(t.quantity if t.side == "BUY" else -t.quantity for t in trades if t.product == "MIS")
     return {
@@ -246,7 +246,7 @@ def _intraday(trades: Iterable[NoteTrade], quantities: dict[Side, int]) -> dict[
 
 
 def _by_order(trades: Iterable[NoteTrade]) -> dict[str, Fraction]:
-    """order -> turnover in rupees."""
+    """Return the turnover of each order in rupees."""
     turnover: dict[str, Fraction] = {}
     for trade in trades:
         turnover[trade.order_id] = turnover.get(trade.order_id, ZERO) + trade.turnover
@@ -254,33 +254,35 @@ def _by_order(trades: Iterable[NoteTrade]) -> dict[str, Fraction]:
 
 
 def _fee(rates: Rates, turnover: Fraction) -> Fraction:
-    """Brokerage in rupees of an order of `turnover` > 0 rupees."""
+    """Return the brokerage in rupees of an order of `turnover` > 0 rupees."""
     fee = Fraction(rates.flat) + Fraction(rates.brokerage) * turnover
     return fee if rates.cap is None else min(fee, Fraction(rates.cap))
 
 
 def _ledger(tariff: Tariff, day: date, trades: Sequence[NoteTrade], dp_group: str | None) -> Charges:
-    """What is charged beside the note: DP for each share that left the demat account, and the auto square-off."""
+    """Return the charges that are not on the note: DP for each share sold from demat, and the auto square-off."""
     sold: dict[str | Key, list[int]] = {}
     for trade in trades:
         if trade.kind == "equity":
             signed = trade.quantity if trade.side == "SELL" else -trade.quantity
             net = sold.setdefault(trade.isin or (trade.exchange, trade.symbol), [0, 0])
             net[0] += signed
-            if trade.product != "MIS":  # a short that the broker failed to close is no sale from demat
+            if trade.product != "MIS":  # an intraday short is not a sale from demat
                 net[1] += signed
     delivered = sum(min(net) > 0 for net in sold.values())
     squared_off = len({(trade.exchange, trade.order_id) for trade in trades if trade.auto_square_off})
     each = [tariff.dp(day, dp_group)] * delivered + [tariff.auto_square_off(day)] * squared_off
-    return together([{name: _rounded(Fraction(one[name]), PAISA) for name in one if name != "total"} for one in each])
+    return together(
+        [{name: _rounded(Fraction(charges[name]), PAISA) for name in charges if name != "total"} for charges in each]
+    )
 
 
 def _rounded(amount: Fraction, decimals: int) -> Decimal:
-    """`amount` >= 0, half up."""
+    """Round `amount` >= 0 half up."""
     top, bottom = 2 * amount.numerator * 10**decimals, 2 * amount.denominator
     return Decimal((top + amount.denominator) // bottom).scaleb(-decimals, EXACT)
 
 
 def _decimal(amount: Fraction) -> Decimal:
-    """The same amount; made of sums of products of decimals, it is one."""
+    """Return the same amount as a decimal; sums and products of decimals are always one."""
     return EXACT.divide(Decimal(amount.numerator), Decimal(amount.denominator))

@@ -1,7 +1,7 @@
-"""The tariff file: one rate a row, each with the day it began and its source; and the row that holds on a day.
+"""The tariff file: one rate a row, with its first day and its source; and the search for the row in force.
 
-`configs/charges/zerodha.json` is what it says. A row without a source has the rate null: to ask for it is
-an error that names it, so that nobody is charged a guess. Rates are decimal strings, never floats.
+The file is `configs/charges/zerodha.json`. A row without a source has the rate null: asking for it is an
+error that names it, so that no charge is a guess. Rates are decimal strings, never floats.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EXCHANGES: dict[str, tuple[Kind, ...]] = {
     "NCO": ("future", "option"),
 }
 
-#: Where the tax on a sale is the one on commodities.
+#: Exchanges with the tax on commodities (CTT).
 COMMODITIES = ("MCX", "NCO")
 
 FILE = "charges/zerodha.json"
@@ -50,26 +50,26 @@ _LARGEST = Decimal(10**6)
 
 
 class ChargesUnknown(ConfigurationError):
-    """The tariff does not know a rate: its era has no source, or lies outside what the file covers."""
+    """The tariff has no rate for this trade: no source is known, or the file does not cover the day."""
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
     """One rate of one component, from a day on, until a later row of the same scope.
 
-    component   what is charged
-    exchanges   where, in Kite's names; none: everywhere
-    kinds       of what; none: of everything
-    holding     equity only: delivery or intraday; null: both
+    component   name of the charge
+    exchanges   exchanges by Kite's names; empty for all
+    kinds       kinds of instrument; empty for all
+    holding     equity only: delivery or intraday; null for both
     side        who pays: the buyer, the seller, or both
-    groups      BSE scrip groups and the like, as the file's notes say; null: all that no other row names
-    agri        commodities only: agricultural, or not; null: both
-    event       null: a trade. exercise: an option that is exercised or assigned
+    groups      BSE scrip groups and others of the file's notes; null for all that no other row names
+    agri        commodities only: agricultural, or not; null for both
+    event       null for a trade; exercise for an option that is exercised or assigned
     first       `from`: the first day
-    rate        a decimal, or null where no source is known
-    unit        percent of the turnover (of the premium, for options), per_crore: rupees for each crore of it,
-                or rupees: flat, for each executed order (for dp, for each instrument and day)
-    cap         rupees an order at most, or null
-    source      a circular or a page; of a null rate, `no source: ` and why
+    rate        a decimal, or null if no source is known
+    unit        percent of the turnover (of the premium, for options); per_crore: rupees for each crore of it;
+                rupees: flat, for each executed order (for dp, for each instrument and day)
+    cap         most rupees an order, or null
+    source      a circular or a page; of a null rate, `no source: ` and the reason
     """
 
     component: Component
@@ -88,28 +88,28 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def scope(self) -> tuple[object, ...]:
-        """All but the era: rows of one scope follow one another."""
+        """Everything but the dates: rows of one scope follow one another."""
         return (self.component, self.exchanges, self.kinds, self.holding, self.side, self.groups, self.agri, self.event)
 
     @property
     def fraction(self) -> Decimal:
-        """The rate as a fraction of the turnover; 0 if it is flat. Raises nothing: `check` has seen it."""
+        """The rate as a fraction of the turnover; 0 if it is flat."""
         if self.rate is None or self.unit == "rupees":
             return Decimal(0)
         return Decimal(self.rate) / (_HUNDRED if self.unit == "percent" else _CRORE)
 
     @property
     def flat(self) -> Decimal:
-        """Rupees an order; 0 if it is no flat rate."""
+        """Rupees an order; 0 if it is not a flat rate."""
         return Decimal(self.rate) if self.rate is not None and self.unit == "rupees" else Decimal(0)
 
 
 class TariffFile(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file.
 
-    broker      whose brokerage it is
-    first_day   nothing is known of days before it
-    checked     the day on which the sources were last compared; later days take the newest rates
+    broker      the broker whose brokerage it is
+    first_day   the first day that it covers
+    checked     the day on which the sources were last compared; later days have the newest rates
     notes       for people
     """
 
@@ -120,8 +120,8 @@ class TariffFile(Struct, frozen=True, forbid_unknown_fields=True):
     notes: tuple[str, ...] = ()
 
 
-class Asked(NamedTuple):
-    """What a rate is wanted for."""
+class RateQuery(NamedTuple):
+    """The trade or event that a rate is looked up for."""
 
     exchange: str
     kind: Kind
@@ -132,8 +132,8 @@ class Asked(NamedTuple):
     event: str | None = None
 
 
-class Found(NamedTuple):
-    """The row that holds; None where the component does not apply. Valid for `first` <= day < `until`."""
+class RowInForce(NamedTuple):
+    """The row in force, for `first` <= day < `until`; None if the component does not apply."""
 
     row: Row | None
     first: date
@@ -141,28 +141,28 @@ class Found(NamedTuple):
 
 
 def tariff_path() -> Path:
-    """Where the tariff is: $ALPHA_CONFIG_DIR, ./configs, then the packaged one. Raises `ConfigurationError`."""
+    """Return the tariff in $ALPHA_CONFIG_DIR, ./configs or the package. Raises `ConfigurationError`."""
     return find_config(FILE)
 
 
 def read_tariff(path: Path) -> TariffFile:
-    """The checked file at `path`. Raises `ConfigurationError`, one line that says where."""
+    """Return the checked file at `path`. Raises `ConfigurationError`, one line that says where the fault is."""
     tariff = read_dated(path, TariffFile, check_unique_keys)
     for fault in _faults(tariff):
         raise ConfigurationError(f"{path}: {printable(fault, 300)}")
     return tariff
 
 
-def find(tariff: TariffFile, component: Component, day: date, asked: Asked) -> Found:
-    """The row of `component` for what is `asked` on `day`. Raises `ChargesUnknown`.
+def find_row(tariff: TariffFile, component: Component, day: date, query: RateQuery) -> RowInForce:
+    """Return the row of `component` for `query` on `day`. Raises `ChargesUnknown`.
 
-    Rows that name the group go before those that name none.
+    Rows that name the group take precedence over rows that name none.
     """
     if day < tariff.first_day:
         raise ChargesUnknown(
             f"charges of {day} are not known: the tariff of {tariff.broker} begins on {tariff.first_day}"
         )
-    rows = [row for row in tariff.rates if row.component == component and _covers(row, asked)]
+    rows = [row for row in tariff.rates if row.component == component and _covers(row, query)]
     named = [row for row in rows if row.groups is not None]
     eras = sorted(named or rows, key=lambda row: row.first)
     current = None
@@ -174,24 +174,24 @@ def find(tariff: TariffFile, component: Component, day: date, asked: Asked) -> F
             until = row.first
             break
     if current is not None and current.rate is None:
-        where = f" on {asked.exchange}" if asked.exchange else ""
+        where = f" on {query.exchange}" if query.exchange else ""
         last = "" if until == date.max else f" to {until}"
         raise ChargesUnknown(
             f"{component}{where} of {day} is not known, {current.source} (from {first}{last}); set its rate in a copy "
-            f"of {FILE} under ./configs, or do without charges (alpha paper --charges none)"
+            f"of {FILE} under ./configs, or trade without charges (alpha paper --charges none)"
         )
-    return Found(current, first, until)
+    return RowInForce(current, first, until)
 
 
-def _covers(row: Row, asked: Asked) -> bool:
+def _covers(row: Row, query: RateQuery) -> bool:
     return (
-        row.event == asked.event
-        and (not row.exchanges or asked.exchange in row.exchanges)
-        and (not row.kinds or asked.kind in row.kinds)
-        and (row.holding is None or asked.kind != "equity" or row.holding == asked.holding)
-        and row.side in ("both", asked.side.lower())
-        and (row.groups is None or asked.group in row.groups)
-        and (row.agri is None or row.agri == asked.agri)
+        row.event == query.event
+        and (not row.exchanges or query.exchange in row.exchanges)
+        and (not row.kinds or query.kind in row.kinds)
+        and (row.holding is None or query.kind != "equity" or row.holding == query.holding)
+        and row.side in ("both", query.side.lower())
+        and (row.groups is None or query.group in row.groups)
+        and (row.agri is None or row.agri == query.agri)
     )
 
 
@@ -205,12 +205,12 @@ def _faults(tariff: TariffFile) -> Iterator[str]:
         yield from (f"{where}: {fault}" for fault in _row_faults(row))
         days = seen.setdefault(row.scope, [])
         if row.first in days:
-            yield f"{where}: the same scope and day twice"
+            yield f"{where}: a row of the same scope and day exists already"
         days.append(row.first)
     for scope, days in seen.items():
         if min(days) != tariff.first_day:
             yield f"{scope[0]} of {scope[1:]} begins on {min(days)}, not on first_day {tariff.first_day}"
-    yield from _gaps(tariff.rates)
+    yield from _missing_rates(tariff.rates)
 
 
 def _row_faults(row: Row) -> Iterator[str]:
@@ -223,9 +223,9 @@ def _row_faults(row: Row) -> Iterator[str]:
         if text is not None and not _is_amount(text):
             yield f"{name} {text!r} is not a decimal number from 0 to {_LARGEST}"
     if row.cap is not None and (row.component != "brokerage" or row.unit == "rupees"):
-        yield "a cap is for brokerage by turnover alone"
+        yield "only brokerage by turnover can have a cap"
     if row.unit == "rupees" and row.component not in ("brokerage", "dp", "auto_square_off"):
-        yield "a flat rate is for brokerage, dp and auto_square_off alone"
+        yield "only brokerage, dp and auto_square_off can have a flat rate"
     for exchange in row.exchanges:
         if exchange not in EXCHANGES:
             yield f"no exchange {exchange!r}; known: {', '.join(EXCHANGES)}"
@@ -239,26 +239,26 @@ def _is_amount(text: str) -> bool:
     return amount.is_finite() and 0 <= amount <= _LARGEST
 
 
-def _gaps(rates: Sequence[Row]) -> Iterator[str]:
-    """A component that no row names would silently be free: each needs one, be it of rate 0."""
-    for asked in _everything():
-        tax: Component = "ctt" if asked.exchange in COMMODITIES else "stt"
+def _missing_rates(rates: Sequence[Row]) -> Iterator[str]:
+    """Yield the components without a row: each needs one, if only of rate 0, or it would silently be free."""
+    for query in _all_queries():
+        tax: Component = "ctt" if query.exchange in COMMODITIES else "stt"
         needed: tuple[Component, ...] = ("brokerage", tax, "transaction", "sebi", "stamp_duty", "gst")
         for component in needed:
-            either_side = (asked, asked._replace(side="BUY"))
-            if not any(row.component == component and _covers(row, one) for row in rates for one in either_side):
-                what = f"{asked.kind}, {asked.holding}{', agri' if asked.agri else ''} on {asked.exchange}"
-                yield f"no rate of {component} for {what}; where there is none, say so with rate 0"
+            either_side = (query, query._replace(side="BUY"))
+            if not any(row.component == component and _covers(row, side) for row in rates for side in either_side):
+                what = f"{query.kind}, {query.holding}{', agri' if query.agri else ''} on {query.exchange}"
+                yield f"no rate of {component} for {what}; if it is free, add a row with rate 0"
     for component in ("dp", "auto_square_off"):
         if not any(row.component == component for row in rates):
             yield f"no rate of {component}"
 
 
-def _everything() -> Iterator[Asked]:
-    """All that can be traded, without a group, as a sale."""
+def _all_queries() -> Iterator[RateQuery]:
+    """Yield every kind of trade, without a group, as a sale."""
     holdings: tuple[Holding, ...] = ("delivery", "intraday")
     for exchange, kinds in EXCHANGES.items():
         for kind in kinds:
             for holding in holdings if kind == "equity" else holdings[:1]:
                 for agri in (False, True) if exchange in COMMODITIES else (False,):
-                    yield Asked(exchange, kind, holding, "SELL", agri=agri)
+                    yield RateQuery(exchange, kind, holding, "SELL", agri=agri)

@@ -175,11 +175,12 @@ class Master:
             raise BadData(f"{self.path}: damaged: {error}; remove it and load the dumps again") from None
 
     def _query(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        from alpha_cli.market.instruments.store import sqlite_errors
+        from alpha_cli.market.instruments.store import REMEDIES
+        from alpha_cli.storage.sqlite import sqlite_errors
 
         if self._db is None:
             self._db = self._connect()
-        with sqlite_errors(self.path or Path(":memory:")):
+        with sqlite_errors(self.path or Path(":memory:"), REMEDIES):
             try:
                 return self._db.execute(sql, values).fetchall()
             except UnicodeEncodeError:  # bytes of a command line that are no text: no instrument is called so

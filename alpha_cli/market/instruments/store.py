@@ -7,18 +7,18 @@ finds what a token meant then. Dates are those of the dumps, not of the loading.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
-from alpha_cli.core.errors import AlphaError, BadData, ConfigurationError, InputOutputError, TryAgain
+from alpha_cli.core.errors import BadData, ConfigurationError, InputOutputError, TryAgain
 from alpha_cli.market.instruments.instrument import Instrument
+from alpha_cli.storage import sqlite
+from alpha_cli.storage.sqlite import Fault, Remedy, sqlite_errors, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +27,22 @@ APPLICATION_ID = 0x616C7069  # "alpi"
 VERSION = 1
 PATIENCE = 5.0  # seconds to wait for a lock that another program holds
 MAGIC = b"SQLite format 3\0"
+
+_DAMAGED = Remedy(
+    BadData, "{name}: damaged, or changed by another program: {error}; remove it and load the dumps again"
+)
+#: What to do about an error of SQLite on a master.
+REMEDIES = {
+    Fault.BUSY: Remedy(TryAgain, "{name}: another program is writing to it; run this again when it is done"),
+    Fault.NOT_A_DATABASE: Remedy(
+        BadData, "{name}: not a SQLite database; name one made by alpha instruments load"
+    ),
+    Fault.FULL: Remedy(InputOutputError, "{name}: the disk is full; nothing of this dump was kept"),
+    Fault.DISK: Remedy(InputOutputError, "{name}: {error}; is it a file that may be read and written?"),
+    Fault.DAMAGED: _DAMAGED,
+    Fault.REFUSED: _DAMAGED,
+    Fault.OTHER: _DAMAGED,
+}  # fmt: skip
 
 _SCHEMA = """
 CREATE TABLE instruments (
@@ -102,14 +118,8 @@ def connected(path: Path, *, write: bool = False) -> sqlite3.Connection:
 
     Raises `BadData` for a file that is something else, `TryAgain` while another program writes to it.
     """
-    import sqlite3
-
-    mode = "rwc" if write else "ro"
-    with sqlite_errors(path):
-        db = sqlite3.connect(
-            f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None,
-            check_same_thread=False,
-        )  # fmt: skip
+    with sqlite_errors(path, REMEDIES):
+        db = sqlite.connect(path, "rwc" if write else "ro", patience=PATIENCE, any_thread=True)
         try:
             db.execute("PRAGMA trusted_schema = OFF")
             _check_identity(db, path, write=write)
@@ -121,9 +131,7 @@ def connected(path: Path, *, write: bool = False) -> sqlite3.Connection:
 
 def in_memory(instruments: Iterable[Instrument], day: date = date.min) -> sqlite3.Connection:
     """A database of its own with one dump of `day` in it; gone when it is closed."""
-    import sqlite3
-
-    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db = sqlite.connect_in_memory()
     db.executescript(_SCHEMA)
     _insert(db, (Version(one, day, day) for one in instruments))
     return db
@@ -150,71 +158,43 @@ def load(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputOutputError(f"{path.parent}: {error.strerror}; name another file with --db") from None
-    with closing(connected(path, write=True)) as db, sqlite_errors(path):
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            counts = Counter(one.exchange for one in instruments)
-            if not force:
-                _check_size(db, counts, day)
-            made = _merge(db, instruments, counts, day, progress)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-    return made
-
-
-@contextmanager
-def sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises on `path` into an error that says what to do."""
-    import sqlite3
-
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _meaning(error, path) from None
-
-
-def _meaning(error: sqlite3.Error, path: Path) -> AlphaError:
-    import sqlite3
-
-    primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return TryAgain(f"{path}: another program is writing to it; run this again when it is done")
-    if primary == sqlite3.SQLITE_NOTADB:
-        return BadData(f"{path}: not a SQLite database; name one made by alpha instruments load")
-    if primary == sqlite3.SQLITE_FULL:
-        return InputOutputError(f"{path}: the disk is full; nothing of this dump was kept")
-    if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-        return InputOutputError(f"{path}: {error}; is it a file that may be read and written?")
-    return BadData(f"{path}: damaged, or changed by another program: {error}; remove it and load the dumps again")
+    with closing(connected(path, write=True)) as db, sqlite_errors(path, REMEDIES), transaction(db):
+        counts = Counter(one.exchange for one in instruments)
+        if not force:
+            _check_size(db, counts, day)
+        return _merge(db, instruments, counts, day, progress)
 
 
 def _check_identity(db: sqlite3.Connection, path: Path, *, write: bool) -> None:
-    """Is it ours? A new file is made ours, in one transaction, if we may write."""
-    if write:
-        db.execute("BEGIN IMMEDIATE")  # two programs may both find it new
-    try:
-        found = db.execute("PRAGMA application_id").fetchone()[0], db.execute("PRAGMA user_version").fetchone()[0]
+    """Raise unless the database is ours. A new file is made ours, in one transaction, if we may write."""
+    if not write:
+        _identify(db, path)
+        return
+    with transaction(db):  # two programs may both find it new
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if write and found == (0, 0) and not tables:
-            for statement in filter(str.strip, _SCHEMA.split(";\n")):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        elif found[0] != APPLICATION_ID:
-            raise BadData(f"{path}: not an instrument master; name one made by alpha instruments load")
-        elif found[1] != VERSION:
-            raise ConfigurationError(
-                f"{path}: instrument master of version {found[1]}, this alpha knows {VERSION}; load the dumps anew"
-            )
-        if write:
-            db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+        if _identity(db) != (0, 0) or tables:
+            _identify(db, path)
+            return
+        for statement in filter(str.strip, _SCHEMA.split(";\n")):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _identify(db: sqlite3.Connection, path: Path) -> None:
+    """Raise `BadData` for a database of another program, `ConfigurationError` for one of another version."""
+    program, version = _identity(db)
+    if program != APPLICATION_ID:
+        raise BadData(f"{path}: not an instrument master; name one made by alpha instruments load")
+    if version != VERSION:
+        raise ConfigurationError(
+            f"{path}: instrument master of version {version}, this alpha knows {VERSION}; load the dumps anew"
+        )
+
+
+def _identity(db: sqlite3.Connection) -> tuple[int, int]:
+    """Return which program the database belongs to, and the version of its schema."""
+    return db.execute("PRAGMA application_id").fetchone()[0], db.execute("PRAGMA user_version").fetchone()[0]
 
 
 def _check_day(instruments: Sequence[Instrument], day: date) -> None:

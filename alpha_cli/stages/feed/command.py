@@ -12,18 +12,12 @@ from alpha_cli.cli.options import reads_stdin, stage_options
 from alpha_cli.stages.feed.config import (
     OF_REPLAY,
     OF_SYNTHETIC,
-    check_ticks,
-    parse_columns,
-    parse_instrument,
-    parse_instruments,
     parse_speed,
-    parse_start_time,
-    parse_types,
 )
 from alpha_cli.stream.stage import Options, Source
 
 if TYPE_CHECKING:
-    from alpha_cli.stages.feed.window import Window
+    pass
 
 
 @click.command()
@@ -86,28 +80,20 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
         raise click.UsageError("standard input is a file, which feed reads only as -; write: alpha feed - < FILE")
     is_synthetic = sources in {(), ("synthetic",)}
     _refuse(ctx, OF_REPLAY if is_synthetic else OF_SYNTHETIC, is_synthetic=is_synthetic)
-    speed, zone = parse_speed(given["speed"]), parse_zone(given["tz"])
+    speed, zone = parse_speed(given["speed"]), parse_zone("--tz", given["tz"])
     window = Window(given["start"], given["end"], zone)
     if is_synthetic:
-        return _synthetic(options, window, speed, given)
+        from alpha_cli.stages.feed.build import SyntheticFeed
+
+        return SyntheticFeed(window, speed, given).source(options)
     if "synthetic" in sources:
         raise click.UsageError("synthetic and files cannot be fed together")
 
-    from alpha_cli.stages.feed.files import find, is_stream
-    from alpha_cli.stages.feed.replay import Replay
+    from alpha_cli.stages.feed.build import replay_source
 
-    streams = [source for source in sources if is_stream(source)]
-    if streams and len(sources) > 1:
-        raise click.UsageError(f"{streams[0]} cannot be merged with others; feed it alone")
-    if "-" in streams:
+    if sources == ("-",):
         reads_stdin(ctx)
-    files = [] if streams else find(sources)
-    replay = Replay(
-        files, streams[0] if streams else "-", options.bad, parse_types(given["types"]), window, speed, zone,
-        parse_start_time(given["start_time"], zone), parse_instrument(given["instrument_token"]),
-        parse_columns(given["columns"], files),
-    )  # fmt: skip
-    return Source("feed", replay.description, replay.batches, options, counts=replay.counts)
+    return replay_source(sources, window, speed, zone, given=given, options=options)
 
 
 def _has_a_file_for_input() -> bool:
@@ -119,24 +105,8 @@ def _has_a_file_for_input() -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
-def _synthetic(options: Options, window: Window, speed: float | None, given: dict[str, Any]) -> Source:
-    from alpha_cli.core.time_text import parse_date
-    from alpha_cli.stages.feed.synthetic import Synthetic
-    from alpha_cli.stages.feed.window import Selection
-
-    market = Synthetic(
-        given["seed"],
-        parse_date("--date", given["date"]),
-        parse_instruments(given["instruments"]),
-        check_ticks(given["ticks"]),
-        given["mode"],
-    )
-    selection = Selection(market.batches, window, speed)
-    return Source("feed", market.description, selection.batches, options, counts=lambda: {"ticks": selection.lines})
-
-
 def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -> None:
-    """An option that would have no effect was meant for something else."""
+    """Refuse the options `names`: one that would have no effect was meant for something else."""
     for name in names:
         if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
             option = "--" + name.replace("_", "-")

@@ -151,11 +151,18 @@ def is_stream(source: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def stream_reader(fd: int, shutdown: Shutdown) -> Callable[[], bytes]:
-    """A function that reads what is there from `fd`; a signal looks like the end of input."""
+def stream_reader(fd: int, shutdown: Shutdown) -> Callable[[], bytes | None]:
+    """Return a function that reads what is there from `fd`; a signal looks like the end of input.
 
-    def read() -> bytes:
-        while shutdown.readable(fd):
+    It gives None when a side input of a stage fired first.
+    """
+
+    def read() -> bytes | None:
+        while shutdown.requested is None:
+            if not shutdown.readable(fd):
+                if shutdown.requested is None and shutdown.side_input_fired():
+                    return None
+                continue
             try:
                 return os.read(fd, READ_SIZE)
             except BlockingIOError:

@@ -46,7 +46,7 @@ class NdjsonReader(Reader):
         self._types = types
         self._in_session = False
 
-    def batches(self, read: Callable[[], bytes], cut_off: Callable[[], bool] = bool) -> Iterator[Batch]:
+    def batches(self, read: Callable[[], bytes | None], cut_off: Callable[[], bool] = bool) -> Iterator[Batch]:
         """As in `Reader`. A session that does not come to its `eof` is told of and counted."""
         yield from super().batches(read, cut_off)
         if self._in_session and not cut_off():

@@ -34,7 +34,8 @@ def paced(batches: Iterator[Batch], speed: float, shutdown: Shutdown) -> Iterato
                     yield joined(batch.lines[start:index], events[start:index])
                     start = index
                 while (left := due - time.monotonic()) > 0 and shutdown.requested is None:
-                    shutdown.wait(min(left, 3600.0))
+                    if shutdown.wait(min(left, 3600.0)):  # a side input fired
+                        yield Batch(b"", [], [])
                 if shutdown.requested is not None:
                     return
         yield joined(batch.lines[start:], events[start:])

@@ -32,13 +32,16 @@ class Reader(ABC):
         self._label = label
         self._line_number = 0
 
-    def batches(self, read: Callable[[], bytes], cut_off: Callable[[], bool] = bool) -> Iterator[Batch]:
+    def batches(self, read: Callable[[], bytes | None], cut_off: Callable[[], bool] = bool) -> Iterator[Batch]:
         """The batches of what `read` brings. Raises `BadLine` after the first bad line under `--bad fail`.
 
         If `cut_off` says so, a last line without its newline is only the beginning of one, and left out.
         """
         first = True
         for block in blocks(read):
+            if not block:  # a side input fired while this one was quiet
+                yield Batch(b"", [], [])
+                continue
             if isinstance(block, LongLine):
                 self._line_number += 1
                 self.counts["in"] += 1

@@ -19,10 +19,11 @@ from alpha_cli.stages.feed.window import Selection, Window
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.batch import Batch
 from alpha_cli.stream.shutdown import Shutdown
+from alpha_cli.stream.stage import Lifecycle
 
 
 @dataclass
-class Replay:
+class Replay(Lifecycle):
     """Recordings to give back.
 
     files       what to read; none means the stream `stream`, "-" for standard input

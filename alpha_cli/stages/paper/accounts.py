@@ -1,6 +1,6 @@
-"""`alpha paper COMMAND`: look at the account that a state folder keeps, or change it from outside the stream.
+"""`alpha paper COMMAND`: show the account in a state folder, or change it from outside the stream.
 
-What looks reads the database while the stage may be running; what changes takes its lock first.
+Commands that show read the database while the stage may be running; commands that change take its lock first.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FROM fills WHERE product = 'CNC' GROUP BY 1, 2, 3 ORDER BY 1, 3"""
 
 
 @click.command()
-@click.option("--cash", required=True, metavar="RUPEES", help="What it begins with.")
+@click.option("--cash", required=True, metavar="RUPEES", help="Cash of the new account.")
 @click.pass_obj
 def init(where: tuple[Path | None, str], cash: str) -> None:
     """Open an account with --cash. There must be none yet.
@@ -59,18 +59,18 @@ def init(where: tuple[Path | None, str], cash: str) -> None:
 
     folder, name = _named(where)
     if _opened(folder, name):
-        raise UsageError(f"{folder / name}.db: there is an account already; reset begins it anew")
+        raise UsageError(f"{folder / name}.db: there is an account already; reset starts it again")
     with _released(Store(folder, name, PaperConfig(cash=rupees(cash)))) as store:
         store.commit()
         _say(store)
 
 
 @click.command()
-@click.option("--cash", metavar="RUPEES", help="What it begins with.  [default: what it began with]")
-@click.option("--yes", is_flag=True, help="Do it: orders, trades and positions are gone.")
+@click.option("--cash", metavar="RUPEES", help="Cash of the account.  [default: as when it was opened]")
+@click.option("--yes", is_flag=True, help="Confirm: orders, trades and positions are archived.")
 @click.pass_obj
 def reset(where: tuple[Path | None, str], cash: str | None, *, yes: bool) -> None:
-    """Begin the account anew. What it was is kept beside it, as NAME.db.before-1 and so on.
+    """Start the account again. The old one is kept as NAME.db.before-1 and so on.
 
     \b
     Example:
@@ -81,11 +81,11 @@ def reset(where: tuple[Path | None, str], cash: str | None, *, yes: bool) -> Non
 
     folder, name = _existing(where)
     if not yes:
-        raise UsageError("reset ends the account: its orders, trades and positions are put away; say --yes")
+        raise UsageError("reset archives the account with its orders, trades and positions; confirm with --yes")
     with _released(Store(folder, name, PaperConfig())) as store:
-        begins = store.starting_cash if cash is None else rupees(cash)
-        store.put_away()
-    with _released(Store(folder, name, PaperConfig(cash=begins))) as store:
+        opening_cash = store.starting_cash if cash is None else rupees(cash)
+        store.archive()
+    with _released(Store(folder, name, PaperConfig(cash=opening_cash))) as store:
         store.commit()
         _say(store)
 
@@ -124,7 +124,7 @@ def deposit(where: tuple[Path | None, str], amount: str, *, withdraw: bool) -> N
 
 
 def _listing(name: str, query: str, what: str, example: str) -> click.Command:
-    """A command that prints the rows of `query`."""
+    """Return a command that prints the rows of `query`."""
 
     @click.command(name, help=f"{what}\n\n\b\nExample:\n    {example}")
     @_JSON
@@ -140,9 +140,9 @@ def _listing(name: str, query: str, what: str, example: str) -> click.Command:
 @_JSON
 @click.pass_obj
 def holdings(where: tuple[Path | None, str], *, as_json: bool) -> None:
-    """Shares held under CNC: how many were bought before the newest trading day, and how many only then (T+1).
+    """Print shares held under CNC: bought before the newest trading day, and on that day (T+1).
 
-    Sales take the oldest first; what was bought and sold within a day is no holding.
+    Sales take the oldest shares first; shares bought and sold within a day are not holdings.
 
     \b
     Example:
@@ -157,7 +157,7 @@ def holdings(where: tuple[Path | None, str], *, as_json: bool) -> None:
 
 
 def held(days: list[dict[str, Any]], newest: str) -> Iterator[dict[str, Any]]:
-    """Holdings by net deliveries a day, oldest day first; `newest` is the day whose buys are not delivered yet."""
+    """Yield holdings from net deliveries a day, oldest first; `newest` is the day whose buys are not delivered yet."""
     lots: dict[str, list[tuple[str, int]]] = {}
     for row in days:
         mine, units = lots.setdefault(row["instrument"], []), row["units"]
@@ -227,7 +227,7 @@ def _named(where: tuple[Path | None, str]) -> tuple[Path, str]:
 
 
 def _opened(folder: Path, name: str) -> bool:
-    """Whether there is an account. A run that is killed at its very beginning leaves an empty file."""
+    """Return whether there is an account. A run that is killed at its very beginning leaves an empty file."""
     path = folder / f"{name}.db"
     return path.is_file() and path.stat().st_size > 0
 
@@ -244,33 +244,24 @@ def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
 
 @contextmanager
 def _database(where: tuple[Path | None, str]) -> Iterator[Database]:
-    """The account's database, to be read while others may write to it."""
-    import sqlite3
-
+    """Open the account's database to read it while others may write to it."""
     import sqlite_utils
 
     from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION
-    from alpha_cli.storage.sqlite import sqlite_errors
+    from alpha_cli.storage.sqlite import connect, sqlite_errors
 
     folder, name = _existing(where)
     path = folder / f"{name}.db"
-    with sqlite_errors(path):
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
-        with closing(connection):
-            found = connection.execute("PRAGMA application_id").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found != APPLICATION_ID:
-                raise ConfigurationError(
-                    f"{path}: not the database of a paper account; name another with --state or --as"
-                )
-            if version != VERSION:
-                mend = (
-                    "use the alpha that wrote it"
-                    if version > VERSION
-                    else f"run alpha paper --state {folder} once to bring it to {VERSION}"
-                )
-                raise ConfigurationError(f"{path}: schema version {version}, and this alpha's is {VERSION}; {mend}")
-            yield sqlite_utils.Database(connection)
+    with sqlite_errors(path), closing(connect(path, "ro")) as connection:
+        found = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found != APPLICATION_ID:
+            raise ConfigurationError(f"{path}: not the database of a paper account; name another with --state or --as")
+        if version != VERSION:
+            raise ConfigurationError(
+                f"{path}: schema version {version}, and this alpha's is {VERSION}; use the alpha that wrote it"
+            )
+        yield sqlite_utils.Database(connection)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the broker does by the clock of the stream: squaring off, the end of a session, settlement, the night."""
+"""Events of the broker's day by the time of the stream: square-off, end of a session, settlement, midnight."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from enum import IntEnum
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-#: One moment in the zone of Indian time; the loop compares ticks with it.
-Moment = datetime
-
 
 class What(IntEnum):
-    """What is to be done; of those due at one moment, in this order."""
+    """The kind of an event; those due at one moment come in this order."""
 
     CANCEL = 0  # a cancellation reaches the exchange
     SQUARE_OFF = 1  # cancel MIS orders and close MIS positions
@@ -23,9 +20,9 @@ class What(IntEnum):
 
 
 class Due(NamedTuple):
-    """One thing to do: when, what, and for what: an exchange and a way of closing, an instrument, or an order."""
+    """One event: when, what, and for what: an exchange and a way of closing, an instrument, or an order."""
 
-    at: Moment
+    at: datetime
     what: What
     exchange: str = ""
     auctioned: bool = False
@@ -34,25 +31,25 @@ class Due(NamedTuple):
 
 
 class Agenda:
-    """Things to do, each once, soonest first."""
+    """Events to come, each once, soonest first."""
 
     def __init__(self) -> None:
         self._heap: list[Due] = []
         self._known: set[Due] = set()
 
     def add(self, due: Due) -> None:
-        """Remember `due`, unless it is remembered already."""
+        """Add `due`, unless it is there already."""
         if due not in self._known:
             self._known.add(due)
             heappush(self._heap, due)
 
     @property
-    def next(self) -> Moment | None:
-        """When the soonest is due; None if there is nothing to do."""
+    def next(self) -> datetime | None:
+        """When the soonest is due; None if there is none."""
         return self._heap[0].at if self._heap else None
 
     def pop(self, now: datetime) -> Due | None:
-        """The soonest that is due by `now`, or None."""
+        """Remove and return the soonest event that is due by `now`, or return None."""
         if not self._heap or self._heap[0].at > now:
             return None
         due = heappop(self._heap)

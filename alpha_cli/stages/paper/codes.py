@@ -1,4 +1,4 @@
-"""Why the simulated broker refused an order or ended it: stable codes, one row each.
+"""Why the simulated broker refused or ended an order: stable codes, one row each.
 
 `docs/orders.md` prints these tables. The texts are those of the exchange or of Kite where they have one.
 """
@@ -7,43 +7,45 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from alpha_cli.market.refusals import MarketCode
+
 
 class Code(StrEnum):
-    """`order_update.code`; the value is also the name, the meaning stands in `MEANINGS`."""
+    """`order_update.code`; the value is also the name, `MEANINGS` says what it means."""
 
-    # refused on arrival, in the order in which it is looked at
+    # refused on arrival, in the order of the checks
     TRADING_HALTED = "TRADING_HALTED"
     ORDER_ID_RESERVED = "ORDER_ID_RESERVED"
-    INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
-    INSTRUMENT_NOT_TRADABLE = "INSTRUMENT_NOT_TRADABLE"
+    INSTRUMENT_UNKNOWN = MarketCode.INSTRUMENT_UNKNOWN
+    INSTRUMENT_NOT_TRADABLE = MarketCode.INSTRUMENT_NOT_TRADABLE
     INSTRUMENT_NOT_SIMULATED = "INSTRUMENT_NOT_SIMULATED"
-    INSTRUMENT_EXPIRED = "INSTRUMENT_EXPIRED"
+    INSTRUMENT_EXPIRED = MarketCode.INSTRUMENT_EXPIRED
     CALENDAR_UNKNOWN = "CALENDAR_UNKNOWN"
-    MARKET_CLOSED = "MARKET_CLOSED"
+    MARKET_CLOSED = MarketCode.MARKET_CLOSED
     AUCTION_ORDER_TYPE = "AUCTION_ORDER_TYPE"
-    PRODUCT_NOT_ALLOWED = "PRODUCT_NOT_ALLOWED"
+    PRODUCT_NOT_ALLOWED = MarketCode.PRODUCT_NOT_ALLOWED
     CHARGES_UNKNOWN = "CHARGES_UNKNOWN"
-    PRICE_MISSING = "PRICE_MISSING"
+    PRICE_MISSING = MarketCode.PRICE_MISSING
     TRIGGER_MISSING = "TRIGGER_MISSING"
-    PRICE_NOT_TICK_MULTIPLE = "PRICE_NOT_TICK_MULTIPLE"
+    PRICE_NOT_TICK_MULTIPLE = MarketCode.PRICE_NOT_TICK_MULTIPLE
     TRIGGER_BEYOND_LIMIT = "TRIGGER_BEYOND_LIMIT"
-    QUANTITY_NOT_LOT_MULTIPLE = "QUANTITY_NOT_LOT_MULTIPLE"
-    QUANTITY_ABOVE_FREEZE = "QUANTITY_ABOVE_FREEZE"
+    QUANTITY_NOT_LOT_MULTIPLE = MarketCode.QUANTITY_NOT_LOT_MULTIPLE
+    QUANTITY_ABOVE_FREEZE = MarketCode.QUANTITY_ABOVE_FREEZE
     NO_PRICE = "NO_PRICE"
     TRIGGER_BEYOND_LAST = "TRIGGER_BEYOND_LAST"
     PRICE_OUTSIDE_BAND = "PRICE_OUTSIDE_BAND"
-    MIS_AFTER_SQUARE_OFF = "MIS_AFTER_SQUARE_OFF"
+    MIS_AFTER_SQUARE_OFF = MarketCode.MIS_AFTER_SQUARE_OFF
     HOLDINGS_INSUFFICIENT = "HOLDINGS_INSUFFICIENT"
     MARGIN_INSUFFICIENT = "MARGIN_INSUFFICIENT"
     # refused when it would fill
     BOOKS_FULL = "BOOKS_FULL"
     METADATA_TOO_LONG = "METADATA_TOO_LONG"
-    # a modification refused; the order stays as it was
-    QUANTITY_NOT_POSITIVE = "QUANTITY_NOT_POSITIVE"
+    # a modification refused; the order does not change
+    QUANTITY_NOT_POSITIVE = MarketCode.QUANTITY_NOT_POSITIVE
     QUANTITY_BELOW_FILLED = "QUANTITY_BELOW_FILLED"
     ALREADY_TRIGGERED = "ALREADY_TRIGGERED"
     MODIFICATIONS_EXHAUSTED = "MODIFICATIONS_EXHAUSTED"
-    # not by the market's doing
+    # ended without a fill of the rest
     CANCELLED_ON_REQUEST = "CANCELLED_ON_REQUEST"
     IOC_NOT_FILLED = "IOC_NOT_FILLED"
     DAY_ENDED = "DAY_ENDED"
@@ -91,8 +93,12 @@ MEANINGS: dict[Code, str] = {
 }
 
 
+#: Characters of a reason or message that an update repeats; the whole could be too long for its line.
+MOST_REASON = 500
+
+
 class Refused(Exception):
-    """A rule of the broker or the exchange that an order breaks: its code, and the figures in a sentence."""
+    """An order breaks a rule of the broker or the exchange: the code of the rule, and the figures in a sentence."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -100,7 +106,7 @@ class Refused(Exception):
 
 
 def table() -> str:
-    """The codes in Markdown, for the docs."""
+    """Return the codes as a Markdown table, for the docs."""
     lines = ["| code | meaning |", "|---|---|"]
     lines += [f"| `{code}` | {MEANINGS[code]} |" for code in Code]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""`alpha paper` on the command line: options, and the wiring of engine, books and database."""
+"""`alpha paper` on the command line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import click
 
 from alpha_cli.cli.groups import Group
 from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
-from alpha_cli.stages.paper.config import CHARGES, PaperConfig, configured, latency, rupees, slippage
+from alpha_cli.stages.paper.config import CHARGES, PaperConfig, latency, rupees, slippage
+from alpha_cli.stages.paper.file import configured
 from alpha_cli.stream.stage import Options, Stage
 
 if TYPE_CHECKING:
-    from alpha_cli.market.instruments import Master
+    pass
 
 #: Commands that look at the account of a state folder or change it; see `accounts`.
 ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
@@ -91,58 +92,20 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         ctx.obj = (given["state"], given["name"] or "paper")
         return None
     reads_stdin(ctx)
-    from alpha_cli.market.contracts import Contracts
-    from alpha_cli.stages.paper.engine import Engine
+    if given["state"] is None and given["name"] is not None:
+        raise click.UsageError("--as names a state; it needs --state DIR")
+    from alpha_cli.stages.paper.build import PaperStage
 
-    build: Build = ctx.obj
-    config = _config(given)
-
-    def master() -> Master | None:
-        from alpha_cli.market.instruments import open_master  # with the first order
-
-        return open_master(given["master"])
-
-    venue = Contracts(master, all_hours=config.all_hours)
-    if given["master"] is not None:
-        venue.open()
-    engine: Engine
-    if given["state"] is None:
-        if given["name"] is not None:
-            raise click.UsageError("--as names a state; it needs --state DIR")
-        from alpha_cli.core.ledger import Account
-        from alpha_cli.stages.paper.orders import Memory
-
-        journal: Any = Memory(keep_fills=config.charges == "contract-note")
-        engine = Engine(
-            Account.opened(config.broker, config.starting_cash), build.market, journal, config=config, venue=venue
-        )
-    else:
-        from alpha_cli.stages.paper.store import Store  # SQLite is for those who keep something
-        from alpha_cli.storage.halts import halt_reason
-
-        journal = store = Store(given["state"], given["name"] or "paper", config, venue.name_of)
-        try:
-            engine = Engine(
-                store.account, build.market, store, store.resting(), config=config, venue=venue,
-                halt_reason=lambda: halt_reason(given["state"]),
-            )  # fmt: skip
-        except BaseException:
-            store.release()
-            raise
-    return Stage(
-        "paper",
-        engine.steps,
-        options,
-        market=build.market,
-        tick_fields=("depth", "ohlc", "last_traded_quantity", "last_trade_time"),
+    shared: Build = ctx.obj
+    paper = PaperStage(
+        shared.last_ticks,
+        _config(given),
+        master=given["master"],
+        state=given["state"],
+        name=given["name"],
         forward=forward,
-        opening=engine.opening,
-        close=engine.close,
-        commit=journal.commit,
-        release=journal.release,
-        counts=engine.counts,
-        verdict=engine.verdict,
     )
+    return paper.stage(options)
 
 
 def _refuse_options_of_the_stage(ctx: click.Context) -> None:
@@ -155,7 +118,7 @@ def _refuse_options_of_the_stage(ctx: click.Context) -> None:
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:
-    """What the command line says, before the file, before the defaults."""
+    """Return what the command line says, before the file, before the defaults."""
     import msgspec
 
     changed: dict[str, Any] = {"all_hours": given["all_hours"]}

@@ -1,8 +1,6 @@
-"""What the user of `alpha paper` may set, checked before anything is read.
+"""The settings of `alpha paper` and their defaults, checked before anything is read.
 
-The defaults stand here, and `paper.yaml` may change them; it is looked for in `$ALPHA_CONFIG_DIR` and
-`./configs`. Options of the command line come before both. pydantic and YAML are imported only where
-there is such a file.
+`paper.yaml` may change the defaults, see `file`; options of the command line come before both.
 """
 
 from __future__ import annotations
@@ -10,22 +8,18 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from alpha_cli.config.opening_cash import DEFAULT
 from alpha_cli.core.errors import BadLine, UsageError
 from alpha_cli.core.text import printable
 from alpha_cli.core.wire import check_rupees
 
-#: The broker whose orders are filled here; orders of any other are left alone.
+#: The broker whose orders are filled here; orders of any other are ignored.
 BROKER = "paper"
 
-#: Rupees that an account begins with.
-STARTING_CASH = Decimal(1_000_000)
-
-FILE = "paper.yaml"
 CHARGES = ("estimate", "contract-note", "none")
 #: How charges are taken: on each fill; on each fill and settled by the day's contract note; not at all.
 ChargesMode = Literal["estimate", "contract-note", "none"]
@@ -36,11 +30,11 @@ _MOST_LATENCY = 600_000  # ms
 
 
 class Slippage(msgspec.Struct, frozen=True):
-    """How much worse than the best price an order that takes liquidity fares.
+    """How much worse than the best price an order that takes liquidity is filled.
 
-    depth  it takes the levels of the book one after the other; without a book, the last price
-    ticks  the best price and `amount` ticks of the instrument
-    bps    the best price and `amount` basis points of it
+    depth  at the levels of the book one after the other; without a book, at the last price
+    ticks  `amount` ticks of the instrument beyond the best price
+    bps    `amount` basis points beyond the best price
     """
 
     kind: Literal["depth", "ticks", "bps"] = "depth"
@@ -63,7 +57,7 @@ class Margins(msgspec.Struct, frozen=True):
 
 
 class Bands(msgspec.Struct, frozen=True):
-    """How far from the previous close a price may lie, in basis points. Dynamic bands of the day are not known."""
+    """How far from the previous close a price may be, in basis points. Dynamic bands of the day are not known."""
 
     equity: int = 2_000
     future: int = 1_000
@@ -72,13 +66,15 @@ class Bands(msgspec.Struct, frozen=True):
 class PaperConfig(msgspec.Struct, frozen=True):
     """One account and the market it trades in.
 
-    cash       rupees that a new account begins with; None if the user did not say
+    cash       rupees that a new account begins with, by --cash or paper.yaml; None if neither says
+    opening_cash  the same by alpha.yaml, for all stages
     latency    from the time of an order, cancel or modify until it is at the exchange, in stream time
     all_hours  no sessions: trade on every tick, whatever its time
     """
 
     broker: str = BROKER
     cash: Decimal | None = None
+    opening_cash: Decimal = DEFAULT[BROKER]
     slippage: Slippage = Slippage()
     latency: timedelta = timedelta()
     charges: ChargesMode = "estimate"
@@ -89,24 +85,11 @@ class PaperConfig(msgspec.Struct, frozen=True):
     @property
     def starting_cash(self) -> Decimal:
         """Rupees that a new account begins with."""
-        return STARTING_CASH if self.cash is None else self.cash
-
-
-def configured(path: Path | None = None) -> PaperConfig:
-    """The configuration of `path`, or of the nearest `paper.yaml`, or the defaults. Raises `ConfigurationError`."""
-    if path is None:
-        from alpha_cli.config.files import find_own_config
-
-        path = find_own_config(FILE)
-        if path is None:
-            return PaperConfig()
-    from alpha_cli.stages.paper.file import read
-
-    return read(path)
+        return self.opening_cash if self.cash is None else self.cash
 
 
 def rupees(text: str, option: str = "--cash") -> Decimal:
-    """`text` as an amount a person has: not negative, at most four decimals. Raises `UsageError`."""
+    """Return `text` as rupees: not negative, at most four decimals. Raise `UsageError` for anything else."""
     digits = text.replace(",", "")
     try:
         if not _AMOUNT.fullmatch(digits):
@@ -121,18 +104,18 @@ def rupees(text: str, option: str = "--cash") -> Decimal:
 
 
 def slippage(text: str) -> Slippage:
-    """`depth`, `2 ticks` or `5 bps`. Raises `UsageError`."""
+    """Return the model for `depth`, `2 ticks` or `5 bps`. Raise `UsageError` for anything else."""
     if text == "depth":
         return Slippage()
     match = _SLIPPAGE.fullmatch(text)
     if match is None:
         raise UsageError(f"slippage {printable(text, 40)!r}: write depth, or as in '2 ticks' or '5 bps'")
     kind: Any = "bps" if match[2] == "bps" else "ticks"
-    return Slippage(kind, Decimal(match[1]))
+    return Slippage(kind=kind, amount=Decimal(match[1]))
 
 
 def latency(milliseconds: int) -> timedelta:
-    """Milliseconds of stream time. Raises `UsageError` for a negative one or more than ten minutes."""
+    """Return milliseconds of stream time. Raise `UsageError` if negative or more than ten minutes."""
     if not 0 <= milliseconds <= _MOST_LATENCY:
         raise UsageError(f"latency {milliseconds}: give milliseconds from 0 to {_MOST_LATENCY}")
     return timedelta(milliseconds=milliseconds)

@@ -1,4 +1,4 @@
-"""What trades cost, in ledger units: the tariff's rupees on each fill, and the note that settles a day."""
+"""Charges of trades in ledger units: an estimate on each fill, and the contract note that settles a day."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from alpha_cli.core.events import Fill
+from alpha_cli.core.events import Fill, Order
 from alpha_cli.core.money import in_rupees, units
 from alpha_cli.market.contracts import Contract, Contracts
 from alpha_cli.stages.paper.codes import Code, Refused
@@ -21,7 +21,7 @@ _FOUR_DECIMALS = Decimal("0.0001")
 
 
 class Costs:
-    """Charges by name; none at all in the mode `none`."""
+    """Charges by name; no charges in the mode `none`."""
 
     def __init__(self, mode: ChargesMode) -> None:
         self.mode = mode
@@ -30,16 +30,16 @@ class Costs:
 
     @property
     def tariff(self) -> Tariff:
-        """Read when it is first needed."""
+        """The tariff, read when it is first needed."""
         if self._tariff is None:
             from alpha_cli.market.charges.engine import Tariff
 
             self._tariff = Tariff.load()
         return self._tariff
 
-    def known(self, working: PaperOrder, contract: Contract) -> None:
-        """Raise `Refused` if what the order would cost on that day is not known, now or when it is squared off."""
-        order, instrument = working.order, contract.instrument
+    def check_known(self, order: Order, contract: Contract) -> None:
+        """Raise `Refused` if the charges of the order, or of its square-off, are not known for that day."""
+        instrument = contract.instrument
         kind = (contract.on, instrument.exchange, contract.traded_as, order.product)
         if self.mode == "none" or kind in self._known:
             return
@@ -59,9 +59,9 @@ class Costs:
     def of_fill(
         self, working: PaperOrder, contract: Contract, quantity: int, price: int, *, delivered: bool
     ) -> Mapping[str, int]:
-        """What a fill of `quantity` units at `price` costs, after the earlier fills of the same order.
+        """Return what a fill of `quantity` units at `price` costs, after the earlier fills of the same order.
 
-        An estimate: it takes the product at its word. Charges of the day or of an event come with the fill that
+        An estimate, by the product of the order. Charges of the day or of an event are taken with the fill that
         causes them: DP with the first sale from the demat account (`delivered`), that of the auto square-off with
         the first fill of its order.
         """
@@ -78,16 +78,16 @@ class Costs:
             _add(made, self.tariff.auto_square_off(contract.on))
         return made
 
-    def of_day(self, day: date, fills: Iterable[Fill], venue: Contracts) -> dict[str, int]:
-        """The contract note of `day` over all its `fills`, with what the ledger takes beside it."""
+    def of_day(self, day: date, fills: Iterable[Fill], contracts: Contracts) -> dict[str, int]:
+        """Return the charges of the contract note of `day` over all its `fills`, DP and square-off included."""
         from alpha_cli.market.charges.note import NoteTrade, contract_note
 
         trades = []
         for fill in fills:
-            contract = venue.contract(fill.instrument_token, day)
+            contract = contracts.contract(fill.instrument_token, day)
             expired = is_made_by(EXPIRY, fill)
             if expired and (contract.kind != "option" or not fill.price):
-                continue  # settled by its last price, or worth nothing: nothing is charged
+                continue  # settled by its last price, or worthless: no charges
             trades.append(
                 NoteTrade(
                     order_id=fill.order_id,
@@ -119,7 +119,7 @@ class Costs:
 
 
 def _add(made: dict[str, int], charges: Charges) -> None:
-    """Enter rupees, rounded half up to a ledger unit."""
+    """Add `charges` in rupees to `made`, rounded half up to a ledger unit."""
     from alpha_cli.market.charges.engine import EXACT
 
     for name, amount in charges.items():

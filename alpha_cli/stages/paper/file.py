@@ -1,73 +1,32 @@
-"""`paper.yaml` as people write it, and the configuration it stands for."""
+"""Where the configuration of `alpha paper` comes from: a named file, the nearest `paper.yaml`, or the defaults.
+
+`paper.yaml` is searched in `$ALPHA_CONFIG_DIR` and `./configs`. pydantic and YAML are imported only where there
+is such a file.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
 
 import msgspec
-from pydantic import AfterValidator, Field
 
-from alpha_cli.config.model import Strict, read_config
-from alpha_cli.core.errors import UsageError
-from alpha_cli.stages.paper.config import Bands, ChargesMode, Margins, PaperConfig, slippage
+from alpha_cli.config.files import find_own_config
+from alpha_cli.config.opening_cash import opening_cash
+from alpha_cli.stages.paper.config import PaperConfig
 
-#: Percent in the file; basis points inside.
-Percent = Annotated[Decimal, Field(gt=0, le=1000, decimal_places=2)]
+FILE = "paper.yaml"
 
 
-def _slippage(text: str) -> str:
-    try:
-        slippage(text)
-    except UsageError as error:
-        raise ValueError(str(error)) from None
-    return text
+def configured(path: Path | None = None) -> PaperConfig:
+    """Return the configuration of `path`, or of the nearest `paper.yaml`, or the defaults; with the opening cash.
 
+    Raise `ConfigurationError` if a file is wrong.
+    """
+    path = path or find_own_config(FILE)
+    if path is None:
+        config = PaperConfig()
+    else:
+        from alpha_cli.stages.paper.file_model import read
 
-class MarginsFile(Strict):
-    """Percent of an order's value that it blocks; of a short option, of strike × quantity."""
-
-    equity_cnc: Percent | None = None
-    equity_mis: Percent | None = None
-    index_future: Percent | None = None
-    stock_future: Percent | None = None
-    option_buy: Percent | None = None
-    index_option_sell: Percent | None = None
-    stock_option_sell: Percent | None = None
-
-
-class BandsFile(Strict):
-    """Percent of the previous close within which a price must lie."""
-
-    equity: Percent | None = None
-    future: Percent | None = None
-
-
-class PaperFile(Strict):
-    """The whole file; what is left out keeps its default."""
-
-    cash: Annotated[Decimal, Field(ge=0, lt=10**12, decimal_places=4)] | None = None
-    slippage: Annotated[str, AfterValidator(_slippage)] = "depth"
-    latency_ms: Annotated[int, Field(ge=0, le=600_000)] = 0
-    charges: ChargesMode = "estimate"
-    margins: MarginsFile = MarginsFile()
-    bands: BandsFile = BandsFile()
-
-
-def read(path: Path) -> PaperConfig:
-    """The configuration that the file at `path` describes. Raises `ConfigurationError`."""
-    file = read_config(path, PaperFile)
-    return PaperConfig(
-        cash=file.cash,
-        slippage=slippage(file.slippage),
-        latency=timedelta(milliseconds=file.latency_ms),
-        charges=file.charges,
-        margins=msgspec.structs.replace(Margins(), **_basis_points(file.margins)),
-        bands=msgspec.structs.replace(Bands(), **_basis_points(file.bands)),
-    )
-
-
-def _basis_points(percents: Strict) -> dict[str, Any]:
-    return {name: int(value * 100) for name, value in percents.model_dump(exclude_none=True).items()}
+        config = read(path)
+    return msgspec.structs.replace(config, opening_cash=opening_cash(config.broker))

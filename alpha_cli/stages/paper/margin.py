@@ -3,13 +3,14 @@
     available = capital + realised P&L - charges - blocked by positions - blocked by orders
                 + what open MIS and NRML positions have lost at the newest prices, if they have
 
-An order blocks margin for the part of it that opens a position; closing needs none. The shares are those
+An order blocks margin for the part of it that opens a position; closing needs none. The rates are those
 of `config.Margins`. Unrealised profit is no margin, as at Kite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -24,8 +25,8 @@ from alpha_cli.stream.last_ticks import LastTicks
 _WHOLE = 10_000  # basis points
 
 
-def share(contract: Contract, product: Product, side: Side, margins: Margins) -> int:
-    """Basis points of the value that a position of this kind blocks."""
+def margin_rate(contract: Contract, product: Product, side: Side, margins: Margins) -> int:
+    """Return the basis points of its value that a position of this kind blocks."""
     if contract.kind == "future":
         return margins.index_future if contract.index else margins.stock_future
     if contract.kind == "option":
@@ -35,153 +36,193 @@ def share(contract: Contract, product: Product, side: Side, margins: Margins) ->
     return margins.equity_mis if product == "MIS" else margins.equity_cnc
 
 
-def needed(contract: Contract, product: Product, side: Side, *, value: int, quantity: int, margins: Margins) -> int:
-    """What `quantity` units worth `value` block, rounded up. A short option blocks by its strike."""
+def required_margin(
+    contract: Contract, product: Product, side: Side, *, value: int, quantity: int, margins: Margins
+) -> int:
+    """Return what `quantity` units worth `value` block, rounded up. A short option blocks by its strike."""
     if contract.kind == "option" and side == "SELL":
         value = contract.strike * quantity
-    return -(-value * share(contract, product, side, margins) // _WHOLE)
+    return -(-value * margin_rate(contract, product, side, margins) // _WHOLE)
 
 
-class _Queue(Struct):
+class Lack(NamedTuple):
+    """The margin that an order needs, and the smaller amount that is available."""
+
+    needs: int
+    available: int
+
+
+class _OpenOrders(Struct):
     """The open orders of one side of a position, in the order of their arrival.
 
-    closing  units of them all that close it: of the first as many as there are, of those after them none
+    closing  units of all of them that close the position: the first to arrive close as much of it as there is
     """
 
     orders: dict[str, PaperOrder] = {}
     closing: int = 0
 
 
-class Funds:
-    """What `account` has blocked and what it has left."""
+class MarginAccount:
+    """The margin that the positions and open orders of `account` block, and what is available."""
 
-    def __init__(self, account: Account, market: LastTicks, margins: Margins) -> None:
+    def __init__(self, account: Account, last_ticks: LastTicks, margins: Margins) -> None:
         self._account = account
-        self._market = market
+        self._last_ticks = last_ticks
         self._margins = margins
         self._by_position: dict[Key, int] = {}
-        self._queues: dict[tuple[Key, Side], _Queue] = {}
+        self._open: dict[tuple[Key, Side], _OpenOrders] = {}
         self._of_positions = 0
         self._of_orders = 0
 
     @property
     def blocked(self) -> int:
-        """By positions and orders."""
+        """Margin blocked by positions and orders."""
         return self._of_positions + self._of_orders
 
     @property
     def available(self) -> int:
-        """What a new order may block."""
+        """Margin that a new order may block."""
         account = self._account
-        return account.capital + account.realised - account.charged - self.blocked + min(0, self._open_loss())
+        blocked, loss = self._of_positions + self._of_orders, min(0, self._open_loss())
+        return account.capital + account.realised - account.charged - blocked + loss
+
+    # --- changes -----------------------------------------------------------------------------
 
     def position_changed(self, contract: Contract, holding: Holding) -> None:
-        """`holding` is not what it was: block what it needs now."""
+        """Block what `holding` needs now, and reassign which open orders close it."""
         key = (holding.instrument_token, holding.product)
         side: Side = "BUY" if holding.quantity > 0 else "SELL"
-        quantity = abs(holding.quantity)
-        now = (
-            needed(contract, holding.product, side, value=abs(holding.cost), quantity=quantity, margins=self._margins)
-            if quantity
-            else 0
-        )
+        quantity, value = abs(holding.quantity), abs(holding.cost)
+        now = 0
+        if quantity:
+            now = required_margin(
+                contract, holding.product, side, value=value, quantity=quantity, margins=self._margins
+            )
         self._of_positions += now - self._by_position.get(key, 0)
         if now:
             self._by_position[key] = now
         else:
             self._by_position.pop(key, None)
-
         for closing in ("BUY", "SELL"):
-            self._share_out(contract, key, closing)
-
-    def orders(self, key: Key, side: Side) -> Iterable[PaperOrder]:
-        """The open orders of one side of a position, in the order of their arrival."""
-        queue = self._queues.get((key, side))
-        return () if queue is None else queue.orders.values()
+            self._reassign(contract, key, closing)
 
     def add(self, contract: Contract, order: PaperOrder) -> None:
-        """`order` is open now: it closes what those before it leave of the position, and blocks for the rest."""
+        """Count `order` as open: it closes what earlier ones leave of the position, and blocks margin for the rest."""
         key, side = _place(order)
-        queue = self._queues.setdefault((key, side), _Queue())
-        queue.orders[order.order.order_id] = order
-        self._claim(contract, queue, order, min(order.left, max(0, self._closable(key, side) - queue.closing)))
+        group = self._open.setdefault((key, side), _OpenOrders())
+        group.orders[order.order.order_id] = order
+        closable = max(0, self._closable(key, side) - group.closing)
+        self._assign(contract, group, order, min(_remaining(order), closable))
 
-    def changed(self, contract: Contract, order: PaperOrder) -> None:
-        """What is left of an open order is not what it was, or its price."""
+    def order_changed(self, contract: Contract, order: PaperOrder) -> None:
+        """Block anew for an open order whose price or remaining quantity changed."""
         key, side = _place(order)
-        self._claim(contract, self._queues[key, side], order, min(order.left, order.closing))
-        self._share_out(contract, key, side)
+        self._assign(contract, self._open[key, side], order, min(_remaining(order), order.closing))
+        self._reassign(contract, key, side)
 
     def remove(self, contract: Contract, order: PaperOrder) -> None:
-        """`order` has ended: it blocks nothing any more, and others close what it would have closed."""
+        """Release the margin of an order that has ended; later orders close what it would have closed."""
         key, side = _place(order)
-        queue = self._queues[key, side]
-        del queue.orders[order.order.order_id]
+        group = self._open[key, side]
+        del group.orders[order.order.order_id]
         freed = order.closing
-        queue.closing -= freed
+        group.closing -= freed
         self._of_orders -= order.blocked
         order.blocked = order.closing = 0
-        if not queue.orders:
-            del self._queues[key, side]
+        if not group.orders:
+            del self._open[key, side]
         elif freed:
-            self._share_out(contract, key, side)
+            self._reassign(contract, key, side)
 
-    def for_order(self, contract: Contract, order: PaperOrder, opening: int) -> int:
-        """What `opening` units of `order` block: at its limit or trigger, or at the newest price."""
-        price = order.limit or order.trigger
+    # --- questions ---------------------------------------------------------------------------
+
+    def orders(self, key: Key, side: Side) -> Iterable[PaperOrder]:
+        """Return the open orders of one side of a position, in the order of their arrival."""
+        group = self._open.get((key, side))
+        return () if group is None else group.orders.values()
+
+    def check(
+        self, contract: Contract, order: PaperOrder, last: int, replaces: PaperOrder | None = None
+    ) -> Lack | None:
+        """Return what is lacking for the units of `order` that open a position; None if there is enough.
+
+        last      price of the instrument, 0 if there is none
+        replaces  the open order that `order` is a modification of: its margin becomes free
+        """
+        opens = self.opening_quantity(order, replaces)
+        needs = self.order_margin(contract, order, opens, last) if opens else 0
+        if not needs:
+            return None
+        available = self.available + (0 if replaces is None else replaces.blocked)
+        return Lack(needs, available) if needs > available else None
+
+    def order_margin(self, contract: Contract, order: PaperOrder, opening: int, last: int | None = None) -> int:
+        """Return what `opening` units of `order` block: at its limit or trigger, or at the newest price.
+
+        last  that price if the caller knows it
+        """
+        price: int | None = order.limit or order.trigger or last
         if price is None:
-            tick = self._market.last(order.order.instrument_token)
+            tick = self._last_ticks.last(order.order.instrument_token)
             price = price_units(tick.last_price) if tick is not None else 0
         asked = order.order
-        return needed(
+        return required_margin(
             contract, asked.product, asked.side, value=price * opening, quantity=opening, margins=self._margins
         )
 
-    def opens(self, key: Key, side: Side, quantity: int, instead_of: PaperOrder | None = None) -> int:
-        """How many of `quantity` units on `side` would open a position, after what the other open orders close."""
-        queue = self._queues.get((key, side))
-        closed = 0 if queue is None else queue.closing - (0 if instead_of is None else instead_of.closing)
-        return max(0, quantity - max(0, self._closable(key, side) - closed))
+    def opening_quantity(self, order: PaperOrder, replaces: PaperOrder | None = None) -> int:
+        """Return how many remaining units of `order` would open a position, after what open orders close.
+
+        replaces  the open order that `order` is a modification of
+        """
+        key, side = _place(order)
+        group = self._open.get((key, side))
+        closed = 0 if group is None else group.closing - (0 if replaces is None else replaces.closing)
+        return max(0, _remaining(order) - max(0, self._closable(key, side) - closed))
 
     def _closable(self, key: Key, side: Side) -> int:
-        """Units on `side` that close the position."""
+        """Return the units on `side` that close the position."""
         holding = self._account.positions.get(key)
         held = 0 if holding is None else holding.quantity
         return max(0, -held if side == "BUY" else held)
 
-    def _share_out(self, contract: Contract, key: Key, side: Side) -> None:
-        """Say again which orders close the position and which open one: the first to come close it."""
-        queue = self._queues.get((key, side))
-        if queue is None:
+    def _reassign(self, contract: Contract, key: Key, side: Side) -> None:
+        """Decide again which orders close the position and which open one: the first to arrive close it."""
+        group = self._open.get((key, side))
+        if group is None:
             return
         free = self._closable(key, side)
-        for order in queue.orders.values():
-            if order.left and not free and not order.closing:
-                return  # nor do those that came after it
-            closing = min(order.left, free)
+        for order in group.orders.values():
+            if _remaining(order) and not free and not order.closing:
+                return  # later orders close nothing either
+            closing = min(_remaining(order), free)
             free -= closing
             if closing != order.closing:
-                self._claim(contract, queue, order, closing)
+                self._assign(contract, group, order, closing)
 
-    def _claim(self, contract: Contract, queue: _Queue, order: PaperOrder, closing: int) -> None:
+    def _assign(self, contract: Contract, group: _OpenOrders, order: PaperOrder, closing: int) -> None:
         """Let `order` close that many units, and block what the rest needs."""
-        queue.closing += closing - order.closing
+        group.closing += closing - order.closing
         order.closing = closing
         self._of_orders -= order.blocked
-        order.blocked = self.for_order(contract, order, order.left - closing)
+        order.blocked = self.order_margin(contract, order, _remaining(order) - closing)
         self._of_orders += order.blocked
 
     def _open_loss(self) -> int:
-        """Σ unrealised of positions that are marked to the market, at the newest prices."""
+        """Return Σ unrealised P&L of the MIS and NRML positions, at the newest prices."""
         total = 0
         for key in self._by_position:
             holding = self._account.positions[key]
             if holding.product == "CNC":
                 continue
-            tick = self._market.last(holding.instrument_token)
+            tick = self._last_ticks.last(holding.instrument_token)
             price = holding.last_price if tick is None else price_units(tick.last_price)
             total += holding.quantity * price - holding.cost
         return total
+
+
+def _remaining(order: PaperOrder) -> int:
+    return order.order.quantity - order.filled_quantity
 
 
 def _place(order: PaperOrder) -> tuple[Key, Side]:

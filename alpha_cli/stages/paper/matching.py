@@ -1,7 +1,7 @@
-"""What a tick gives an order: pure rules, each told with its number in `docs/matching.md`.
+"""What one tick fills of an order: pure rules, numbered as in `docs/matching.md`.
 
 Prices are in ledger units (ten-thousandths of a rupee), quantities in units of the instrument. An order
-that arrives takes liquidity; one that rests is met by it, and so fills at its own price.
+that arrives takes liquidity; one that rests provides it, and so fills at its own price.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from alpha_cli.stages.paper.config import Slippage
 #: More than any order asks for: what a tick without a book offers.
 UNLIMITED = 1 << 62
 
+#: Rupees below which a price of the book or a previous close counts: the wire bounds the last price alone.
+MAX_PRICE = 1e12
+
 #: Kite's automatic market protection: (price below which, share of the price in basis points), by kind of
 #: contract; the last row is for all above. Source: Zerodha support, "market protection", bands of 2026-04.
 PROTECTION: dict[str, tuple[tuple[int, int], ...]] = {
@@ -27,16 +30,16 @@ PROTECTION: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 class Taken(NamedTuple):
-    """A part of an order that was filled."""
+    """A part of an order that is filled at one price."""
 
     price: int
     quantity: int
 
 
 def protection_price(side: Side, last: int, kind: str, tick_size: int, percent: float | None = None) -> int:
-    """The limit that Kite gives a MARKET order: the last price and a band on the far side of it.
+    """Return the limit that Kite gives a MARKET order: the last price and a band on the far side of it.
 
-    percent  of the band, if the order names one (Kite's `market_protection`); None: Kite's own
+    percent  width of the band, if the order names one (Kite's `market_protection`); None: Kite's own
     Rounded to a multiple of `tick_size` towards the last price, so that the band is never left.
     """
     if percent is None:
@@ -50,7 +53,7 @@ def protection_price(side: Side, last: int, kind: str, tick_size: int, percent: 
 
 
 class Liquidity:
-    """What one tick offers, less what orders of this account took of it before."""
+    """The quantities that one tick offers, less what orders of this account took of them before."""
 
     def __init__(self, tick: Any) -> None:
         self.tick = tick
@@ -60,14 +63,13 @@ class Liquidity:
         if depth is not None and (depth.buy or depth.sell):
             # A BUY takes from the sellers. Kite fills up a short book with levels of nothing.
             self._books = {"BUY": _levels(depth.sell), "SELL": _levels(depth.buy)}
-        self._traded = tick.last_traded_quantity or UNLIMITED  # to orders that rest
+        self._traded = tick.last_traded_quantity or UNLIMITED  # for orders that rest
 
     def take(self, side: Side, limit: int, quantity: int, slippage: Slippage, tick_size: int) -> list[Taken]:
-        """What an order that arrives gets, at most `quantity`, at prices no worse than `limit`."""
+        """Return the parts that an arriving order gets: at most `quantity`, at prices no worse than `limit`."""
         if not self.last:
-            return []  # a price that is nothing at four decimals is no price
-        levels = [[self.last, UNLIMITED]] if self._books is None else self._books[side]
-        within = [level for level in levels if level[1] and (level[0] <= limit if side == "BUY" else level[0] >= limit)]
+            return []  # a price that is 0 at four decimals is no price
+        within = self._within(side, limit)
         if not within:
             return []
         if slippage.kind != "depth":
@@ -75,32 +77,35 @@ class Liquidity:
             return [Taken(price, sum(taken.quantity for taken in _walk(within, quantity)))]
         return _walk(within, quantity)
 
-    def meet(self, side: Side, limit: int, quantity: int, since: datetime) -> int:
-        """Units that come to an order which has rested at `limit` since `since`; they trade at its price."""
+    def match(self, side: Side, limit: int, quantity: int, since: datetime) -> int:
+        """Return the units that an order which has rested at `limit` since `since` gets, at its own price."""
         if not self.last:
             return 0
         if self._books is not None:
-            within = [
-                level
-                for level in self._books[side]
-                if level[1] and (level[0] <= limit if side == "BUY" else level[0] >= limit)
-            ]
+            within = self._within(side, limit)
             if within:
                 return sum(taken.quantity for taken in _walk(within, quantity))
-            # Nobody offers at its price now; a trade beyond it since it came must have met it first.
+            # Nobody offers at its price now; a trade beyond it since it arrived must have matched it first.
             traded = self.tick.last_trade_time
             if traded is None or traded <= since or self.last == limit:
                 return 0
         if (self.last > limit) if side == "BUY" else (self.last < limit):
             return 0
-        met = min(quantity, self._traded)
+        matched = min(quantity, self._traded)
         if self._traded != UNLIMITED:
-            self._traded -= met
-        return met
+            self._traded -= matched
+        return matched
+
+    def _within(self, side: Side, limit: int) -> list[list[int]]:
+        """Return the [price, quantity] levels for `side` that are no worse than `limit`, best first."""
+        levels = [[self.last, UNLIMITED]] if self._books is None else self._books[side]
+        if side == "BUY":
+            return [level for level in levels if level[1] and level[0] <= limit]
+        return [level for level in levels if level[1] and level[0] >= limit]
 
 
 def slipped(side: Side, price: int, limit: int, slippage: Slippage, tick_size: int) -> int:
-    """`price` made worse by the slippage, on a multiple of the tick away from it, and within `limit`."""
+    """Return `price` made worse by the slippage, rounded away to a multiple of the tick size, within `limit`."""
     if slippage.kind == "ticks":
         worse = int(slippage.amount * tick_size)
     else:
@@ -111,20 +116,15 @@ def slipped(side: Side, price: int, limit: int, slippage: Slippage, tick_size: i
 
 
 def _levels(levels: Any) -> list[list[int]]:
-    """[price, quantity] of the levels where somebody stands, best first."""
-    stands = [
-        [price_units(level.price), level.quantity] for level in levels if level.quantity and _is_price(level.price)
+    """Return [price, quantity] of the levels that have a quantity, best first."""
+    filled = [
+        [price_units(level.price), level.quantity] for level in levels if level.quantity and 0 < level.price < MAX_PRICE
     ]
-    return [level for level in stands if level[0]]  # a price that is nothing at four decimals is no price
-
-
-def _is_price(price: float) -> bool:
-    """Whether it can be one: `events` bounds the last price, and lets the book say what it likes."""
-    return 0 < price < 1e12
+    return [level for level in filled if level[0]]  # a price that is 0 at four decimals is no price
 
 
 def _walk(levels: list[list[int]], quantity: int) -> list[Taken]:
-    """Take `quantity` from `levels`, best first; what is taken is gone from them."""
+    """Take `quantity` from `levels`, best first; what is taken is removed from them."""
     taken = []
     for level in levels:
         part = min(quantity, level[1])

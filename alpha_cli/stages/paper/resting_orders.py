@@ -2,7 +2,7 @@
 
 Each kind stands in a heap with the order that a tick reaches first on top: limits by price and time,
 stops by trigger and time, those still under way by the time they arrive. An order that ended or was
-modified leaves its old entry behind, which is thrown away when it comes to the top.
+modified leaves its old entry behind, which is dropped when it comes to the top.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from alpha_cli.core.events import Side
 from alpha_cli.core.money import UNITS
-from alpha_cli.core.order_states import is_terminal
+from alpha_cli.core.order_states import TERMINAL
 from alpha_cli.stages.paper.orders import PaperOrder
 
 if TYPE_CHECKING:
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 Entry = tuple[float, int, PaperOrder]
 Heap = list[Entry]
 
-#: Entries left behind by more orders than this, and by more than half, are cleared away at once.
+#: A heap is cleared of stale entries at each doubling beyond this size.
 _FEW = 64
 
 
-class Book:
-    """What works at the exchange for one instrument, and what is on its way there; `hours` are its sessions."""
+class RestingOrders:
+    """The orders at the exchange for one instrument, and those on their way; `hours` are its sessions."""
 
     def __init__(self, hours: SessionHours) -> None:
         self.hours = hours
         self.limits: dict[Side, Heap] = {"BUY": [], "SELL": []}
         self.stops: dict[Side, Heap] = {"BUY": [], "SELL": []}
         self.waiting: list[tuple[datetime, int, PaperOrder]] = []  # for a tick that is not older than they are
-        self.orders = 0  # how many there are, those that are asleep too
+        self.orders = 0  # number of orders, those asleep included
 
     def wait(self, order: PaperOrder) -> None:
-        """Keep `order` until it can meet a tick."""
+        """Keep `order` until a tick can reach it."""
         heappush(self.waiting, (order.effective, order.priority, order))
 
     def rest(self, order: PaperOrder) -> None:
-        """Let `order` stand at its limit, or at its trigger if it has one."""
+        """Let `order` rest at its limit, or at its trigger if it has one."""
         side = order.order.side
         if order.trigger is not None:  # a stop to buy is reached from below
             key = order.trigger / UNITS
@@ -54,8 +54,8 @@ class Book:
             key = order.limit / UNITS
             _push(self.limits[side], (-key if side == "BUY" else key, order.priority, order))
 
-    def reached(self, tick: Any) -> bool:
-        """Whether `tick` could do anything for the orders at limits and triggers. Cheap: asked on every tick."""
+    def is_reached(self, tick: Any) -> bool:
+        """Return whether `tick` could match or trigger an order. Cheap: called for every tick."""
         last = tick.last_price
         bid = ask = last
         depth = tick.depth
@@ -72,42 +72,42 @@ class Book:
             or (stops["SELL"] and last <= -stops["SELL"][0][0])
         )
 
-    def met(self, side: Side, price: float) -> Iterator[PaperOrder]:
-        """The orders at limits which a market at `price` meets, best price first and then the oldest.
+    def matched(self, side: Side, price: float) -> Iterator[PaperOrder]:
+        """Yield the orders at limits that a market at `price` matches, best price first and then the oldest.
 
-        They are taken from their heap; who still has something left is put back by `rest`.
+        They leave their heap; `rest` puts those back that have something left.
         """
         heap = self.limits[side]
         bound = -price if side == "BUY" else price
         while heap and heap[0][0] <= bound:
             entry = heappop(heap)
-            if _stands(entry):
+            if _is_current(entry):
                 yield entry[2]
 
     def triggered(self, side: Side, last: float) -> Iterator[PaperOrder]:
-        """The stops which a trade at `last` sets off, in the order in which the price reached them."""
+        """Yield the stops that a trade at `last` triggers, in the order in which the price reached them."""
         heap = self.stops[side]
         bound = last if side == "BUY" else -last
         while heap and heap[0][0] <= bound:
             entry = heappop(heap)
-            if _stands(entry) and entry[2].trigger is not None:
+            if _is_current(entry) and entry[2].trigger is not None:
                 yield entry[2]
 
     def arrived(self, now: datetime) -> Iterator[PaperOrder]:
-        """The orders that reached the exchange by `now`, in the order in which they did."""
+        """Yield the orders that reached the exchange by `now`, in the order in which they did."""
         while self.waiting and self.waiting[0][0] <= now:
             _, priority, order = heappop(self.waiting)
-            if not is_terminal(order.status) and order.priority == priority:
+            if order.status not in TERMINAL and order.priority == priority:
                 yield order
 
 
 def _push(heap: Heap, entry: Entry) -> None:
     heappush(heap, entry)
     if len(heap) > _FEW and len(heap) & (len(heap) - 1) == 0:  # at each doubling, so that it costs little
-        heap[:] = [entry for entry in heap if _stands(entry)]
+        heap[:] = [entry for entry in heap if _is_current(entry)]
         heapify(heap)
 
 
-def _stands(entry: Entry) -> bool:
-    """Whether the order still is what it was when this entry was made."""
-    return entry[1] == entry[2].priority and not is_terminal(entry[2].status)
+def _is_current(entry: Entry) -> bool:
+    """Return whether the order has neither ended nor been modified since this entry was made."""
+    return entry[1] == entry[2].priority and entry[2].status not in TERMINAL

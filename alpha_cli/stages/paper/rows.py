@@ -1,7 +1,7 @@
-"""Rows of the database of `--state` and what they stand for; `store` reads and writes them.
+"""Rows of the database of `--state` and the objects they hold; `store` reads and writes them.
 
 Rupees are TEXT, exact to the last digit; the views of `schema` cast them to numbers. Times are RFC 3339
-TEXT in Indian time, so that they sort as they stand. Only `entries` has ledger units, to be summed exactly.
+TEXT in Indian time, so that the text sorts by time. Only `entries` has ledger units, to be summed exactly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _json = msgspec.json.Encoder(order="deterministic", decimal_format="string").enc
 
 
 def account_row(account: Account, starting_cash: Decimal) -> Row:
-    """The row of `account` itself, without its positions."""
+    """Return the row of `account` itself, without its positions."""
     return {
         "broker": account.broker,
         "starting_cash": _text(starting_cash),
@@ -42,28 +42,34 @@ def account_row(account: Account, starting_cash: Decimal) -> Row:
 
 
 def account_of(row: Row, positions: Iterable[Row]) -> Account:
-    """The account of `row` and its `positions`. Raises ValueError, ArithmeticError, `MsgspecError` if tampered with."""
-    account = Account(
-        row["broker"],
-        _units(row["capital"]),
-        _units(row["cash"]),
-        _units(row["realised_pnl"]),
-        {
-            name: _units(amount)
-            for name, amount in msgspec.json.decode(row["charges_by_name"], type=dict[str, str]).items()
-        },
+    """Return the account of `row` and its `positions`. Raise ValueError, ArithmeticError or `MsgspecError` if wrong."""
+    charges = msgspec.json.decode(row["charges_by_name"], type=dict[str, str])
+    return Account(
+        broker=row["broker"],
+        capital=_units(row["capital"]),
+        cash=_units(row["cash"]),
+        realised=_units(row["realised_pnl"]),
+        charges={name: _units(amount) for name, amount in charges.items()},
+        positions={(held["instrument_token"], held["product"]): _holding_of(held) for held in positions},
     )
-    for held in positions:
-        account.positions[held["instrument_token"], held["product"]] = Holding(
-            held["instrument_token"], held["product"], held["quantity"],
-            _units(held["cost"]), _units(held["realised_pnl"]), _units(held["last_price"]),
-            held["day"], held["overnight"], held["delivered"],
-        )  # fmt: skip
-    return account
+
+
+def _holding_of(row: Row) -> Holding:
+    return Holding(
+        instrument_token=row["instrument_token"],
+        product=row["product"],
+        quantity=row["quantity"],
+        cost=_units(row["cost"]),
+        realised=_units(row["realised_pnl"]),
+        last_price=_units(row["last_price"]),
+        day=row["day"],
+        overnight=row["overnight"],
+        delivered=row["delivered"],
+    )
 
 
 def position_row(broker: str, holding: Holding, instrument: str) -> Row:
-    """The row of one position of `broker`'s account."""
+    """Return the row of one position of `broker`'s account."""
     return {
         "broker": broker,
         "instrument_token": holding.instrument_token,
@@ -81,7 +87,7 @@ def position_row(broker: str, holding: Holding, instrument: str) -> Row:
 
 
 def order_row(paper_order: PaperOrder, instrument: str) -> Row:
-    """The row of an order: its event's fields, and what became of it."""
+    """Return the row of an order: the fields of its event, and its state."""
     order = paper_order.order
     row: Row = {name: getattr(order, name) for name in _ORDER_FIELDS}
     for name in ("price", "trigger_price", "reference_price"):
@@ -89,8 +95,15 @@ def order_row(paper_order: PaperOrder, instrument: str) -> Row:
     return row | {
         "timestamp": _time(order.timestamp),
         "metadata": msgspec.json.encode(order.metadata, order="deterministic").decode(),
-        "number": paper_order.number,
         "instrument": instrument,
+        **_state_columns(paper_order),
+    }
+
+
+def _state_columns(paper_order: PaperOrder) -> Row:
+    """Return the columns of an order that its event does not have."""
+    return {
+        "number": paper_order.number,
         "status": paper_order.status,
         "filled_quantity": paper_order.filled_quantity,
         "average_price": _text(paper_order.average_price),
@@ -99,7 +112,7 @@ def order_row(paper_order: PaperOrder, instrument: str) -> Row:
         "arrived": _time(paper_order.arrived),
         "effective": _time(paper_order.effective),
         "changed": _time(paper_order.changed),
-        "met": int(paper_order.met),
+        "met": int(paper_order.at_exchange),
         "modifications": paper_order.modifications,
         "modify_lines": paper_order.modify_lines,
         "limit_price": None if paper_order.limit is None else _rupees(paper_order.limit),
@@ -114,7 +127,7 @@ def order_row(paper_order: PaperOrder, instrument: str) -> Row:
 
 
 def order_of(row: Row) -> PaperOrder:
-    """The open order on `row`, asleep. Raises ValueError, TypeError or `MsgspecError` if it was tampered with."""
+    """Return the open order of `row`, asleep. Raise ValueError, TypeError or `MsgspecError` if the row is wrong."""
     if row["status"] not in STATES:
         raise ValueError(f"status {row['status']!r} is none of an order's")
     fields = {name: row[name] for name in _ORDER_FIELDS} | {
@@ -134,7 +147,7 @@ def order_of(row: Row) -> PaperOrder:
         fills=row["fills"],
         code=row["code"],
         message=row["message"],
-        met=bool(row["met"]),
+        at_exchange=bool(row["met"]),
         modifications=row["modifications"],
         modify_lines=row["modify_lines"],
         number=row["number"],
@@ -147,7 +160,7 @@ def order_of(row: Row) -> PaperOrder:
 
 
 def fill_row(fill: Fill, instrument: str) -> Row:
-    """The row of a trade."""
+    """Return the row of a trade."""
     return {
         "fill_id": fill.fill_id,
         "order_id": fill.order_id,
@@ -166,7 +179,7 @@ def fill_row(fill: Fill, instrument: str) -> Row:
 
 
 def fill_of(row: Row) -> Fill:
-    """The trade on `row`, as far as its charges matter. Raises ValueError, TypeError or `MsgspecError`."""
+    """Return the trade of `row`, as far as charges need it. Raise ValueError, TypeError or `MsgspecError`."""
     names = ("fill_id", "order_id", "broker", "strategy_id", "instrument_token", "product", "side", "quantity", "price")
     fields = {name: row[name] for name in (*names, "timestamp")} | {
         "type": "fill",
@@ -177,7 +190,7 @@ def fill_of(row: Row) -> Fill:
 
 
 def entry_rows(number: int, broker: str, booking: Booking, cause: str, timestamp: datetime | None) -> Iterator[Row]:
-    """The rows of the postings of one booking."""
+    """Yield the rows of the postings of one booking."""
     token, product = booking.key or (None, None)
     for account, amount in booking.postings:
         yield {
@@ -193,7 +206,7 @@ def entry_rows(number: int, broker: str, booking: Booking, cause: str, timestamp
 
 
 def note_row(note: ContractNote, adjusted: Mapping[str, int]) -> Row:
-    """The row of a contract note."""
+    """Return the row of a contract note."""
     return {
         "broker": note.broker,
         "date": note.date.isoformat(),
@@ -207,7 +220,7 @@ def note_row(note: ContractNote, adjusted: Mapping[str, int]) -> Row:
 
 
 def spot_row(broker: str, spot: Spot) -> Row:
-    """The row of a price that something is settled by."""
+    """Return the row of a price that settles a position."""
     return {
         "broker": broker,
         "instrument_token": spot.instrument_token,
@@ -217,13 +230,17 @@ def spot_row(broker: str, spot: Spot) -> Row:
 
 
 def spot_of(row: Row) -> Spot:
-    """The price on `row`. Raises ValueError or ArithmeticError if it was tampered with."""
+    """Return the price of `row`. Raise ValueError or ArithmeticError if the row is wrong."""
     price = Decimal(row["last_price"])
-    return Spot(row["instrument_token"], datetime.fromisoformat(row["timestamp"]), float(price))
+    return Spot(
+        instrument_token=row["instrument_token"],
+        timestamp=datetime.fromisoformat(row["timestamp"]),
+        last_price=float(price),
+    )
 
 
 def portfolio_row(portfolio: Portfolio) -> Row:
-    """The row of a closing line, its positions as JSON."""
+    """Return the row of a closing `portfolio`, its positions as JSON."""
     on_the_wire = msgspec.json.decode(encode(portfolio), type=dict[str, msgspec.Raw])
     amounts = ("cash", "equity", "realised_pnl", "unrealised_pnl", "charges")
     return {

@@ -1,27 +1,31 @@
-"""The rules by which broker and exchange refuse an order or a modification: small functions, asked in order.
+"""The rules by which broker and exchange refuse an order or a modification: small functions, checked in order.
 
 Each takes the same `Facts` and raises `Refused` with a code and the figures; nothing here changes anything.
+What risk checks alike is in `market.rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 
 from alpha_cli.core.events import Modify, Order, Side
-from alpha_cli.core.money import UNITS, in_rupees, price_units, units
+from alpha_cli.core.money import UNITS, in_rupees, price_units
 from alpha_cli.market.contracts import Contract
+from alpha_cli.market.refusals import MarketCode
+from alpha_cli.market.rules import broken_rules, is_auction_open, is_tick_multiple
 from alpha_cli.stages.paper.codes import Code, Refused
 from alpha_cli.stages.paper.config import Bands
+from alpha_cli.stages.paper.costs import Costs
+from alpha_cli.stages.paper.desk import Desk
+from alpha_cli.stages.paper.margin import MarginAccount
+from alpha_cli.stages.paper.matching import MAX_PRICE
 from alpha_cli.stages.paper.orders import EXPIRY, SQUARE_OFF, PaperOrder
 
-if TYPE_CHECKING:
-    from alpha_cli.market.calendar.sessions import Phase
-
-#: What Kite takes. Source: kite.trade forum, discussion 31294.
+#: Kite's limit. Source: kite.trade forum, discussion 31294.
 MOST_MODIFICATIONS = 25
 
 #: Options: how far beyond the reference price an order may go. Source: NSE, limit price protection of options
@@ -32,32 +36,61 @@ _LPP_SHARE = 4_000
 _LPP_RUPEES = 20
 
 
-class Facts(Struct):
-    """All that a rule may look at. Amounts are in ledger units.
+class Facts(Struct, frozen=True):
+    """Everything a rule may look at. Amounts are in ledger units.
 
-    tick       the newest of the instrument, or None
-    now        the time of the order's arrival
-    held       units of this instrument and product, signed
-    left       units of the order that are not filled: all of a new one
-    promised   units that other open orders of the same side would sell of what is held, asked for only under CNC
-    opens      units of the order that open a position
-    needs      margin that they block
-    available  margin there is, asked for only if something is needed
-    charges    raises `Refused` if they are not known
+    order     the event that asks for it
+    working   the order as it would be taken
+    broken    the rules of the market that it breaks, see `broken_rules`
+    tick      the newest of the instrument, or None
+    last      its last price, 0 without a tick
+    now       the time of the order's arrival
+    held      units of this instrument and product, signed
+    replaces  the open order that `working` is a modification of
     """
 
     order: Order
+    working: PaperOrder
     contract: Contract
+    broken: set[MarketCode]
     tick: Any
+    last: int
     now: datetime
     held: int
-    left: int
-    promised: Callable[[], int]
-    opens: int
-    needs: int
-    available: Callable[[], int]
-    charges: Callable[[], object]
+    margin: MarginAccount
+    costs: Costs
     bands: Bands
+    replaces: PaperOrder | None = None
+
+
+def facts_of(
+    desk: Desk,
+    working: PaperOrder,
+    contract: Contract,
+    tick: Any,
+    now: datetime,
+    *,
+    replaces: PaperOrder | None = None,
+) -> Facts:
+    """Return the facts on an order that `desk` is asked to take."""
+    order = working.order
+    holding = desk.account.positions.get((order.instrument_token, order.product))
+    last = 0 if tick is None else price_units(tick.last_price)
+    prices = (working.limit, working.trigger)
+    return Facts(
+        order=order,
+        working=working,
+        contract=contract,
+        broken=broken_rules(contract, product=order.product, quantity=order.quantity, prices=prices, moment=now),
+        tick=tick,
+        last=last,
+        now=now,
+        held=0 if holding is None else holding.quantity,
+        margin=desk.margin,
+        costs=desk.costs,
+        bands=desk.config.bands,
+        replaces=replaces,
+    )
 
 
 Rule = Callable[[Facts], None]
@@ -67,42 +100,32 @@ NOT_SIMULATED = frozenset({"MCX", "NCO", "CDS", "BCD"})
 
 
 def listed(facts: Facts) -> None:
-    """What is not in the master, has expired, or is an index, cannot be traded."""
+    """Refuse what is not in the master, has expired, or is an index."""
     contract, token = facts.contract, facts.order.instrument_token
     if facts.order.order_id.startswith((f"{SQUARE_OFF}-", f"{EXPIRY}-")):
         raise Refused(Code.ORDER_ID_RESERVED, f"order ids that begin with {SQUARE_OFF}- or {EXPIRY}- are the broker's")
-    if not contract.listed:
+    if MarketCode.INSTRUMENT_UNKNOWN in facts.broken:
         raise Refused(Code.INSTRUMENT_UNKNOWN, f"instrument {token} is not in the master on {contract.on}")
-    if contract.kind == "index":
-        raise Refused(Code.INSTRUMENT_NOT_TRADABLE, f"{contract.instrument.key} is an index; trade a contract on it")
-    if contract.instrument.exchange in NOT_SIMULATED:
+    instrument = contract.instrument
+    if MarketCode.INSTRUMENT_NOT_TRADABLE in facts.broken:
+        raise Refused(Code.INSTRUMENT_NOT_TRADABLE, f"{instrument.key} is an index; trade a contract on it")
+    if instrument.exchange in NOT_SIMULATED:
         raise Refused(
             Code.INSTRUMENT_NOT_SIMULATED,
-            f"{contract.instrument.key}: the master does not say how many units a lot has on that exchange",
+            f"{instrument.key}: the master does not say how many units a lot has on that exchange",
         )
-    if contract.expired:
-        raise Refused(Code.INSTRUMENT_EXPIRED, f"{contract.instrument.key} expired on {contract.instrument.expiry}")
-
-
-#: How the calendar calls the parts of the closing auction in which orders are taken: not before its reference
-#: price is known, nor once it matches.
-_ORDER_ENTRY = "order entry"
-
-
-def collects(phase: Phase) -> bool:
-    """Whether orders are taken in this part of an auction."""
-    return phase.phase.startswith(_ORDER_ENTRY)
+    if MarketCode.INSTRUMENT_EXPIRED in facts.broken:
+        raise Refused(Code.INSTRUMENT_EXPIRED, f"{instrument.key} expired on {instrument.expiry}")
 
 
 def session(facts: Facts) -> None:
-    """Orders are taken in the continuous session, and LIMIT orders while the closing auction takes them."""
+    """Take orders in the continuous session, and LIMIT orders while the closing auction takes them."""
     contract, now = facts.contract, facts.now
     if contract.unknown is not None:
         raise Refused(Code.CALENDAR_UNKNOWN, contract.unknown)
-    if contract.hours.contains(now):
+    if MarketCode.MARKET_CLOSED not in facts.broken:
         return
-    auction = (None if contract.day is None else contract.day.closing_auction) or ()
-    if any(phase.open <= now < phase.close for phase in auction if collects(phase)):
+    if is_auction_open(contract, now):
         if facts.order.order_type == "LIMIT" and facts.order.validity == "DAY":
             return
         asked = f"{facts.order.order_type} {facts.order.validity}"
@@ -111,74 +134,81 @@ def session(facts: Facts) -> None:
 
 
 def product(facts: Facts) -> None:
-    """CNC delivers shares, NRML carries derivatives; MIS is for both. Without a master nobody knows which it is."""
-    kind, asked = facts.contract.kind, facts.order.product
-    if facts.contract.instrument.name and (
-        (kind == "equity" and asked == "NRML") or (kind != "equity" and asked == "CNC")
-    ):
+    """Refuse a product that is not for the kind of instrument."""
+    if MarketCode.PRODUCT_NOT_ALLOWED in facts.broken:
+        contract, asked = facts.contract, facts.order.product
         raise Refused(
-            Code.PRODUCT_NOT_ALLOWED, f"{asked} is not for {facts.contract.instrument.key}, which is of kind {kind}"
+            Code.PRODUCT_NOT_ALLOWED, f"{asked} is not for {contract.instrument.key}, which is of kind {contract.kind}"
         )
 
 
 def charged(facts: Facts) -> None:
-    """Nothing is traded whose cost is not known."""
-    facts.charges()
+    """Refuse a trade whose charges are not known."""
+    facts.costs.check_known(facts.order, facts.contract)
 
 
 def prices(facts: Facts) -> None:
-    """The prices that the type of the order needs, in the order they must have, on the exchange's ticks."""
-    order, tick_size = facts.order, facts.contract.tick_size
-    if order.order_type in {"LIMIT", "SL"} and (order.price is None or order.price <= 0):
-        raise Refused(
-            Code.PRICE_MISSING, f"{'a LIMIT' if order.order_type == 'LIMIT' else 'an SL'} order needs a price above 0"
-        )
-    stops = order.order_type in {"SL", "SL-M"}
-    if stops and (order.trigger_price is None or order.trigger_price <= 0):
-        raise Refused(Code.TRIGGER_MISSING, f"an {order.order_type} order needs a trigger_price above 0")
-    for name, price in (
-        ("price", order.price if order.order_type in {"LIMIT", "SL"} else None),
-        ("trigger_price", order.trigger_price if stops else None),
-    ):
-        if price is not None and units(price) % tick_size:
-            raise Refused(
-                Code.PRICE_NOT_TICK_MULTIPLE,
-                f"{name} {price} is not a multiple of the tick size {in_rupees(tick_size)}",
-            )
-    if order.order_type == "SL" and order.price is not None and order.trigger_price is not None:
-        before = order.price < order.trigger_price if order.side == "BUY" else order.price > order.trigger_price
-        if before:
-            where = "below" if order.side == "BUY" else "above"
+    """Require the prices of the order's type, in the order they must have, on the exchange's ticks."""
+    order = facts.order
+    kind, price, trigger = order.order_type, order.price, order.trigger_price
+    if kind in {"LIMIT", "SL"} and (price is None or price <= 0):
+        raise Refused(Code.PRICE_MISSING, f"{'a LIMIT' if kind == 'LIMIT' else 'an SL'} order needs a price above 0")
+    if kind in {"SL", "SL-M"} and (trigger is None or trigger <= 0):
+        raise Refused(Code.TRIGGER_MISSING, f"an {kind} order needs a trigger_price above 0")
+    if MarketCode.PRICE_NOT_TICK_MULTIPLE in facts.broken:
+        raise _not_on_tick(facts)
+    if kind == "SL" and price is not None and trigger is not None:
+        buys = order.side == "BUY"
+        if price < trigger if buys else price > trigger:
+            where = "below" if buys else "above"
             raise Refused(
                 Code.TRIGGER_BEYOND_LIMIT,
-                f"price {order.price} is {where} the trigger price {order.trigger_price}: triggered, it could not fill",
+                f"price {price} is {where} the trigger price {trigger}: triggered, it could not fill",
             )
+
+
+def _prices_of(facts: Facts) -> tuple[tuple[str, Any, int | None], ...]:
+    """Return (name, rupees, ledger units) of the prices; units are None where the order's type does not use one."""
+    order, working = facts.order, facts.working
+    return ("price", order.price, working.limit), ("trigger_price", order.trigger_price, working.trigger)
+
+
+def _not_on_tick(facts: Facts) -> Refused:
+    contract = facts.contract
+    name, price = next(
+        (name, price)
+        for name, price, value in _prices_of(facts)
+        if value is not None and not is_tick_multiple(contract, value)
+    )
+    return Refused(
+        Code.PRICE_NOT_TICK_MULTIPLE,
+        f"{name} {price} is not a multiple of the tick size {in_rupees(contract.tick_size)}",
+    )
 
 
 def quantity(facts: Facts) -> None:
-    """Whole lots, and no more than the exchange takes in one order."""
+    """Require whole lots, and no more than the exchange takes in one order."""
     asked, contract = facts.order.quantity, facts.contract
-    if asked % contract.lot_size:
+    if MarketCode.QUANTITY_NOT_LOT_MULTIPLE in facts.broken:
         raise Refused(
             Code.QUANTITY_NOT_LOT_MULTIPLE, f"quantity {asked} is not a multiple of the lot size {contract.lot_size}"
         )
-    if contract.freeze is not None and asked > contract.freeze:
+    if MarketCode.QUANTITY_ABOVE_FREEZE in facts.broken:
         raise Refused(Code.QUANTITY_ABOVE_FREEZE, f"quantity {asked} is above the freeze quantity {contract.freeze}")
 
 
 def priced(facts: Facts) -> None:
-    """MARKET and stops are held against the last price, so there must be one; a stop must lie beyond it."""
-    order, tick = facts.order, facts.tick
+    """Require a last price for MARKET orders and stops, and a stop that lies beyond it."""
+    order, last = facts.order, facts.last
     if order.order_type == "LIMIT":
         return
-    last = 0 if tick is None else price_units(tick.last_price)
     if not last:
         raise Refused(
             Code.NO_PRICE, f"no tick of instrument {order.instrument_token} came before the order; feed its ticks too"
         )
-    if order.order_type == "MARKET" or order.trigger_price is None:
+    trigger = facts.working.trigger
+    if trigger is None:
         return
-    trigger = units(order.trigger_price)
     if (trigger <= last) if order.side == "BUY" else (trigger >= last):
         where = "above" if order.side == "BUY" else "below"
         raise Refused(
@@ -200,7 +230,7 @@ def check_protection(side: Side, limit: int, last: int) -> None:
 
 
 def band(facts: Facts) -> None:
-    """Shares and futures: within the circuit limits around the previous close. Options: see `check_protection`.
+    """Hold shares and futures to the circuit limits around the previous close, options to `check_protection`.
 
     A stop on an option is held to it when it is triggered.
     """
@@ -208,17 +238,16 @@ def band(facts: Facts) -> None:
     if tick is None:
         return
     if contract.kind == "option":
-        if order.order_type == "LIMIT" and order.price is not None:
-            check_protection(order.side, units(order.price), price_units(tick.last_price))
+        if order.order_type == "LIMIT" and facts.working.limit is not None:
+            check_protection(order.side, facts.working.limit, facts.last)
         return
-    if tick.ohlc is None or not 0 < tick.ohlc.close < 1e12:
+    if tick.ohlc is None or not 0 < tick.ohlc.close < MAX_PRICE:
         return  # the previous close is not known
     close = price_units(tick.ohlc.close)
     width = close * (facts.bands.future if contract.kind == "future" else facts.bands.equity) // 10_000
     low, high = close - width, close + width
-    for name, price in (("price", order.price), ("trigger_price", order.trigger_price)):
-        used = order.order_type in ({"LIMIT", "SL"} if name == "price" else {"SL", "SL-M"})
-        if used and price is not None and not low <= units(price) <= high:
+    for name, price, value in _prices_of(facts):
+        if value is not None and not low <= value <= high:
             raise Refused(
                 Code.PRICE_OUTSIDE_BAND,
                 f"{name} {price} is outside the circuit limits {in_rupees(max(low, 0))} to {in_rupees(high)}",
@@ -226,45 +255,45 @@ def band(facts: Facts) -> None:
 
 
 def square_off(facts: Facts) -> None:
-    """After the square-off time MIS orders may only close."""
-    day = facts.contract.day
-    if facts.order.product != "MIS" or day is None or day.square_off is None or facts.now < day.square_off:
+    """Let MIS orders only close positions after the square-off time."""
+    if MarketCode.MIS_AFTER_SQUARE_OFF not in facts.broken:
         return
-    if facts.opens:
+    day = facts.contract.day
+    if day is not None and facts.margin.opening_quantity(facts.working, facts.replaces):
         raise Refused(Code.MIS_AFTER_SQUARE_OFF, f"no new MIS position after {day.square_off:%H:%M}")
 
 
 def holdings(facts: Facts) -> None:
-    """CNC sells what is held, whether it was delivered yet or not; nothing is lent."""
+    """Let CNC sell only shares that are held, delivered or not."""
     order = facts.order
     if order.product != "CNC" or order.side != "SELL":
         return
-    promised = facts.promised()
-    if facts.left > facts.held - promised:
+    others = facts.margin.orders((order.instrument_token, order.product), order.side)
+    promised = sum(other.remaining for other in others if other is not facts.replaces)
+    left = facts.working.remaining
+    if left > facts.held - promised:
         raise Refused(
             Code.HOLDINGS_INSUFFICIENT,
-            f"{facts.left} are to be sold; {facts.held} are held, {promised} of them in other orders",
+            f"{left} are to be sold; {facts.held} are held, {promised} of them in other orders",
         )
 
 
 def margin(facts: Facts) -> None:
-    """What the order opens must be paid for or margined."""
-    if not facts.needs:
-        return
-    available = facts.available()
-    if facts.needs > available:
+    """Require the margin for what the order opens."""
+    lack = facts.margin.check(facts.contract, facts.working, facts.last, facts.replaces)
+    if lack is not None:
         raise Refused(
             Code.MARGIN_INSUFFICIENT,
-            f"the order needs {in_rupees(facts.needs)} rupees of margin, {in_rupees(available)} are available",
+            f"the order needs {in_rupees(lack.needs)} rupees of margin, {in_rupees(lack.available)} are available",
         )
 
 
-#: In the order in which they are asked.
+#: The rules for a new order, in the order in which they are checked.
 RULES: tuple[Rule, ...] = (
     listed, session, product, charged, prices, quantity, priced, band, square_off, holdings, margin,
 )  # fmt: skip
 
-#: Those that a modification is held to.
+#: The rules for a modification.
 OF_MODIFICATIONS: tuple[Rule, ...] = (session, prices, quantity, priced, band, square_off, holdings, margin)
 
 
@@ -275,7 +304,7 @@ def check(facts: Facts, rules: tuple[Rule, ...] = RULES) -> None:
 
 
 def check_modification(working: PaperOrder, modify: Modify) -> None:
-    """Raise `Refused` if `modify` by itself, whatever the market, cannot be done to `working`."""
+    """Raise `Refused` if `modify` cannot be applied to `working`, whatever the market."""
     if working.modifications >= MOST_MODIFICATIONS:
         raise Refused(Code.MODIFICATIONS_EXHAUSTED, f"it was modified {MOST_MODIFICATIONS} times, the most Kite takes")
     asked = modify.quantity
@@ -283,6 +312,5 @@ def check_modification(working: PaperOrder, modify: Modify) -> None:
         raise Refused(Code.QUANTITY_NOT_POSITIVE, f"quantity {asked} is not above 0")
     if asked is not None and asked <= working.filled_quantity:
         raise Refused(Code.QUANTITY_BELOW_FILLED, f"quantity {asked}: {working.filled_quantity} are filled already")
-    triggered = working.trigger is None and working.order.order_type in {"SL", "SL-M"}
-    if triggered and modify.trigger_price is not None:
+    if working.is_triggered_stop and modify.trigger_price is not None:
         raise Refused(Code.ALREADY_TRIGGERED, "its trigger was met; it is a plain order now")

@@ -1,10 +1,10 @@
-"""The account in SQLite, for `--state`: read at the start, written once a batch before anything is said.
+"""The account in SQLite, for `--state`: read at the start, written once a batch before its output.
 
-`engine` tells this journal what changed; the loop calls `commit`, which writes it all in one
-transaction. What was applied before is asked of the database, so memory does not grow with its age.
+The desk reports changes to this journal; the loop calls `commit`, which writes them all in one transaction.
+Whether an id was applied before is looked up in the database, so memory does not grow with its age.
 
-A process that ends between the two has kept what it did not say, and the same input again does not say
-it either; re-emitting committed output comes with the crash-safety issue.
+A process that ends between the two has saved what it did not print, and the same input again does not print it
+either; the outbox that will print it comes with the crash-safety issue.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from alpha_cli.stages.paper.rows import (
     spot_of,
     spot_row,
 )
-from alpha_cli.stages.paper.schema import APPLICATION_ID, MIGRATIONS, VERSION, create
+from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION, create
 from alpha_cli.storage.folder import State
-from alpha_cli.storage.sqlite import sqlite_errors, transaction
+from alpha_cli.storage.sqlite import insert, select, sqlite_errors, transaction, upsert
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
+    from sqlite3 import Connection
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError)
 
@@ -53,9 +53,9 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError)
 class Store:
     """The journal of one account in `folder`, under the name that `--as` gave.
 
-    name_of  token -> EXCHANGE:SYMBOL, for the rows; by itself NSE and the token
+    name_of  token -> EXCHANGE:SYMBOL, for the rows; by default NSE and the token
 
-    Raises `UsageError` if `config` gives other cash than the account began with.
+    Raise `UsageError` if `config` gives other cash than the account was opened with.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Store:
         self.path = folder / f"{name}.db"
         self._name_of = name_of
         try:
-            self._db = self._state.database(APPLICATION_ID, VERSION, create, MIGRATIONS)
+            self._db = self._state.database(APPLICATION_ID, VERSION, create)
             with sqlite_errors(self.path):
                 self.account, self.starting_cash, self._account_is_new = self._read_account(config)
                 self._orders_before = self._highest("number", "orders")
@@ -77,14 +77,14 @@ class Store:
         except BaseException:
             self._state.close()
             raise
-        self._forget()
+        self._reset()
         if self._account_is_new:
             self._book(Booking((("cash", self.account.cash), ("capital", -self.account.capital))), "opened", None)
 
-    # --- what was kept -----------------------------------------------------------------------
+    # --- what was saved ----------------------------------------------------------------------
 
     def resting(self) -> Iterator[PaperOrder]:
-        """The open orders in the order of their arrival."""
+        """Yield the open orders in the order of their arrival."""
         marks = ", ".join("?" * len(TERMINAL))
         query = f"SELECT * FROM orders WHERE status NOT IN ({marks}) ORDER BY number"  # noqa: S608
         yield from self._read(query, sorted(TERMINAL), order_of)
@@ -139,9 +139,9 @@ class Store:
         )
 
     def _read(self, query: str, values: list[Any], made: Callable[[Row], Any]) -> Iterator[Any]:
-        """What `made` makes of each row of `query`. Raises `InvariantBroken` for a row that cannot be read."""
+        """Yield `made(row)` for each row of `query`. Raise `InvariantBroken` for a row that cannot be read."""
         with sqlite_errors(self.path):
-            rows = list(self._db.query(query, values))
+            rows = select(self._db, query, values)
         for row in rows:
             try:
                 yield made(row)
@@ -151,18 +151,19 @@ class Store:
 
     def _found(self, query: str, value: str) -> bool:
         with sqlite_errors(self.path):
-            return self._db.conn.execute(query, [value]).fetchone() is not None
+            return self._db.execute(query, [value]).fetchone() is not None
 
     def _highest(self, column: str, table: str) -> int:
         return int(self._db.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0])  # noqa: S608
 
     def _read_account(self, config: PaperConfig) -> tuple[Account, Decimal, bool]:
-        """The account, the rupees it began with, and whether it is a new one."""
-        rows = list(self._db.query("SELECT * FROM accounts WHERE broker = ?", [config.broker]))
+        """Return the account, the rupees it was opened with, and whether it is new."""
+        rows = select(self._db, "SELECT * FROM accounts WHERE broker = ?", [config.broker])
         if not rows:
             return Account.opened(config.broker, config.starting_cash), config.starting_cash, True
         try:
-            account = account_of(rows[0], self._db.query("SELECT * FROM positions WHERE broker = ?", [config.broker]))
+            held = select(self._db, "SELECT * FROM positions WHERE broker = ?", [config.broker])
+            account = account_of(rows[0], held)
             began = Decimal(rows[0]["starting_cash"])
         except _UNREADABLE:
             raise InvariantBroken(f"{self.path}: an amount of the account is not a number; restore a backup") from None
@@ -176,7 +177,7 @@ class Store:
         return account, began, False
 
     def _check_entries(self, account: Account) -> None:
-        """The postings that were kept must add up to nothing, and to the balances of the account."""
+        """Raise `InvariantBroken` unless the saved postings add up to zero and to the balances of the account."""
         rows = self._db.execute(
             "SELECT account, SUM(amount) FROM entries WHERE broker = ? GROUP BY 1", [account.broker]
         )
@@ -211,7 +212,7 @@ class Store:
         self._book(booking, f"contract note of {note.date}", note.timestamp)
 
     def deposit(self, booking: Booking, cause: str) -> None:
-        """Money was put in or taken out."""
+        """Record that money was put in or taken out."""
         self._book(booking, cause, None)
 
     def spots(self) -> Iterable[Spot]:
@@ -225,16 +226,16 @@ class Store:
         self._positions.update(account.positions)  # their last prices
 
     def commit(self) -> None:
-        """Write what changed since the last time, all of it or nothing."""
+        """Write all changes since the last commit, in one transaction."""
         if not (self._orders or self._portfolios or self._notes or self._entries):
             return
         with sqlite_errors(self.path), transaction(self._db):
             self._write(self._db)
         self._account_is_new = False
-        self._forget()
+        self._reset()
 
-    def put_away(self) -> None:
-        """Let the database lie beside its place under the next free name, whole; its place is free then."""
+    def archive(self) -> None:
+        """Rename the database to the next free NAME.db.before-N, complete in one file."""
         with sqlite_errors(self.path):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.execute("PRAGMA journal_mode = DELETE")
@@ -249,31 +250,30 @@ class Store:
         self._bookings_before += 1
         self._entries += entry_rows(self._bookings_before, self.account.broker, booking, cause, timestamp)
 
-    def _write(self, db: Database) -> None:
+    def _write(self, db: Connection) -> None:
         broker = self.account.broker
         if self._entries or self._account_is_new:
-            db.table("accounts").upsert(account_row(self.account, self.starting_cash), pk="broker")
-        if self._orders:
-            rows = (order_row(order, self._name_of(order.order.instrument_token)) for order in self._orders.values())
-            db.table("orders").upsert_all(rows, pk="order_id")
-        if self._fills:
-            db.table("fills").insert_all(self._fills)
-        if self._positions:
-            held = (
-                position_row(broker, holding, self._name_of(holding.instrument_token))
-                for holding in self._positions.values()
-            )
-            db.table("positions").upsert_all(held, pk=("broker", "instrument_token", "product"))
-        if self._entries:
-            db.table("entries").insert_all(self._entries)
-        if self._notes:
-            db.table("notes").insert_all(self._notes)
-        if self._spots:
-            db.table("spots").upsert_all(self._spots, pk=("broker", "instrument_token"))
-        if self._portfolios:
-            db.table("portfolios").insert_all(self._portfolios)
+            upsert(db, "accounts", [account_row(self.account, self.starting_cash)], ["broker"])
+        upsert(
+            db,
+            "orders",
+            (order_row(order, self._name_of(order.order.instrument_token)) for order in self._orders.values()),
+            ["order_id"],
+        )
+        insert(db, "fills", self._fills)
+        upsert(
+            db,
+            "positions",
+            (position_row(broker, held, self._name_of(held.instrument_token)) for held in self._positions.values()),
+            ["broker", "instrument_token", "product"],
+        )
+        insert(db, "entries", self._entries)
+        insert(db, "notes", self._notes)
+        upsert(db, "spots", self._spots, ["broker", "instrument_token"])
+        insert(db, "portfolios", self._portfolios)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
+        """Start collecting the changes of the next commit."""
         self._orders: dict[str, PaperOrder] = {}
         self._signals: set[str] = set()
         self._fills: list[Row] = []

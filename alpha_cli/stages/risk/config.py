@@ -1,7 +1,7 @@
-"""What the user may set of risk: `risk.yaml`.
+"""The settings of risk: `risk.yaml`.
 
-Four levels, `account`, `brokers`, `strategies` and `instruments`; the tightest holds (`limits`). What is left out is
-unset: off for `paper`, a refusal for any other broker. `off` is a value too, where a control may be left out for good.
+Four levels, `account`, `brokers`, `strategies` and `instruments`; the tightest applies (`resolve`). A setting left out
+is unset: off for `paper`, a refusal for any other broker. `off` is a value too, where a control may be disabled.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _NUMBER = {"strict": True}  # `yes` is no number
 
 
 def _switch(value: Any) -> Any:
-    """YAML reads `off` as false; that is the only truth value which is also a limit. Nothing is not off."""
+    """Return a limit that may be `off`, which YAML reads as false; refuse true and zero."""
     if value is True or (value is not False and value == 0):
         raise ValueError("write a value above 0, or off")
     return value
 
 
 def _pattern(name: Any) -> str:
-    """An instrument as it is named in limits."""
+    """Return an instrument as it is named in limits; refuse other text."""
     text = str(name)
     if isinstance(name, bool) or not _PATTERN.fullmatch(text) or text.endswith(":"):
         raise ValueError("write a token, EXCHANGE:SYMBOL, or the beginning of one as in NFO:NIFTY*")
@@ -58,14 +58,14 @@ Minutes = Annotated[int, Field(ge=0, le=600, **_NUMBER)]
 Yes = Annotated[bool, Field(strict=True)]
 Off = Annotated[Literal[False], Tag("off")]
 
-#: Of a value that may be `off`: what is not is checked as what it should be, and nothing is said of `off`.
+#: For a value that may be `off`: any other is checked as its own type, so that errors do not mention `off`.
 _OR_OFF = Discriminator(lambda value: "off" if value is False else "set")
 Pattern = Annotated[str, BeforeValidator(_pattern)]
 Patterns = Annotated[tuple[Pattern, ...], AfterValidator(lambda names: tuple(sorted(set(names))))]
 
 
 class Tolerance(Strict):
-    """How far on the worse side of the last price an order may lie, by kind of instrument.
+    """How far beyond the last price, on its worse side, the price of an order may be, by kind of instrument.
 
     Source of the kinds and of the shape for options: limit price protection of BSE and NSE.
     """
@@ -77,14 +77,14 @@ class Tolerance(Strict):
 
 
 class EntryWindow(Strict):
-    """When in its session positions in an instrument may be opened."""
+    """Minutes of a session in which no position may be opened."""
 
     after_open: Minutes = 0
     before_close: Minutes = 0
 
 
 class MessageRate(Strict):
-    """New orders, modifications and cancels. A fifth, rounded up, is kept for cancels, which are never refused."""
+    """New orders, modifications and cancels. A fifth, rounded up, is kept for cancels, which always pass."""
 
     second: Messages
     minute: Messages
@@ -92,22 +92,22 @@ class MessageRate(Strict):
 
 
 class RepeatedExecution(Strict):
-    """When a strategy repeats itself: it is stopped until `alpha rearm`."""
+    """When a strategy loops: it is stopped until `alpha rearm`."""
 
-    orders: Count = Field(description="on one side of one instrument, filled or still to be filled")
+    orders: Count = Field(description="on one side of one instrument, filled or open")
     seconds: Seconds
-    round_trips: Count = Field(description="from flat back to flat, in a day and instrument")
+    round_trips: Count = Field(description="from flat back to flat, in one instrument and day")
 
 
 class OrdersToTrades(Strict):
-    """Messages for each order that traded, once there were `after` of them in a day."""
+    """Messages for each order that traded, after the first `after` messages of a day."""
 
     ratio: Count
     after: Annotated[int, Field(ge=0, le=10**6, **_NUMBER)] = 50
 
 
 class Participation(Strict):
-    """Shares of the volume that others trade."""
+    """Shares of the traded volume."""
 
     day: Fraction | None = Field(None, description="of `average_daily_volume` of the instrument")
     minute: Fraction | None = Field(None, description="of the newest 1m bar in the stream (alpha bars)")
@@ -135,7 +135,7 @@ class PercentOfEquity(Strict):
 
 
 class VolatilityTarget(Strict):
-    """So many units that the position's daily standard deviation is a share of the account's equity.
+    """Units for which the daily standard deviation of the position is a share of the account's equity.
 
     The volatility is that of the last `bars` bars of `interval` in the stream (alpha bars).
     """
@@ -150,41 +150,47 @@ Sizing = Annotated[Fixed | Notional | PercentOfEquity | VolatilityTarget, Field(
 
 
 def _of_kinds(value: Any) -> Any:
-    """One fraction holds for every kind."""
+    """Return a single fraction as the tolerance of every kind."""
     if isinstance(value, dict | Tolerance) or value is None:
         return value
     return dict.fromkeys(Tolerance.model_fields, value)
 
 
 class InstrumentLevel(Strict):
-    """What may be set at every level."""
+    """Settings of every level."""
 
     max_order_quantity: Units | None = Field(None, description="units in one order")
     max_order_value: Annotated[Amount, Field(le=HIGHEST_ORDER_VALUE)] | None = Field(
         None, description="rupees in one order"
     )
     max_slices: Annotated[int, Field(gt=0, le=100, **_NUMBER)] | None = Field(
-        None, description="orders that one above the freeze quantity is cut into"
+        None, description="slices of an order above the freeze quantity"
     )
-    max_position: Units | None = Field(None, description="units long or short in one instrument, at worst")
-    max_open_order_value: Amount | None = Field(None, description="rupees of orders that are not filled")
+    max_position: Units | None = Field(None, description="units long or short in one instrument, worst case")
+    max_open_order_value: Amount | None = Field(None, description="rupees of open orders")
     max_turnover: Amount | None = Field(None, description="rupees traded in a day, open orders included")
-    max_gross_exposure: Amount | None = Field(None, description="rupees of all positions, at worst")
-    max_net_exposure: Amount | None = Field(None, description="rupees long less short, at worst")
+    max_gross_exposure: Amount | None = Field(None, description="rupees of all positions, worst case")
+    max_net_exposure: Amount | None = Field(None, description="rupees long less short, worst case")
     price_tolerance: Annotated[Tolerance, BeforeValidator(_of_kinds)] | None = Field(
         None, description="fraction of the last price, on the worse side of it"
     )
     market_protection: (
         Annotated[Annotated[Fraction, Field(lt=1), Tag("set")] | Off, _OR_OFF, BeforeValidator(_switch)] | None
-    ) = Field(None, description="fraction beyond the last price that a MARKET order may pay; off: no MARKET orders")
+    ) = Field(
+        None, description="fraction beyond the last price at which a MARKET order may be filled; off: no MARKET orders"
+    )
     session_hours: Yes | None = Field(None, description="only in the continuous session")
-    entry_window: EntryWindow | None = Field(None, description="minutes after the opening and before the close")
-    expiry_day_entries: Yes | None = Field(None, description="whether positions may be opened on the day of expiry")
+    entry_window: EntryWindow | None = Field(
+        None, description="minutes without entries after the opening and before the close"
+    )
+    expiry_day_entries: Yes | None = Field(None, description="whether positions may be opened on the expiry day")
     max_tick_age: Seconds | None = Field(None, description="seconds since the last tick of the instrument, for entries")
-    signal_ttl: Seconds | None = Field(None, description="seconds that a signal is good for")
-    duplicate_window: Seconds | None = Field(None, description="seconds in which the same order counts as a repetition")
-    confirm_within: Seconds | None = Field(None, description="seconds after which an order must have been heard of")
-    self_match_prevention: Yes | None = Field(None, description="no order that would trade with one's own")
+    signal_ttl: Seconds | None = Field(None, description="seconds that a signal is valid")
+    duplicate_window: Seconds | None = Field(
+        None, description="seconds in which the same order is refused as a repetition"
+    )
+    confirm_within: Seconds | None = Field(None, description="seconds within which the broker must report on an order")
+    self_match_prevention: Yes | None = Field(None, description="refuse an order that would trade with an own order")
     products: tuple[Product, ...] | None = Field(None, description="MIS, CNC, NRML")
     order_types: tuple[OrderType, ...] | None = Field(None, description="MARKET, LIMIT")
     participation: Annotated[Annotated[Participation, Tag("set")] | Off, _OR_OFF, BeforeValidator(_switch)] | None = (
@@ -196,7 +202,7 @@ class InstrumentLevel(Strict):
 
 
 class OneInstrument(InstrumentLevel):
-    """Limits of one instrument, or of all that a pattern fits."""
+    """Limits of one instrument, or of all that a pattern matches."""
 
     average_daily_volume: Units | None = Field(None, description="units, for `participation`")
 
@@ -204,27 +210,33 @@ class OneInstrument(InstrumentLevel):
 class StrategyLevel(InstrumentLevel):
     """Limits of one strategy, on each broker by itself."""
 
-    allowed_instruments: Patterns | None = Field(None, description="what may be traded at all")
-    restricted_instruments: Patterns | None = Field(None, description="what may not: bans, T2T, illiquid")
-    max_daily_loss: Amount | None = Field(None, description="rupees a day, open positions marked, charges included")
+    allowed_instruments: Patterns | None = Field(None, description="the only instruments that may be traded")
+    restricted_instruments: Patterns | None = Field(
+        None, description="instruments that may not be traded: banned, T2T, illiquid"
+    )
+    max_daily_loss: Amount | None = Field(
+        None, description="rupees a day, open positions at market price, charges included"
+    )
     max_drawdown: Amount | None = Field(None, description="rupees from the peak of equity")
-    repeated_execution: RepeatedExecution | None = Field(None, description="what counts as a strategy that loops")
-    max_consecutive_rejects: Count | None = Field(None, description="rejections by the broker in a row")
+    repeated_execution: RepeatedExecution | None = Field(None, description="what counts as a loop")
+    max_consecutive_rejects: Count | None = Field(None, description="consecutive rejections by the broker")
     message_rate: MessageRate | None = Field(None, description="messages in a second, a minute, a day")
     orders_to_trades: OrdersToTrades | None = Field(None, description="messages for each trade")
-    max_funds_share: Fraction | None = Field(None, description="of what is available, for an order that opens")
-    sizing: Sizing | None = Field(None, description="gives a quantity to a signal without one")
+    max_funds_share: Fraction | None = Field(None, description="fraction of the available funds, for entries")
+    sizing: Sizing | None = Field(None, description="rule for the quantity of a signal without one")
 
 
 class BrokerLevel(StrategyLevel):
-    """Limits of one broker account; under `account`, of every one."""
+    """Limits of one broker account; under `account`, of every account."""
 
     assume_market_fills: Yes | None = Field(
-        None, description="paper only: a MARKET order counts as filled at the last price until something else is heard"
+        None, description="paper only: a MARKET order counts as filled at the last price until a report says otherwise"
     )
     circuit_limits: Yes | None = Field(None, description="prices within the day's circuit limits (execute)")
-    max_funds_age: Seconds | None = Field(None, description="seconds that a figure of the funds is good for (execute)")
-    reconcile: Yes | None = Field(None, description="hold on unknown outcomes and on differences (execute)")
+    max_funds_age: Seconds | None = Field(None, description="seconds that a funds figure is valid (execute)")
+    reconcile: Yes | None = Field(
+        None, description="no entries while an outcome is unknown or positions differ (execute)"
+    )
     max_heartbeat_age: Seconds | None = Field(None, description="seconds that feed or risk may be silent (execute)")
     max_clock_skew: Seconds | None = Field(None, description="seconds between clock and exchange (execute)")
     max_clock_jump: Seconds | None = Field(None, description="seconds that the clock may jump (execute)")
@@ -239,7 +251,7 @@ class BrokerLevel(StrategyLevel):
             Annotated[str, Field(pattern=r"^[0-9A-Fa-f:.]{2,45}$"), Tag("set")] | Off, _OR_OFF, BeforeValidator(_switch)
         ]
         | None
-    ) = Field(None, description="the address that orders leave from; or off (execute)")
+    ) = Field(None, description="the IP address that orders leave from; or off (execute)")
 
 
 class RiskFile(Strict):
@@ -250,18 +262,8 @@ class RiskFile(Strict):
     strategies: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")], StrategyLevel] = {}
     instruments: dict[Pattern, OneInstrument] = {}
 
-    def hash(self) -> str:
-        """16 characters that name these limits; written into every order."""
-        import json
-        from hashlib import sha256
-
-        from alpha_cli.stages.risk.limits import canonical
-
-        written = json.dumps(canonical(self), sort_keys=True)  # neither the order nor the layout means anything
-        return sha256(written.encode()).hexdigest()[:16]
-
     def levels(self) -> dict[str, InstrumentLevel]:
-        """Every level, by how the file calls it."""
+        """Return every level by its name in the file."""
         return {
             "account": self.account,
             **{f"brokers.{name}": level for name, level in self.brokers.items()},
@@ -270,27 +272,25 @@ class RiskFile(Strict):
         }
 
     def _likely(self, strategy_id: str) -> str | None:
-        """The name under `strategies` that was probably meant for a strategy which has no limits of its own."""
+        """Return the name under `strategies` that was probably meant, for a strategy without limits of its own."""
         from difflib import get_close_matches
 
         if strategy_id in self.strategies:
             return None
-        bare = _unnumbered(strategy_id)  # momentum_2 beside momentum_1 is another, and no slip
+        bare = _unnumbered(strategy_id)  # momentum_2 is a different strategy than momentum_1, not a misspelling
         others = sorted(name for name in self.strategies if _unnumbered(name) != bare)
         return next(iter(get_close_matches(strategy_id, others, n=1, cutoff=0.8)), None)
 
-    def slip(self, strategy_id: str) -> str | None:
-        """What to say of a strategy whose name is nearly one that has limits of its own."""
+    def misspelling_hint(self, strategy_id: str) -> str | None:
+        """Return a hint for a strategy whose name is nearly one that has limits of its own."""
         meant = self._likely(strategy_id)
         if meant is None:
             return None
-        return (
-            f"strategy {printable(strategy_id, 64)} has no limits of its own, strategies.{meant} does; is that a slip?"
-        )
+        return f"strategy {printable(strategy_id, 64)} has no limits of its own; did you mean strategies.{meant}?"
 
     @property
     def live(self) -> list[str]:
-        """The brokers named here where real money is traded."""
+        """The brokers named here that trade real money."""
         return sorted(name for name in self.brokers if name != PAPER)
 
 
@@ -299,7 +299,7 @@ def _unnumbered(name: str) -> str:
 
 
 def load_limits(path: Path | None) -> RiskFile:
-    """The limits in the file at `path`, or in the nearest `risk.yaml`. Raises `ConfigurationError`."""
+    """Return the limits in the file at `path`, or in the nearest `risk.yaml`. Raises `ConfigurationError`."""
     path = path or find_config("risk.yaml")
     limits = read_config(path, RiskFile)
     check(limits, str(path))
@@ -307,9 +307,9 @@ def load_limits(path: Path | None) -> RiskFile:
 
 
 def check(limits: RiskFile, where: str) -> None:
-    """Refuse what no single value shows to be wrong. Raises `ConfigurationError`."""
+    """Check what the type of a single value cannot show. Raises `ConfigurationError`."""
     for broker in limits.brokers:
-        if broker not in BROKERS:  # a slip here would leave the broker that was meant without limits
+        if broker not in BROKERS:  # a misspelled name would leave the broker without limits
             raise ConfigurationError(f"{where}: brokers.{broker}: no such broker{did_you_mean(broker, BROKERS)}")
     for name, level in limits.levels().items():
         for listed, known in (("products", get_args(Product)), ("order_types", get_args(OrderType))):
@@ -325,7 +325,7 @@ def check(limits: RiskFile, where: str) -> None:
 
 
 def _check_rate(level: InstrumentLevel, where: str) -> None:
-    """No level that a real broker's orders may come under allows more messages than the broker does."""
+    """Refuse a level for real orders that allows more messages than the broker does."""
     rate: MessageRate | None = getattr(level, "message_rate", None)
     for field, most in zip(("second", "minute", "day"), KITE_RATE, strict=True):
         if rate is not None and getattr(rate, field) > most:

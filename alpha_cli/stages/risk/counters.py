@@ -1,4 +1,4 @@
-"""What is counted: of an instrument, of an account or a strategy, and of an order. `books` keeps it up to date.
+"""What is counted: for an instrument, for an account or a strategy, and for an order. `exposure` keeps it up to date.
 
 Amounts are in ledger units (a hundredth of a paisa), times in microseconds since 1970, quantities in units.
 """
@@ -9,6 +9,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from msgspec import Struct, field
+
+from alpha_cli.core.events import Product
 
 #: Microseconds.
 SECOND, MINUTE, DAY = 1_000_000, 60_000_000, 86_400_000_000
@@ -24,22 +26,22 @@ class Holding(Struct, gc=False):
 
     @property
     def long(self) -> int:
-        """The position if all that buys is filled and nothing that sells."""
+        """The position if all buys are filled and no sells."""
         return self.quantity + self.buying
 
     @property
     def short(self) -> int:
-        """The position if all that sells is filled and nothing that buys; negative when short."""
+        """The position if all sells are filled and no buys; negative when short."""
         return self.quantity - self.selling
 
     @property
     def worst(self) -> int:
-        """Units on the side where most could be, never negative."""
+        """The larger of the long and the short worst case, never negative."""
         return max(self.quantity + self.buying, self.selling - self.quantity)
 
 
-class Worth(Struct, gc=False):
-    """What a scope is worth now. gross: Σ worst × price; long, short: Σ of either side; equity: cash and positions."""
+class Valuation(Struct, gc=False):
+    """A scope at market prices. gross: Σ worst × price; long, short: Σ of either side; equity: cash and positions."""
 
     gross: int
     long: int
@@ -47,19 +49,19 @@ class Worth(Struct, gc=False):
     equity: int
 
 
-class Scope(Struct):
-    """What is counted of a broker's account, of a strategy on it, or of an instrument on it.
+class ExposureScope(Struct):
+    """Counters of a broker's account, of a strategy on it, or of an instrument on it. Stored as JSON in risk.db.
 
     open_value   of orders that may still be filled
-    turnover     of what was filled today
+    turnover     value filled today
     orders       entered today; `messages` counts modifications and cancels too, `trades` orders that traded
     sent         times of the messages of the last minute, oldest first
-    cash         that flowed in (or out, if negative) since the beginning, charges included
-    baseline     equity at the beginning of the day, or where a person let trading go on
-    peak         the highest equity seen since then
-    rejects      by the broker, in a row
-    recent       instrument and side (`repeat_key`) -> time, quantity and price of what was ordered there lately
-    repeats      instrument and side (`repeat_key`) -> times and ids of orders that count as a strategy that loops
+    cash         net cash flow since the start, charges included
+    baseline     equity at the beginning of the day, or when a person lifted a stop
+    peak         the highest equity since then
+    rejects      consecutive rejections by the broker
+    recent       instrument and side (`repeat_key`) -> time, quantity and price of recent orders there
+    repeats      instrument and side (`repeat_key`) -> times and ids of orders that count towards a loop
     round_trips  instrument -> times today that the position went from flat back to flat
     """
 
@@ -78,8 +80,11 @@ class Scope(Struct):
     repeats: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
     round_trips: dict[int, int] = field(default_factory=dict)
 
-    def worth(self, price_of: Callable[[int], int | None]) -> Worth:
-        """Marked at the newest price of each instrument."""
+    def mark(self, price_of: Callable[[int], int | None]) -> Valuation:
+        """Set each holding's mark to its newest price and return the value at those.
+
+        A holding adopted without any price enters `cash` at its first price.
+        """
         gross = long = short = 0
         equity = self.cash
         for token, holding in self.holdings.items():
@@ -87,7 +92,7 @@ class Scope(Struct):
             if mark is None:
                 mark = holding.mark
             else:
-                if not holding.mark and quantity:  # at first nobody said what it was worth
+                if not holding.mark and quantity:
                     self.cash -= quantity * mark
                     equity -= quantity * mark
                 holding.mark = mark
@@ -96,27 +101,27 @@ class Scope(Struct):
             long += most * mark
             short += least * mark
             equity += quantity * mark
-        return Worth(gross, long, short, equity)
+        return Valuation(gross, long, short, equity)
 
     def equity(self) -> int:
-        """As of the marks known."""
+        """Return cash and positions at the marks known."""
         return self.cash + sum(holding.quantity * holding.mark for holding in self.holdings.values())
 
     def holding(self, token: int) -> Holding:
-        """That of `token`, kept from now on."""
+        """Return the holding of `token`, adding an empty one if there is none."""
         held = self.holdings.get(token)
         if held is None:
             held = self.holdings[token] = Holding()
         return held
 
-    def tidy(self, token: int) -> None:
-        """Forget the holding of `token` if there is nothing in it."""
+    def drop_if_empty(self, token: int) -> None:
+        """Remove the holding of `token` if nothing is held and no order is open."""
         held = self.holdings.get(token)
         if held is not None and not (held.quantity or held.buying or held.selling):
             del self.holdings[token]
 
-    def said(self, now: int) -> None:
-        """A message was sent."""
+    def count_message(self, now: int) -> None:
+        """Count a message for the rate limit."""
         self.messages += 1
         sent = self.sent
         if sent:
@@ -125,35 +130,40 @@ class Scope(Struct):
                 del sent[: bisect_right(sent, now - MINUTE)]
         sent.append(now)
 
-    def said_since(self, moment: int) -> int:
-        """Messages later than `moment`, which lies within the last minute."""
+    def messages_since(self, moment: int) -> int:
+        """Return the number of messages later than `moment`, which lies within the last minute."""
         return len(self.sent) - bisect_right(self.sent, moment)
 
-    def new_day(self) -> None:
-        """Begin the daily counts anew; the window of a minute needs no day, and the peak of equity outlives it."""
+    def start_day(self) -> None:
+        """Reset the daily counts; the one-minute window and the peak of equity carry over."""
         self.turnover = self.orders = self.messages = self.trades = 0
         self.round_trips.clear()
         self.baseline = self.equity()
 
-    def rearm(self) -> None:
-        """From here on losses count anew."""
+    def reset_losses(self) -> None:
+        """Count losses from the current equity on."""
         self.baseline = self.equity()
         self.peak = self.baseline
 
 
-class Entry(Struct, gc=False):
-    """An order that was entered and may still change something.
+class OpenOrder(
+    Struct,
+    gc=False,
+    kw_only=True,
+    rename={"requested_quantities": "asked", "reported_filled": "told", "from_yesterday": "yesterday"},
+):
+    """An order that was entered and may still change something. Stored as JSON in risk.db under the older names.
 
-    price        what a unit is counted at: its limit, or the last price, at worst
-    limit        the worst price it takes; None: any
-    total        units that may be filled, the filled ones included
-    asked        quantities that it was to have: the first, and what modifications made of it
-    told         units that the broker says are filled
-    assumed      units counted as filled, at `assumed_at`, although nobody said so
-    traded       whether any of it was filled, as far as is known
-    ended        whether the broker has said its last word on it, though perhaps not its last fill
-    reported     whether the broker has been heard of it
-    yesterday    whether it is kept from the day before only to know its fill, should that come late
+    price                 what a unit is counted at: its limit, or the last price, at worst
+    limit                 the worst price it accepts; None: any
+    total                 units that may be filled, the filled ones included
+    requested_quantities  the original quantity, then that of each modification
+    reported_filled       units the broker reported as filled
+    assumed               units counted as filled, at `assumed_at`, before any report
+    traded                whether any of it was filled, as far as is known
+    ended                 terminal status received; late fills may still arrive
+    reported              whether the broker has reported on it at all
+    from_yesterday        kept from the day before only to match a late fill
     """
 
     order_id: str
@@ -162,24 +172,24 @@ class Entry(Struct, gc=False):
     broker: str
     token: int
     buy: bool
-    product: str
+    product: Product
     total: int
     price: int
     limit: int | None
     entered: int
-    asked: tuple[int, ...] = ()
+    requested_quantities: tuple[int, ...] = ()
     filled: int = 0
     assumed: int = 0
     assumed_at: int = 0
-    told: int = 0
+    reported_filled: int = 0
     traded: bool = False
     ended: bool = False
     reported: bool = False
     modifications: int = 0
-    yesterday: bool = False
+    from_yesterday: bool = False
 
     @property
-    def left(self) -> int:
+    def open_quantity(self) -> int:
         """Units that may still be filled and are not counted as filled."""
         return max(self.total - self.filled - self.assumed, 0)
 
@@ -187,16 +197,16 @@ class Entry(Struct, gc=False):
 ScopeKey = tuple[str, ...]
 
 
-class Trio:
+class ScopeTriple:
     """The scopes that an order counts in: the account, the strategy on it, the instrument on it."""
 
     __slots__ = ("keys", "scopes")
 
-    def __init__(self, scopes: tuple[Scope, ...], keys: tuple[ScopeKey, ...]) -> None:
+    def __init__(self, scopes: tuple[ExposureScope, ...], keys: tuple[ScopeKey, ...]) -> None:
         self.scopes = scopes
         self.keys = keys
 
 
 def repeat_key(token: int, buy: bool) -> int:  # noqa: FBT001  (half of a key)
-    """How repetitions on one side of an instrument are kept together: twice the token, and one more for buys."""
+    """Return the key for repetitions on one side of an instrument: twice the token, plus one for buys."""
     return token * 2 + buy

@@ -1,4 +1,4 @@
-"""What limits an order, control by control, with the level that says so."""
+"""The limits of an order, control by control, with the level that sets each."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.core.text import printable
 from alpha_cli.stages.risk.config import RiskFile
-from alpha_cli.stages.risk.controls import CONTROLS, Control, is_set
-from alpha_cli.stages.risk.facts import seconds, share
-from alpha_cli.stages.risk.limits import PAPER, Levels
+from alpha_cli.stages.risk.controls.table import CONTROLS, Control, is_set
+from alpha_cli.stages.risk.limits import PAPER
+from alpha_cli.stages.risk.refusal import seconds, share
+from alpha_cli.stages.risk.resolve import Levels, limits_hash
 
 if TYPE_CHECKING:
     from alpha_cli.market.contracts import Contract
 
 
-#: What can be set and is no control, with what it does.
+#: Settings that are not controls, with their effect.
 OTHERS = {
     ("sizing", True): "sizes signals without a quantity",
     ("assume_market_fills", True): "a MARKET order counts as filled",
-    ("assume_market_fills", False): "a MARKET order counts as open until it is heard of",
+    ("assume_market_fills", False): "a MARKET order counts as open until a report on it",
 }
 
 
 class Row(NamedTuple):
-    """A control. limit: as it was written; None: unset. sources: the levels that set it, the one that holds first."""
+    """A control. limit: as it is written; None: unset. sources: the levels that set it, the one that applies first."""
 
-    control: Control
+    control: Control[Any]
     limit: str | None
     sources: tuple[str, ...]
     effect: str
 
 
 def rows(file: RiskFile, broker: str, strategy_id: str, contract: Contract) -> list[Row]:
-    """Every control with a setting, in the order in which they are asked."""
+    """Return every control with its limit, in the order in which they are asked."""
     instrument = contract.instrument
     token, key = instrument.instrument_token, instrument.key
     levels = Levels(file)
@@ -46,26 +47,26 @@ def rows(file: RiskFile, broker: str, strategy_id: str, contract: Contract) -> l
             continue
         value = getattr(effective, control.setting)
         setters = [name for name, level in sources.items() if getattr(level, control.setting) is not None]
-        # The level that holds comes first: one whose own value is what all come to together.
+        # The level that applies comes first: one whose own value is that of all levels combined.
         holding = [name for name in setters if getattr(sources[name], control.setting) == value]
-        others = [name for name in setters if name not in holding]
+        looser = [name for name in setters if name not in holding]
         if not is_set(control, effective, contract):
             effect = "off" if broker == PAPER else "unset: refuses everything"
         else:
             effect = _EFFECTS.get((control.setting, value), "on")
         limit = None
         if holding:
-            limit = as_written(_of(file, holding[0], control.setting))
+            limit = as_written(getattr(file.levels()[holding[0]], control.setting))
         elif setters:
-            limit = _in_words(control.setting, value)
-        found.append(Row(control, limit, (*holding, *others), effect))
+            limit = _combined(control.setting, value)
+        found.append(Row(control, limit, (*holding, *looser), effect))
     return found
 
 
-def others(file: RiskFile, broker: str, strategy_id: str) -> Iterator[tuple[str, str, str, str]]:
-    """Setting, value, level and effect of what is set and is no control."""
+def other_settings(file: RiskFile, broker: str, strategy_id: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield setting, value, level and effect of what is set and is not a control."""
     levels = file.levels()
-    for name in (f"strategies.{strategy_id}", f"brokers.{broker}", "account"):  # the narrowest
+    for name in (f"strategies.{strategy_id}", f"brokers.{broker}", "account"):  # the narrowest first
         rule = getattr(levels.get(name), "sizing", None)
         if rule is not None:
             yield "sizing", as_written(rule), name, OTHERS["sizing", True]
@@ -77,7 +78,7 @@ def others(file: RiskFile, broker: str, strategy_id: str) -> Iterator[tuple[str,
             break
 
 
-#: What a value does that is no limit.
+#: The effect of values that switch a control off.
 _EFFECTS: dict[tuple[str, Any], str] = {
     ("market_protection", 0): "no MARKET orders",
     **dict.fromkeys(
@@ -90,7 +91,7 @@ _EFFECTS: dict[tuple[str, Any], str] = {
     ),
 }  # fmt: skip
 
-#: The names of the numbers of a limit that several levels make together.
+#: The names of the numbers in a limit that has several.
 _PARTS = {
     "price_tolerance": ("equity", "index_future", "stock_future", "option"),
     "entry_window": ("after_open", "before_close"),
@@ -101,8 +102,8 @@ _PARTS = {
 }
 
 
-def _in_words(setting: str, value: Any) -> str:
-    """A limit that no level has by itself: what several come to together."""
+def _combined(setting: str, value: Any) -> str:
+    """Return a limit that no level has by itself, but several combined."""
     if setting == "allowed_instruments":
         return " and ".join(f"({', '.join(sorted(names))})" for names in value)
     if isinstance(value, frozenset):
@@ -116,7 +117,7 @@ def _in_words(setting: str, value: Any) -> str:
 
 
 def for_programs(found: Iterable[Row], file: RiskFile, broker: str, strategy_id: str) -> Iterator[str]:
-    """One JSON object a line; what is no control has no number."""
+    """Yield one JSON object per line; a setting that is not a control has no number."""
     import msgspec
 
     for row in found:
@@ -133,21 +134,21 @@ def for_programs(found: Iterable[Row], file: RiskFile, broker: str, strategy_id:
                 "codes": control.codes,
             }
         ).decode()
-    for setting, value, level, effect in others(file, broker, strategy_id):
-        told = {"number": None, "control": None, "setting": setting, "limit": value, "sources": [level]}
-        yield msgspec.json.encode({**told, "effect": effect, "asked": None, "codes": []}).decode()
+    for setting, value, level, effect in other_settings(file, broker, strategy_id):
+        row_start = {"number": None, "control": None, "setting": setting, "limit": value, "sources": [level]}
+        yield msgspec.json.encode({**row_start, "effect": effect, "asked": None, "codes": []}).decode()
 
 
 def for_people(
     found: Iterable[Row], file: RiskFile, contract: Contract, broker: str, strategy_id: str
 ) -> Iterator[str]:
-    """What the instrument is, and a table."""
+    """Yield the instrument, and a table of the controls."""
     from alpha_cli.cli.tables import NOTHING, table
 
     instrument = contract.instrument
     strategy = f", strategy {strategy_id}" if strategy_id else ""
     yield f"{instrument.key} (token {instrument.instrument_token}, {contract.kind}) on {contract.on}"
-    yield f"broker {broker}{strategy}; limits {file.hash()}"
+    yield f"broker {broker}{strategy}; limits {limits_hash(file)}"
     freeze = NOTHING if contract.freeze is None else f"{contract.freeze} units"
     tick = instrument.tick_size
     if not contract.listed:
@@ -156,8 +157,8 @@ def for_people(
         yield "an index: every order is refused with INSTRUMENT_NOT_TRADABLE"
     yield f"lot {contract.lot_size}, tick ₹{tick}, freeze quantity {freeze}"
     if strategy_id and file.strategies and strategy_id not in file.strategies:
-        yield file.slip(strategy_id) or f"strategy {printable(strategy_id, 64)} has no limits of its own"
-    for setting, value, level, effect in others(file, broker, strategy_id):
+        yield file.misspelling_hint(strategy_id) or f"strategy {printable(strategy_id, 64)} has no limits of its own"
+    for setting, value, level, effect in other_settings(file, broker, strategy_id):
         yield f"{setting} {value} (from {level}): {effect}"
     yield ""
     yield from table(
@@ -176,13 +177,8 @@ def for_people(
     )
 
 
-def _of(file: RiskFile, level: str, setting: str) -> Any:
-    """A value as it stands in the file."""
-    return getattr(file.levels()[level], setting)
-
-
 def as_written(value: Any) -> str:
-    """A value of `risk.yaml` as a person reads it."""
+    """Return a value of `risk.yaml` as a person reads it."""
     if hasattr(value, "model_dump"):
         given = {name: one for name, one in value.model_dump().items() if one is not None}
         return ", ".join(f"{name} {one}" for name, one in given.items())
@@ -192,11 +188,11 @@ def as_written(value: Any) -> str:
 
 
 def settings_table() -> str:
-    """Every setting in Markdown, for the docs."""
+    """Return every setting as a Markdown table, for the docs."""
     from alpha_cli.stages.risk.config import BrokerLevel, InstrumentLevel, OneInstrument, StrategyLevel
 
     fields = {**BrokerLevel.model_fields, **OneInstrument.model_fields}
-    lines = ["| setting | levels | what |", "|---|---|---|"]
+    lines = ["| setting | levels | meaning |", "|---|---|---|"]
     for name, field in fields.items():
         if name in InstrumentLevel.model_fields:
             levels = "all"

@@ -1,7 +1,7 @@
-"""What a person asks for from beside the stream: `alpha resume` and `alpha rearm` write it to `DIR/halts.ndjson`.
+"""Requests of a person outside the stream: `alpha resume` and `alpha rearm` append them to `DIR/halts.ndjson`.
 
-It is followed to its end before each batch, and each request is acted on once, whether risk ran when it was made or
-not. The file HALT needs nothing of this: its name alone halts.
+The file is read to its end before each batch, and each request is carried out once, whether or not risk ran when it
+was made. The file HALT needs none of this: its name alone halts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -18,13 +17,13 @@ from alpha_cli.core.events import RISK, Control
 from alpha_cli.core.text import printable
 from alpha_cli.storage.halts import HISTORY
 
-#: Bytes that are read at once; a line is a few hundred.
+#: Bytes read at once; a line has a few hundred.
 _READ = 1 << 20
-_ASKED = {"resume", "rearm"}
+_ACTIONS = {"resume", "rearm"}
 
 
 class _Request(msgspec.Struct):
-    """One line."""
+    """One line of the file."""
 
     action: str
     at: str = ""
@@ -34,24 +33,24 @@ class _Request(msgspec.Struct):
 
 
 class Requests:
-    """The requests in `folder` from `heard` on, in bytes; None: only those that come from now on.
+    """The requests in `folder` from the byte `offset` on; None: only those that are appended from now on.
 
-    `heard` says how much was acted on; it is to be kept with what was done.
+    `offset` advances as requests are read; store it together with their effects.
     """
 
-    def __init__(self, folder: Path, heard: int | None, report: Callable[[str], object]) -> None:
+    def __init__(self, folder: Path, offset: int | None, report: Callable[[str], object]) -> None:
         self._path = folder / HISTORY
         self._report = report
-        self.heard = self._size() if heard is None else heard
+        self.offset = self._size() if offset is None else offset
 
     def __iter__(self) -> Iterator[Control]:
-        """Those that came since."""
-        data = self._more()
+        """Yield the requests appended since the last call."""
+        data = self._read()
         end = data.rfind(b"\n") + 1
-        self.heard += end
+        self.offset += end
         for line in data[:end].splitlines():
             request = self._request(line)
-            if request is not None and request.action in _ASKED:
+            if request is not None and request.action in _ACTIONS:
                 who = printable(request.by, 64) or "somebody"
                 yield Control(
                     action=request.action,  # type: ignore[arg-type]
@@ -65,7 +64,7 @@ class Requests:
         try:
             return msgspec.json.decode(line, type=_Request)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            self._report(f"{self._path}: a line that is no request was passed over: {_shown(line)}")
+            self._report(f"{self._path}: skipped a line that is not a request: {_shown(line)}")
             return None
 
     def _size(self) -> int:
@@ -74,9 +73,9 @@ class Requests:
         except OSError:
             return 0
 
-    def _more(self) -> bytes:
-        """What was not read yet; nothing of what cannot be read, which then asks for nothing."""
-        if self._size() == self.heard:
+    def _read(self) -> bytes:
+        """Return the bytes not read yet; none if the file cannot be read or is no regular file."""
+        if self._size() == self.offset:
             return b""
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -86,13 +85,15 @@ class Requests:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 return b""
-            if found.st_size < self.heard:
-                self._report(f"{self._path} was cut: what is in it now is not acted on, only what comes from here on")
-                self.heard = found.st_size
-            return os.pread(fd, _READ, self.heard)
+            if found.st_size < self.offset:
+                self._report(
+                    f"{self._path} was truncated: requests in it now are ignored, only new ones are carried out"
+                )
+                self.offset = found.st_size
+            return os.pread(fd, _READ, self.offset)
         finally:
             os.close(fd)
 
 
-def _shown(line: bytes) -> Any:
+def _shown(line: bytes) -> str:
     return printable(line[:200].decode("utf-8", "replace"), 80)

@@ -1,7 +1,7 @@
-"""How many units a signal means that does not say: a rule of `risk.yaml`, rounded down to whole lots.
+"""The quantity of a signal that has none, by a rule of `risk.yaml`, rounded down to whole lots.
 
-Nothing here looks at limits: what a rule gives is then asked about like any other quantity, and refused where it is too
-large. Amounts are in ledger units.
+No limit is checked here: the quantity is then checked like any other, and refused where it is too large. Amounts are
+in ledger units.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 
 from alpha_cli.core.money import units
 from alpha_cli.stages.risk.codes import Code
-from alpha_cli.stages.risk.facts import Refusal, rupees
+from alpha_cli.stages.risk.refusal import Refusal, rupees
 
 if TYPE_CHECKING:
     from alpha_cli.stages.risk.config import Fixed, Notional, PercentOfEquity, VolatilityTarget
 
     Rule = Fixed | Notional | PercentOfEquity | VolatilityTarget
 
-#: The usual continuous session, 09:15 to 15:30: what a volatility of bars is scaled to.
+#: The usual continuous session, 09:15 to 15:30: the volatility of bars is scaled to it.
 SESSION = timedelta(hours=6, minutes=15)
 
 #: Units that an order can have on the wire.
 MOST_UNITS = 10**12
 
-#: Rupees between which a closing price is one.
+#: Rupees: closing prices outside of this range are not used.
 _LEAST, _MOST = 1e-4, 1e12
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -37,7 +37,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 def size(
     rule: Rule, price: int | None, lot: int, equity: int | None, closes: Callable[[str], Sequence[float]]
 ) -> int | Refusal:
-    """Units that `rule` gives, a multiple of `lot`; or why it gives none.
+    """Return the units that `rule` gives, a multiple of `lot`, or why it gives none.
 
     price   of a unit, at worst
     equity  of the account; None: not known
@@ -69,7 +69,7 @@ def size(
 
 
 def _by_volatility(rule: VolatilityTarget, price: int, equity: int, closes: Sequence[float]) -> int | Refusal:
-    """Position value × daily volatility = the target share of equity.
+    """Return the units for which position value × daily volatility is the target share of equity.
 
     Source: volatility targeting, as in Moskowitz, Ooi and Pedersen, "Time series momentum" (2012), section 2.4; the
     deviation of logarithmic returns of bars, scaled by the square root of their number in a session.
@@ -90,5 +90,5 @@ def _by_volatility(rule: VolatilityTarget, price: int, equity: int, closes: Sequ
 
 
 def interval_seconds(interval: str) -> int:
-    """Of `5m`: 300. A day counts as one session."""
+    """Return the seconds of an interval: 300 for `5m`. A day counts as one session."""
     return int(interval[:-1]) * _SECONDS[interval[-1]]

@@ -1,7 +1,7 @@
-"""Trading states: ACTIVE, REDUCING, HALTED, of each account and each strategy; what begins and what ends them.
+"""Trading states: ACTIVE, REDUCING, HALTED, of each account and each strategy, and the transitions between them.
 
-A person halts and resumes; a control that latches reduces or halts by itself, and that stands until a person
-re-arms it: `alpha resume` for an account, `alpha rearm` for a strategy. Neither a restart nor a new day ends it.
+A person halts and resumes. A control that latches reduces or halts by itself, and that lasts until a person lifts it:
+`alpha resume` for an account, `alpha rearm` for a strategy. Neither a restart nor a new day ends it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from typing import Literal
 
 from msgspec import Struct
 
-from alpha_cli.stages.risk.facts import Figure, Refusal
+from alpha_cli.stages.risk.refusal import Figure, Refusal
 
 State = Literal["REDUCING", "HALTED"]
 
-#: From worse to better.
-_WORSE: tuple[State, ...] = ("REDUCING", "HALTED")
+#: From the milder to the stricter state: a latch may only go to the right.
+_SEVERITY: tuple[State, ...] = ("REDUCING", "HALTED")
+
+StateKey = tuple[str, str]  # broker, and strategy or ""
+HaltKey = tuple[str, str]  # origin of the halt, and target or ""
 
 
-class Standing(Struct, frozen=True):
-    """Why the trading of `target` is not ACTIVE: the refusal that brought it about. `since` is stream time."""
+class TradingState(Struct, frozen=True):
+    """Why the trading of `target` is not ACTIVE: the refusal that caused it. `since` is stream time."""
 
     broker: str
     strategy_id: str  # empty: the whole account
@@ -33,43 +36,50 @@ class Standing(Struct, frozen=True):
 
     @property
     def target(self) -> str:
-        """How `control` events name it: a strategy, or a broker."""
+        """The name `control` events use: a strategy, or a broker."""
         return self.strategy_id or self.broker
 
 
-Key = tuple[str, str]  # broker, and strategy or nothing
+class LatchedStates:
+    """The states that are not ACTIVE, by broker and strategy."""
 
+    def __init__(self, states: dict[StateKey, TradingState] | None = None) -> None:
+        self.states: dict[StateKey, TradingState] = states or {}
 
-class Standings:
-    """The states that are not ACTIVE."""
-
-    def __init__(self, kept: dict[Key, Standing] | None = None) -> None:
-        self.kept: dict[Key, Standing] = kept or {}
-
-    def of(self, broker: str, strategy_id: str) -> tuple[Standing | None, Standing | None]:
-        """Of the account, and of the strategy on it."""
-        return self.kept.get((broker, "")), self.kept.get((broker, strategy_id))
+    def of(self, broker: str, strategy_id: str) -> tuple[TradingState | None, TradingState | None]:
+        """Return the state of the account and that of the strategy on it; None for ACTIVE."""
+        return self.states.get((broker, "")), self.states.get((broker, strategy_id))
 
     def latch(
         self, broker: str, strategy_id: str, state: State, refusal: Refusal, now: datetime | None
-    ) -> Standing | None:
-        """Put the account or the strategy into `state`, unless it is there or in a worse one; what is new."""
-        known = self.kept.get((broker, strategy_id))
-        if known is not None and _WORSE.index(known.state) >= _WORSE.index(state):
-            return None
-        made = Standing(
-            broker, strategy_id, state, refusal.code.value, refusal.message, refusal.limit, refusal.observed, now
-        )
-        self.kept[broker, strategy_id] = made
-        return made
+    ) -> TradingState | None:
+        """Put the account or the strategy into `state`.
 
-    def lift(self, broker: str | None, strategy_id: str | None) -> list[Key]:
-        """Make ACTIVE a strategy on every broker, or accounts, of one broker or of all; which they were."""
+        Return the new state, or None if it is already in that state or a stricter one.
+        """
+        known = self.states.get((broker, strategy_id))
+        if known is not None and _SEVERITY.index(known.state) >= _SEVERITY.index(state):
+            return None
+        latched = TradingState(
+            broker=broker,
+            strategy_id=strategy_id,
+            state=state,
+            code=refusal.code.value,
+            reason=refusal.message,
+            limit=refusal.limit,
+            observed=refusal.observed,
+            since=now,
+        )
+        self.states[broker, strategy_id] = latched
+        return latched
+
+    def lift(self, broker: str | None, strategy_id: str | None) -> list[StateKey]:
+        """Make ACTIVE a strategy on every broker, or the account of one broker or of all; return the keys lifted."""
         lifted = [
             (account, strategy)
-            for account, strategy in self.kept
+            for account, strategy in self.states
             if (strategy == strategy_id if strategy_id else not strategy and broker in {None, account})
         ]
         for key in lifted:
-            del self.kept[key]
+            del self.states[key]
         return lifted

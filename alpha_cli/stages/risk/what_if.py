@@ -1,7 +1,7 @@
-"""What limits would have refused of a recorded stream: every control is asked of every signal, not only the first.
+"""What the limits would refuse in a recorded stream: every control is asked about a refused signal, not only the first.
 
-The decision is that of the stage: what passes is entered, and counts for what comes after it. What the recording says
-of orders counts too, but for those that are refused now: their fills would never have been.
+The decisions are those of the stage: orders that pass are entered and count for later ones. Reports of the recording
+count too, except on orders that are refused now: those would have had no fills.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from click import unstyle
 from alpha_cli.core.events import Event, Fill, OrderUpdate, Signal, Unknown
 from alpha_cli.core.times import in_india
 from alpha_cli.stages.risk.codes import MEANINGS, Code
-from alpha_cli.stages.risk.controls import CONTROLS, Asked
-from alpha_cli.stages.risk.engine import RiskEngine
-from alpha_cli.stages.risk.facts import Facts, Refusal
-from alpha_cli.stream.stage import Options, Stage
+from alpha_cli.stages.risk.controls.table import CONTROLS, ActiveControl
+from alpha_cli.stages.risk.engine import RiskEngine, RiskInputs
+from alpha_cli.stages.risk.facts import Facts
+from alpha_cli.stages.risk.refusal import Refusal
+from alpha_cli.stream.stage import Flow, Lifecycle, Options, Reads, Stage
 
 if TYPE_CHECKING:
     from alpha_cli.market.instruments import Master
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 
 class Tally(msgspec.Struct):
-    """What one control would have refused, by one of its codes.
+    """What one control would refuse, with one of its codes.
 
     decided   signals for which it was the first to refuse
-    refused   signals that it would have refused, whatever others said
-    first, last   when, in stream time
-    limit, observed   of the refusal that was furthest from its limit, as far as they can be compared
+    refused   signals that it would refuse by itself
+    first, last   time of the first and the last of these, in stream time
+    limit, observed   of the refusal furthest beyond its limit, as far as they can be compared
     """
 
     number: int
@@ -49,8 +50,8 @@ class Tally(msgspec.Struct):
     observed: Any = None
 
 
-class Trial:
-    """Runs the limits over a stream and keeps count."""
+class WhatIf(Lifecycle):
+    """Runs the limits over a stream and counts refusals."""
 
     def __init__(
         self,
@@ -61,7 +62,9 @@ class Trial:
         *,
         as_json: bool = False,
     ) -> None:
-        self.engine = RiskEngine(limits, market, instruments=instruments, opening_cash=opening_cash)
+        self.engine = RiskEngine(
+            RiskInputs(limits=limits, last_ticks=market, instruments=instruments, opening_cash=opening_cash)
+        )
         self.engine.audit = self._audit
         self.tallies: dict[tuple[int, str], Tally] = {}
         self.signals = 0
@@ -72,53 +75,55 @@ class Trial:
         self._market = market
 
     def stage(self) -> Stage:
-        """The sink that reads the stream and prints the table at its end."""
+        """Return the sink that reads the stream and prints the table at its end."""
         engine = self.engine
         silent = {kind: _silent(step) for kind, step in engine.steps.items()}
-        silent[Fill] = _silent(self._entered_only(engine.on_fill))
-        silent[OrderUpdate] = _silent(self._entered_only(engine.on_update))
-        return Stage("risk", silent, Options(quiet=True), market=self._market, forward=False, close=self._report)
+        silent[Fill] = _silent(self._unless_denied(engine.on_fill))
+        silent[OrderUpdate] = _silent(self._unless_denied(engine.on_update))
+        reads = Reads(silent, last_ticks=self._market)
+        return Stage("risk", reads, flow=Flow(forward=False), lifecycle=self, options=Options(quiet=True))
 
-    def _entered_only(self, step: Any) -> Any:
-        """Reports on all but orders that are refused here: those would never have been."""
+    def _unless_denied(self, step: Any) -> Any:
+        """Return `step` without reports on orders that are refused here: those would not exist."""
 
-        def heard(event: Any) -> Iterable[Event]:
+        def report(event: Any) -> Iterable[Event]:
             return () if event.signal_id in self._denied else step(event)
 
-        return heard
+        return report
 
-    def _audit(self, signal: Signal, facts: Facts, asked: Sequence[Asked], decided: Refusal | None) -> None:
+    def _audit(self, signal: Signal, facts: Facts, controls: Sequence[ActiveControl], decided: Refusal | None) -> None:
         self.signals += 1
-        self._asked.update(one.control.name for one in asked)
+        self._asked.update(active.control.name for active in controls)
         if decided is None:
             self.passed += 1
             return
-        first = True
         self._denied.add(signal.signal_id)
-        for one in asked:
-            try:
-                refused = one.check(facts)
-            except (TypeError, ZeroDivisionError, ValueError):
-                continue  # it relies on what an earlier control has refused already
-            if refused is None:
-                continue
-            key = (CONTROLS.index(one.control), refused.code.value)
-            tally = self.tallies.get(key)
-            if tally is None:
-                tally = self.tallies[key] = Tally(one.control.number, one.control.name, refused.code.value)
-            tally.refused += 1
-            tally.decided += first
-            first = False
-            tally.first = tally.first or signal.timestamp
-            tally.last = signal.timestamp
-            if tally.observed is None or _further(refused, tally):
-                tally.limit, tally.observed = refused.limit, refused.observed
+        is_first = True
+        for active in controls:
+            refusal = active.check(facts)
+            if refusal is not None:
+                self._count(active, refusal, signal.timestamp, is_first=is_first)
+                is_first = False
+
+    def _count(self, active: ActiveControl, refusal: Refusal, at: datetime, *, is_first: bool) -> None:
+        control = active.control
+        key = (CONTROLS.index(control), refusal.code.value)
+        tally = self.tallies.get(key)
+        if tally is None:
+            tally = self.tallies[key] = Tally(number=control.number, control=control.name, code=refusal.code.value)
+        tally.refused += 1
+        tally.decided += is_first
+        tally.first = tally.first or at
+        tally.last = at
+        if tally.observed is None or _is_further(refusal, tally):
+            tally.limit, tally.observed = refusal.limit, refusal.observed
 
     def rows(self) -> list[Tally]:
-        """In the order in which the controls are asked."""
+        """Return the tallies in the order in which the controls are asked."""
         return [self.tallies[key] for key in sorted(self.tallies)]
 
-    def _report(self) -> Iterator[Any]:
+    def session_end(self) -> Iterator[Any]:
+        """Return the lines of the table."""
         lines = self._for_programs() if self._as_json else self._for_people()
         if not sys.stdout.isatty():
             lines = map(unstyle, lines)
@@ -129,8 +134,8 @@ class Trial:
         yield encode({"kind": "signals", "signals": self.signals, "passed": self.passed}).decode()
         for row in self.rows():
             yield encode({"kind": "control", **msgspec.to_builtins(row)}).decode()
-        for one in self.engine.states.standings.kept.values():
-            yield encode({"kind": "standing", **msgspec.to_builtins(one)}).decode()
+        for state in self.engine.halts.latched.states.values():
+            yield encode({"kind": "standing", **msgspec.to_builtins(state)}).decode()
 
     def _for_people(self) -> Iterator[str]:
         from alpha_cli.cli.tables import NOTHING, table
@@ -138,10 +143,10 @@ class Trial:
         refused = self.signals - self.passed
         yield f"{self.signals:,} signals: {self.passed:,} would pass, {refused:,} would be refused"
         if not self.signals:
-            yield "nothing was asked for: a recording needs signals; alpha run-strategy or alpha risk > FILE makes one"
-        for stranger in self.engine.plans.strangers:
-            if (slip := self.engine.limits.slip(stranger)) is not None:
-                yield slip
+            yield "no signals: a recording needs some; alpha run-strategy > FILE or alpha risk > FILE makes one"
+        for strategy_id in self.engine.plans.strategies_without_limits:
+            if (hint := self.engine.limits.misspelling_hint(strategy_id)) is not None:
+                yield hint
         if refused:
             yield ""
             yield from table(
@@ -159,24 +164,24 @@ class Trial:
         if quiet and refused:
             yield ""
             yield f"refused nothing: {', '.join(quiet)}"
-        for one in self.engine.states.standings.kept.values():
-            yield f"{one.target} is {one.state} at the end: {one.reason} ({one.code}), since {_time(one.since)}"
+        for state in self.engine.halts.latched.states.values():
+            since = _time(state.since)
+            yield f"{state.target} is {state.state} at the end: {state.reason} ({state.code}), since {since}"
 
 
 def _silent(step: Any) -> Any:
-    def heard(event: Any) -> Iterable[Event]:
+    def silent_step(event: Any) -> Iterable[Event]:
         for _ in step(event):
             pass
         return ()
 
-    return heard
+    return silent_step
 
 
-def _further(refused: Refusal, tally: Tally) -> bool:
-    """Whether a refusal lies further beyond its limit than the one that is kept."""
-    numbers = (int, float)
-    one, other = refused.observed, tally.observed
-    return isinstance(one, numbers) and isinstance(other, numbers) and abs(one) > abs(other)
+def _is_further(refusal: Refusal, tally: Tally) -> bool:
+    """Return whether a refusal lies further beyond its limit than that of the tally."""
+    new, known = refusal.observed, tally.observed
+    return isinstance(new, int | float) and isinstance(known, int | float) and abs(new) > abs(known)
 
 
 def _time(moment: datetime | None) -> str:

@@ -1,8 +1,8 @@
-"""What a processor can do beyond `process_tick`, found by name and called only if it is there.
+"""The optional methods of a processor, recognised by name and called only if they exist.
 
-A method takes as many of the offered arguments as it has parameters for, and `context` if it has a
+A method is given as many of the offered arguments as it has parameters for, and `context` if it has a
 parameter of that name: `warmup(self)`, `warmup(self, history)` and `warmup(self, history, context)`
-are all right.
+all work.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.core.events import Tick
 from alpha_cli.core.text import did_you_mean
 
-#: method -> what it is for, in the order of a processor's life.
+#: Method -> its purpose, in the order of a processor's life.
 CAPABILITIES: dict[str, str] = {
     "load_model": "load_model(): before the first tick; False or an exception disables this strategy alone",
     "warmup": "warmup(history): the earlier ticks, so that indicators are ready at once; a failure is only reported",
     "process_tick": "process_tick(tick, history): the answer to a tick, a SignalResult or None",
-    "extract_features": "extract_features(tick, history): what a model is asked about, or None",
-    "predict_signal": "predict_signal(features): the answer of a model; with extract_features it makes a process_tick",
-    "on_bar": "on_bar(bar, history): the answer to a closed bar; `bars = ('1m',)` has them built here",
-    "on_fill": "on_fill(fill): told of each of its own fills; may answer as to a tick",
-    "snapshot": "snapshot(): what it remembers, JSON-able, for --state and for workers that are started again",
-    "restore": "restore(state): go on from a snapshot, perhaps from before a set; raises if it cannot",
+    "extract_features": "extract_features(tick, history): the input of a model, or None",
+    "predict_signal": "predict_signal(features): the answer of a model; with extract_features it replaces process_tick",
+    "on_bar": "on_bar(bar, history): the answer to a closed bar; `bars = ('1m',)` builds them",
+    "on_fill": "on_fill(fill): each of its own fills; may answer as to a tick",
+    "snapshot": "snapshot(): its state, JSON-able, for --state and for restarted workers",
+    "restore": "restore(state): continue from a snapshot, perhaps of other parameters; raises if it cannot",
     "shutdown": "shutdown(): after the last tick",
 }
 
 
-#: method -> how many arguments it is offered, `context` aside.
+#: Method -> number of arguments it is offered, without `context`.
 OFFERED = {
     "load_model": 0, "warmup": 1, "process_tick": 2, "extract_features": 2, "predict_signal": 1, "on_bar": 2,
     "on_fill": 1, "snapshot": 0, "restore": 1, "shutdown": 0,
@@ -38,7 +38,7 @@ OFFERED = {
 
 
 def declared(processor: object, name: str, default: Any = None) -> Any:
-    """What `processor` says under `name`. Raises `ConfigurationError` if saying it fails."""
+    """Return the attribute `name` of `processor`. Raise `ConfigurationError` if reading it fails."""
     try:
         return getattr(processor, name, default)
     except Exception as error:
@@ -46,13 +46,13 @@ def declared(processor: object, name: str, default: Any = None) -> Any:
 
 
 def capability(processor: object, name: str) -> Callable[..., Any] | None:
-    """The method called `name`, or None if `processor` has none. Raises `ConfigurationError`."""
+    """Return the method called `name`, or None if `processor` has none. Raise `ConfigurationError`."""
     method = declared(processor, name)
     return method if callable(method) else None
 
 
 def tick_fields_of(processor: object) -> frozenset[str] | None:
-    """The fields of a tick that `processor` says it uses; None: all. Raises `ConfigurationError`."""
+    """Return the fields of a tick that `processor` declares to use; None: all. Raise `ConfigurationError`."""
     fields = declared(processor, "tick_fields")
     if fields is None:
         return None
@@ -67,9 +67,9 @@ def tick_fields_of(processor: object) -> frozenset[str] | None:
 
 
 def adapted(method: Callable[..., Any], offered: int, context: object) -> Callable[..., Any]:
-    """`method` as a function of exactly `offered` arguments; the very method where nothing need be changed.
+    """Return `method` as a function of exactly `offered` arguments; the method itself where it is one.
 
-    Raises `ConfigurationError` if it insists on more.
+    Raise `ConfigurationError` if it requires more.
     """
     try:
         parameters = list(inspect.signature(method).parameters.values())

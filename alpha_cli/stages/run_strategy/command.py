@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from alpha_cli.cli.options import not_nan, reads_stdin, stage_options, state_option
 from alpha_cli.core.errors import UsageError
-from alpha_cli.core.text import printable
-from alpha_cli.stream.log import log_line
 from alpha_cli.stream.stage import Options, Stage
-
-if TYPE_CHECKING:
-    from alpha_cli.stages.run_strategy.host import Host, HostOptions
-    from alpha_cli.stages.run_strategy.selection import Selection
-    from alpha_cli.stages.run_strategy.workers.pool import WorkerPool
-
-#: Seconds that one call may take: a strategy that hangs is stopped, and with workers also one that is merely slow.
-DEADLINE, DEADLINE_OF_WORKERS = 5.0, 0.5
 
 
 def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -72,8 +60,7 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     type=click.FloatRange(0, 3600),
     callback=not_nan,
     metavar="SECONDS",
-    help="A call that takes longer is broken off and its strategy paused; 0: never.  "
-    f"[default: {DEADLINE:g}, with --workers {DEADLINE_OF_WORKERS:g}]",
+    help="A call that takes longer is broken off and its strategy paused; 0: never.  [default: 5, with --workers 0.5]",
 )
 @click.option(
     "--memory",
@@ -137,122 +124,12 @@ def command(
         known = ", ".join(_complete_name(ctx, ctx.command.params[0], ""))
         raise UsageError(f"name a strategy or give --config FILE or --all; known: {known}")
     reads_stdin(ctx)
+    if rest["instance"] is not None and rest["state"] is None:
+        raise click.UsageError("--as names a state; it needs --state DIR")
     from alpha_cli.stages.run_strategy.selection import Selection
 
     with redirect_stdout(sys.stderr):  # what strategies print while they are made is no data
-        return build(Selection(names, files, every, database, fallback), options, **rest)
+        from alpha_cli.stages.run_strategy.build import RunOptions, RunStrategyStage
 
-
-def build(
-    selection: Selection,
-    options: Options,
-    *,
-    all_hours: bool = False,
-    fills: Path | None = None,
-    state: Path | None = None,
-    instance: str | None = None,
-    workers: int = 0,
-    deadline: float | None = None,
-    memory: int = 0,
-    failures: int = 5,
-    cool_down: float = 60,
-    metrics_file: Path | None = None,
-    verbose: bool = False,
-) -> Stage:
-    """The stage that hosts the strategies of `selection`."""
-    from alpha_cli.config.settings import load_settings
-    from alpha_cli.stages.run_strategy.host import HostOptions
-    from alpha_cli.stages.run_strategy.side_inputs import Beside
-    from alpha_cli.stages.run_strategy.status import Observer, figures
-
-    if instance is not None and state is None:
-        raise click.UsageError("--as names a state; it needs --state DIR")
-    if metrics_file is not None:
-        _need_prometheus()
-    name = instance or "run-strategy"
-    settings = load_settings()
-    host_options = HostOptions(
-        all_hours=all_hours,
-        failures=failures,
-        cool_down=timedelta(seconds=cool_down),
-        opening_cash=settings.opening_cash,
-        deadline=(DEADLINE_OF_WORKERS if workers else DEADLINE) if deadline is None else deadline,
-        memory=memory,
-        verbose=verbose,
-    )
-    wanted = selection.wanted(_report, settings)
-    release: list[Callable[[], object]] = []
-
-    def let_go() -> None:
-        while release:
-            release.pop()()
-
-    try:
-        host = _hosted(host_options, workers, selection, wanted)
-        release.append(host.release)
-        store = None
-        if state is not None:
-            from alpha_cli.stages.run_strategy.store import Store
-
-            store = Store(state, name)
-            release.append(store.close)
-            kept = store.load()
-            if kept is not None:
-                with store.errors():
-                    host.restore(kept)
-        beside = Beside(host, fills, _report)
-        release.append(beside.close)
-    except BaseException:
-        let_go()
-        raise
-    observer = Observer(host.statuses, None if state is None else state / f"{name}.status.json", metrics_file)
-
-    def start() -> None:
-        beside.listen()
-        host.start()
-
-    def keep() -> None:
-        if store is not None:
-            store.save(host.snapshot())
-        observer.look(ended=True)
-
-    return Stage(
-        "run-strategy",
-        host.steps,
-        options,
-        every_tick=True,
-        tick_fields=lambda: host.tick_fields,
-        ahead=getattr(host, "ahead", None),
-        arrivals=beside.arrivals,
-        start=start,
-        keep=keep,
-        finished=host.finish,
-        commit=observer.look,
-        release=let_go,
-        verdict=host.verdict,
-        counts=lambda: {**host.counts(), **figures(host.statuses())},
-    )
-
-
-def _hosted(options: HostOptions, workers: int, selection: Selection, wanted: Any) -> Host | WorkerPool:
-    def reread() -> Any:
-        return selection.wanted(_report)
-
-    if workers:
-        from alpha_cli.stages.run_strategy.workers.pool import WorkerPool
-
-        return WorkerPool(options, wanted, reread, _report, workers)
-    from alpha_cli.stages.run_strategy.host import Host
-
-    return Host(options, wanted, reread, _report)
-
-
-def _need_prometheus() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("prometheus_client") is None:
-        raise UsageError("--metrics-file needs prometheus-client: pip install 'alpha-cli[metrics]'")
-
-
-def _report(message: str) -> None:
-    log_line(f"alpha run-strategy: {printable(message, 500)}")
+        selection = Selection(names, files, every, database, fallback)
+        return RunStrategyStage(selection, RunOptions(**rest)).stage(options)

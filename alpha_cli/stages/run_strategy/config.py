@@ -1,8 +1,8 @@
-"""What the user may set of a strategy: one YAML file each, or one row of `strategy_configurations`.
+"""What may be configured of a strategy: one YAML file each, or one row of `strategy_configurations`.
 
 Two forms of the file are read. The older names (`strategy_name`, `strategy_class`, `module_name`,
-`instrument_tokens`, `brokers`) become the newer ones before anything is checked. Instruments are tokens, or
-names such as `NSE:INFY`, which become tokens here by what the newest dump says.
+`instrument_tokens`, `brokers`) are replaced by the newer ones before anything is checked. Instruments are tokens, or
+names such as `NSE:INFY`, which are looked up in the newest instrument dump.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StrategyConfig(Strict):
     @field_validator("instruments", mode="before")
     @classmethod
     def _tokens(cls, named: Any) -> Any:
-        """Tokens for the instruments that are named by symbol. Raises `ValueError`."""
+        """Replace symbols of instruments by tokens. Raise `ValueError`."""
         if not isinstance(named, (list, tuple)) or not any(map(_is_name, named)):
             return named
         from alpha_cli.market.instruments import open_master, resolve
@@ -61,7 +61,7 @@ class StrategyConfig(Strict):
         master = None
         try:
             master = open_master()
-            return [resolve(one, master) if _is_name(one) else one for one in named]
+            return [resolve(name, master) if _is_name(name) else name for name in named]
         except AlphaError as error:
             raise ValueError(str(error)) from None
         finally:
@@ -71,7 +71,7 @@ class StrategyConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _older_form(cls, values: Any) -> Any:
-        """The same configuration under the newer names. Raises `ValueError` if a thing is said twice."""
+        """Replace older names by the newer ones. Raise `ValueError` if both are given."""
         if not isinstance(values, Mapping):
             return values
         newer = dict(values)
@@ -91,21 +91,21 @@ class StrategyConfig(Strict):
         return newer
 
     def fingerprint(self) -> str:
-        """Changes with whatever a processor is made from, so that state is not given to another one."""
+        """Return a hash of all that a processor is made from, so that state is not given to a different one."""
         file = file_of(self.strategy_type)
-        # A file is what it says, whatever the way to it.
+        # Of a file its content counts, not its path.
         made_from: list[object] = [self.strategy_type] if file is None else [file[1], _content(file[0])]
         made_from.append(sorted(self.parameters.items()))
         return blake2b(repr(made_from).encode(), digest_size=12).hexdigest()
 
 
 def _is_name(instrument: object) -> bool:
-    """A symbol rather than a token. A token in quotes is neither: it is a slip, and refused as one."""
+    """Return whether this is a symbol. A token in quotes is not: it is a mistake and will be refused."""
     return isinstance(instrument, str) and not instrument.strip().isdigit() and bool(instrument.strip())
 
 
 def file_of(target: str) -> tuple[str, str] | None:
-    """Path and factory of a type that is a file, as in `./mine.py:create_processor`; None if it is not one."""
+    """Return path and factory of a type that is a file, as in `./mine.py:create_processor`; None if it is not one."""
     path, _, factory = target.rpartition(":")
     if path.endswith(".py"):
         return path, factory
@@ -113,14 +113,14 @@ def file_of(target: str) -> tuple[str, str] | None:
 
 
 def load_by_name(name: str) -> StrategyConfig:
-    """The strategy called `name`, from the nearest folder that has it. Raises `ConfigurationError`."""
+    """Return the strategy called `name`, from the nearest folder that has it. Raise `ConfigurationError`."""
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a strategy name: letters, digits, _ and - only; for a file use --config")
     return load_file(find_config(f"strategies/{name}.yaml"))
 
 
 def load_file(path: Path) -> StrategyConfig:
-    """The strategy that the YAML file at `path` describes. Raises `ConfigurationError`.
+    """Return the strategy that the YAML file at `path` describes. Raise `ConfigurationError`.
 
     A type that is a file is taken relative to the folder of `path`.
     """
@@ -133,7 +133,7 @@ _TYPES = ("strategy_type", "validator_type")
 
 
 def unique(configs: list[StrategyConfig]) -> list[StrategyConfig]:
-    """`configs`, if no id comes twice. Raises `ConfigurationError`."""
+    """Return `configs` if no id comes twice. Raise `ConfigurationError`."""
     seen: set[str] = set()
     for config in configs:
         if config.id in seen:
@@ -142,19 +142,34 @@ def unique(configs: list[StrategyConfig]) -> list[StrategyConfig]:
     return configs
 
 
-#: Absolute path -> what the file is taken to say, whatever was written to it since.
-PINNED: dict[str, bytes] = {}
+class PinnedSources:
+    """Content of strategy files that is used in place of the files: a worker runs what the main process has read."""
+
+    def __init__(self) -> None:
+        self._content: dict[str, bytes] = {}
+
+    def pin(self, content: Mapping[str, bytes]) -> None:
+        """Use `content`, by absolute path, from now on, and nothing that was pinned before."""
+        self._content = dict(content)
+
+    def get(self, path: str | Path) -> bytes | None:
+        """Return the pinned content of the file at `path`; None if it is not pinned."""
+        return self._content.get(str(Path(path).absolute())) if self._content else None
+
+
+#: One for the process: a configuration's `fingerprint` and the import of its file must agree.
+PINNED = PinnedSources()
 
 
 def source_of(path: str | Path) -> bytes:
-    """What the file of a strategy says. Raises `OSError`, or `ValueError` for what no path can hold."""
-    pinned = PINNED.get(str(Path(path).absolute())) if PINNED else None
+    """Return the content of a strategy's file. Raise `OSError`, or `ValueError` for an impossible path."""
+    pinned = PINNED.get(path)
     return Path(path).read_bytes() if pinned is None else pinned
 
 
 def _content(path: str) -> bytes:
-    """What the file of a strategy of one's own says now."""
+    """Return the content of a user's strategy file, empty if it cannot be read."""
     try:
         return source_of(path)
-    except (OSError, ValueError):  # the factory will say what is wrong with it
+    except (OSError, ValueError):  # the factory reports it
         return b""

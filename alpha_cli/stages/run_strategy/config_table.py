@@ -2,10 +2,9 @@
 
     sqlite:///relative.db    sqlite:////absolute/path.db    postgresql://user@host:5432/database
 
-What libpq knows of a server holds: PGPASSWORD, ~/.pgpass and service files are looked at. A password in
-the URL is never said again. The SQL is written once, with named parameters, and in nothing but types,
-locks and the catalogue do the two databases differ. An older table can be read as it is; to write to it,
-`init` brings it up to date first.
+PGPASSWORD, ~/.pgpass and service files of libpq work. A password in the URL is never shown. The SQL is written
+once, with named parameters; the two databases differ only in types, locks and the catalogue. An older table can
+be read as it is; before it is written to, `init` has to bring it up to date.
 """
 
 from __future__ import annotations
@@ -15,28 +14,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote
+from typing import Any, NamedTuple
 
 from alpha_cli.config.model import Strict, validate
-from alpha_cli.core.errors import (
-    AlphaError,
-    AuthenticationError,
-    ConfigurationError,
-    InputOutputError,
-    InvariantBroken,
-    TryAgain,
-    Unavailable,
-    UsageError,
-)
+from alpha_cli.core.errors import AlphaError, ConfigurationError, UsageError
 from alpha_cli.core.text import did_you_mean, printable
 from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.config_backend import TABLE, Backend, init_command
+from alpha_cli.stages.run_strategy.config_postgres import PostgreSQLBackend
+from alpha_cli.stages.run_strategy.config_sqlite import SQLiteBackend
 
-TABLE = "strategy_configurations"
 URLS = "sqlite:///strategies.db or postgresql://user@host:5432/database"
-PATIENCE = 5  # seconds to wait for a server to answer, and for a lock that another program holds
 
-#: column -> its definition in PostgreSQL's words; SQLite has others for some of the types.
+#: Column -> its definition in PostgreSQL's words; SQLite has others for some of the types.
 COLUMNS = {
     "id": "TEXT PRIMARY KEY",
     "strategy_type": "TEXT NOT NULL",
@@ -56,37 +46,31 @@ REQUIRED = ("id", "strategy_type")
 JSON = ("parameters", "instruments", "active_brokers")
 TIMES = ("created_at", "updated_at")
 
-RULE = ": a rule that is not alpha's refuses the row; if it is about another column, give that a default"
 MEND = "correct the row, or replace it: alpha strategies db import FILE"
 
 Check = Callable[[StrategyConfig], object]
 
 
 class Migration(NamedTuple):
-    """What `init` did: made the table, or added these columns to an older one, or nothing."""
+    """The result of `init`: the table was made, or these columns were added to an older one, or nothing."""
 
     created: bool
     added: tuple[str, ...]
 
 
-def init_command(name: str) -> str:
-    """What to run to make or to update the table of the database called `name`."""
-    return f"alpha strategies db init --config-db {name}"
-
-
 def open_table(url: str, *, create: bool = False) -> ConfigurationTable:
-    """The table in the database at `url`, which is opened; whether the table is there shows when it is used.
+    """Open the database at `url` and return its table, which may be missing until it is used.
 
-    create  a SQLite file that is not there is made, for `init`
+    create  make a SQLite file that does not exist, for `init`
 
-    Raises `UsageError` for a URL of another form, `ConfigurationError` for a database that is not
-    there, `Unavailable` for a server that does not answer and `AuthenticationError` for one that refuses.
+    Raise `UsageError` for a URL of another form, `ConfigurationError` for a database that does not exist,
+    `Unavailable` for a server that does not answer and `AuthenticationError` for one that refuses.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and len(rest) > 1 and rest.startswith("/"):
-        return ConfigurationTable(_SQLite(Path(rest[1:]), create=create))
+        return ConfigurationTable(SQLiteBackend(Path(rest[1:]), create=create))
     if scheme in {"postgresql", "postgres"}:
-        return ConfigurationTable(_PostgreSQL(url))
+        return ConfigurationTable(PostgreSQLBackend(url))
     raise UsageError(f"--config-db: not the URL of a database; write {URLS}")  # it may hold a password
 
 
@@ -106,22 +90,22 @@ class ConfigurationTable:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection."""
         self._backend.connection.close()
 
     # --- reading -------------------------------------------------------------------------
 
     def ids(self) -> list[str]:
-        """Every id, sorted."""
+        """Return every id, sorted."""
         self._columns()
         return sorted(str(row[0]) for row in self._run(f"SELECT id FROM {TABLE}"))  # noqa: S608
 
     def read_all(self) -> list[StrategyConfig]:
-        """Every configuration, active or not, sorted by id. Raises `ConfigurationError` for a bad row."""
+        """Return every configuration, active or not, sorted by id. Raise `ConfigurationError` for a bad row."""
         return sorted(map(self._config, self._rows()), key=lambda config: config.id)
 
     def read(self, strategy_id: str) -> StrategyConfig:
-        """The configuration of one strategy. Raises `ConfigurationError` if there is none."""
+        """Return the configuration of one strategy. Raise `ConfigurationError` if there is none."""
         return self._config(self._row(strategy_id))
 
     # --- writing -------------------------------------------------------------------------
@@ -163,7 +147,7 @@ class ConfigurationTable:
                 )
 
     def set_active(self, strategy_id: str, active: bool) -> None:  # noqa: FBT001  (is_active is what is set)
-        """Enable or disable a strategy; the rest of its row may even be wrong. Raises `ConfigurationError`."""
+        """Enable or disable a strategy; the rest of its row may even be wrong. Raise `ConfigurationError`."""
         with self.transaction():
             self._row(strategy_id, lock=True)
             self._update(strategy_id, "is_active", active)
@@ -171,7 +155,7 @@ class ConfigurationTable:
     def set_parameters(
         self, strategy_id: str, parameters: Mapping[str, Any], check: Check = lambda _: None
     ) -> StrategyConfig:
-        """Change some parameters of a strategy and leave the others; its new configuration.
+        """Change some parameters of a strategy and leave the others. Return its new configuration.
 
         check  raises for a configuration that must not be written
         """
@@ -185,7 +169,7 @@ class ConfigurationTable:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing of what is done inside; what is already in a transaction belongs to it."""
+        """Write all or nothing of what is done inside; an inner transaction belongs to the outer one."""
         if self._in_transaction:
             yield
             return
@@ -227,7 +211,7 @@ class ConfigurationTable:
         self._run(f"UPDATE {TABLE} SET {column} = :value{time} WHERE id = :id", {"value": value, "id": strategy_id})  # noqa: S608
 
     def _config(self, row: Mapping[str, Any]) -> StrategyConfig:
-        """A row as a configuration. Null is the default, as where the column is missing."""
+        """Return a row as a configuration. Null is the default, as is a missing column."""
         where = f"{self.name}: {TABLE}, row {printable(str(row['id']))}"
         try:
             values = {name: _decoded(name, value) if name in JSON else value for name, value in row.items()}
@@ -244,7 +228,7 @@ class ConfigurationTable:
             raise ConfigurationError(f"{error}; {MEND}") from None
 
     def _values(self, config: StrategyConfig, columns: Mapping[str, str]) -> dict[str, Any]:
-        """The columns of a configuration's row, as the database takes them."""
+        """Return the columns of a configuration's row, as the database takes them."""
         values: dict[str, Any] = {
             "id": config.id,
             "strategy_type": config.strategy_type,
@@ -270,7 +254,7 @@ class ConfigurationTable:
         return " ".join([self._backend.types.get(words[0], words[0]), *words[1:]])
 
     def _columns(self) -> dict[str, str]:
-        """The columns there are, each with its type. Raises `ConfigurationError` if there is no table of ours."""
+        """Return the columns of the table, each with its type. Raise `ConfigurationError` if it is not ours."""
         found = self._backend_columns()
         if not found:
             raise ConfigurationError(f"{self.name}: no table {TABLE}; make it: {init_command(self.name)}")
@@ -289,7 +273,7 @@ class ConfigurationTable:
             )
 
     def _run(self, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The rows that `sql` gives. Whatever the driver raises becomes an error that says what to do."""
+        """Return the rows of `sql`. An error of the driver becomes one that says what to do."""
         try:
             cursor = self._backend.connection.execute(_NAMED.sub(self._backend.placeholder, sql), values or {})
             return list(cursor.fetchall()) if cursor.description else []
@@ -305,171 +289,6 @@ class ConfigurationTable:
 _NAMED = re.compile(r":(\w+)")
 
 
-# --- the two databases -----------------------------------------------------------------------
-
-
-class Backend(Protocol):
-    """What differs between SQLite and PostgreSQL."""
-
-    name: str
-    connection: Any
-    placeholder: str  # what `:name` becomes
-    begin: str  # in SQLite the write lock is taken at once, not at the first write
-    lock_schema: str  # one `init` at a time
-    lock_row: str  # after a SELECT whose row is going to be written
-    columns: str  # the query for name and type of the columns of :table
-    types: Mapping[str, str]
-
-    def meaning(self, error: Exception) -> AlphaError | None:
-        """The error to raise instead of what the driver raised; None if it is not the driver's."""
-
-
-class _SQLite:
-    placeholder = r":\1"
-    begin = "BEGIN IMMEDIATE"
-    lock_schema = lock_row = ""
-    columns = "SELECT name, type FROM pragma_table_info(:table)"
-    types: Mapping[str, str] = {"JSONB": "TEXT", "NUMERIC": "TEXT", "BIGINT": "INTEGER", "TIMESTAMPTZ": "TEXT"}
-
-    def __init__(self, path: Path, *, create: bool) -> None:
-        import sqlite3
-
-        self.name = printable(f"sqlite:///{path}", 300)
-        try:
-            there, folder = path.exists(), path.is_dir()
-        except OSError as error:
-            raise ConfigurationError(f"{self.name}: {error.strerror}") from None
-        if folder:
-            raise ConfigurationError(f"{self.name}: is a folder; name a file")
-        if not there and not create:
-            raise ConfigurationError(f"{self.name}: no such file; make it: {init_command(self.name)}")
-        uri = f"file:{quote(str(path.absolute()))}?mode={'rwc' if create else 'rw'}"
-        try:
-            self.connection: Any = sqlite3.connect(uri, timeout=PATIENCE, isolation_level=None, uri=True)
-        except sqlite3.Error as error:
-            raise self.meaning(error) or error from None
-
-    def meaning(self, error: Exception) -> AlphaError | None:
-        import sqlite3
-
-        if not isinstance(error, sqlite3.Error):
-            return None
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return TryAgain(f"{self.name}: another program is writing to it; run again when it has ended")
-        if code == sqlite3.SQLITE_NOTADB:
-            return ConfigurationError(
-                f"{self.name}: not a SQLite database; move it away, then {init_command(self.name)}"
-            )
-        if code == sqlite3.SQLITE_CORRUPT:
-            return InvariantBroken(f"{self.name}: {error}; restore a backup")
-        if code in {
-            sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_PERM,
-        }:  # fmt: skip
-            return InputOutputError(f"{self.name}: {error}; check the file, its folder and the disk")
-        rule = RULE if isinstance(error, sqlite3.IntegrityError) else ""
-        return ConfigurationError(f"{self.name}: {error}{rule}")
-
-
-class _PostgreSQL:
-    placeholder = r"%(\1)s"
-    begin = "BEGIN"
-    lock_schema = f"SELECT pg_advisory_xact_lock(hashtext('{TABLE}'))"
-    lock_row = " FOR UPDATE"
-    columns = (
-        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
-        "WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
-    )
-    types: Mapping[str, str] = {}
-
-    def __init__(self, url: str) -> None:
-        self.name = _without_password(url)
-        try:
-            import psycopg
-            from psycopg.types.json import set_json_loads
-        except ImportError:
-            raise ConfigurationError(f"{self.name}: needs psycopg: pip install 'alpha-cli[postgres]'") from None
-        try:
-            options: dict[str, Any] = {
-                "connect_timeout": PATIENCE, "fallback_application_name": "alpha",
-                **psycopg.conninfo.conninfo_to_dict(url), "client_encoding": "UTF8",
-            }  # fmt: skip
-        except psycopg.Error:  # its text may hold a part of the password
-            raise ConfigurationError(
-                f"{self.name}: an option or a % sequence in this URL is not one of PostgreSQL's"
-            ) from None
-        try:
-            # Prepared statements and a connection pooler in between do not go together.
-            self.connection: Any = psycopg.connect("", autocommit=True, prepare_threshold=None, **options)
-        except psycopg.Error as error:
-            raise self._refusal(error) from None
-        # JSON is decoded in one place, whatever the type of its column.
-        set_json_loads(lambda text: text if isinstance(text, str) else text.decode(), self.connection)
-        try:
-            self.connection.execute("SET TIME ZONE 'UTC'")  # an older table may keep times without a zone
-            self.connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
-        except psycopg.Error as error:
-            self.connection.close()
-            raise self.meaning(error) or error from None
-
-    def _refusal(self, error: Exception) -> AlphaError:
-        """Why there is no connection. libpq tells by its text alone, and by whether a password was wanted."""
-        said = " ".join(str(error).split()).removeprefix("connection failed: ")
-        asked = getattr(error, "pgconn", None)
-        if re.search(r'database ".*" does not exist', said):
-            return ConfigurationError(f"{self.name}: {said}; create it, or name another")
-        if re.search(r"for connection option|invalid \w+ value|bad value for", said):
-            return ConfigurationError(f"{self.name}: {said}")
-        if re.search(r"too many|connection slots", said):
-            return Unavailable(f"{self.name}: {said}")
-        refused = (
-            r'authentication failed|no password supplied|role ".*" does not exist|pg_hba\.conf|permission|permitted'
-        )
-        if re.search(refused, said) or (asked is not None and (asked.needs_password or asked.used_password)):
-            return AuthenticationError(f"{self.name}: {said}; check user and password (PGPASSWORD, ~/.pgpass)")
-        return Unavailable(f"{self.name}: {said}")
-
-    def meaning(self, error: Exception) -> AlphaError | None:
-        import psycopg
-
-        if not isinstance(error, psycopg.Error):
-            return None
-        said = " ".join((error.diag.message_primary or str(error)).split())
-        state = error.sqlstate or ""
-        if state.startswith("28") or state == "42501":
-            return AuthenticationError(f"{self.name}: {said}; grant it to this user, or use another")
-        if state.startswith("40") or state == "55P03":
-            return TryAgain(f"{self.name}: {said}; another program is writing to {TABLE}, run again")
-        if state.startswith("XX"):
-            return InvariantBroken(f"{self.name}: {said}; see the server's log")
-        lost = not state and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-        if lost or state.startswith(("08", "53", "57P")):
-            return Unavailable(f"{self.name}: {said}")
-        rule = RULE if isinstance(error, psycopg.IntegrityError) else ""
-        return ConfigurationError(f"{self.name}: {said}{rule}")
-
-
-# What stands in a URL, strictly: a character of a password that is not encoded must not be taken for the host.
-_URL = re.compile(
-    r"(postgres(?:ql)?)://(?:([^:/?#@]*)(:[^/?#@]*)?@)?((?:[^:/?#@\[\],]*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
-    r"(?:,(?:[^:/?#@\[\],]*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?)*)(?:/([^?#@]*))?(?:\?[^#@]*)?"
-)
-
-
-def _without_password(url: str) -> str:
-    """`url` to be shown. Raises `UsageError`, that shows nothing of it, where a password cannot be told apart."""
-    found = _URL.fullmatch(url)
-    if not found:
-        raise UsageError(
-            "--config-db: not a URL as in postgresql://user@host:5432/database; in a password write "
-            "@ : / ? # % as %40 %3A %2F %3F %23 %25"
-        )
-    scheme, user, password, hosts, database = found.groups()
-    who = "" if user is None else f"{user}:***@" if password else f"{user}@"
-    return printable(f"{scheme}://{who}{hosts}/{database or ''}", 300)
-
-
 # --- values ----------------------------------------------------------------------------------
 
 
@@ -478,7 +297,7 @@ class _Flag(Strict):
 
 
 def _decoded(name: str, value: Any) -> Any:
-    """A JSON column as Python has it, whatever its type. Raises `ValueError`."""
+    """Return a JSON column as Python data, whatever its type. Raise `ValueError`."""
     if not isinstance(value, (str, bytes)):
         return value  # an array, or null
     try:
@@ -489,7 +308,7 @@ def _decoded(name: str, value: Any) -> Any:
 
 
 def _encoded(value: Any, where: str) -> str:
-    """`value` as JSON. Raises `ConfigurationError` for what would not come back as it was."""
+    """Return `value` as JSON. Raise `ConfigurationError` if it would not come back unchanged."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         if json.loads(text) == value:

@@ -1,4 +1,4 @@
-"""What a strategy may know besides ticks: its configuration, and its own positions, cash and open orders."""
+"""What a strategy can look up: its configuration, and its own positions, cash and open orders."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from alpha_cli.stages.run_strategy.portfolio import OpenOrder, Portfolio
 
 
 class Context:
-    """One strategy on one instrument. Read-only; what it shows changes with the fills that arrive.
+    """One strategy on one instrument. Read-only; its values change with the fills that arrive.
 
     strategy_id        its id
     instrument_token   of the instrument; None for a processor that sees several
     instruments        all that the strategy follows
-    brokers            where its signals go; the first is the one that `position` and `cash` mean
+    brokers            where its signals go; the first is the default of `position` and `cash`
     parameters         as configured
     max_position_size  units, long or short, in one instrument; None if there is no such limit
-    risk_multiplier    what the quantities it asks for are multiplied by
-    session            the hours of a trading day in which ticks reach it, as (open, close) in IST; None: all
+    risk_multiplier    factor for the quantities that it asks for
+    session            hours of a trading day in which ticks reach it, as (open, close) in IST; None: all
     """
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Context:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"context is read-only: {name} cannot be deleted")
 
-    # What the slots hold, for the type checker.
+    # The types of the slots, for the type checker.
     strategy_id: str
     instrument_token: int | None
     instruments: tuple[int, ...]
@@ -74,30 +74,30 @@ class Context:
 
     @property
     def brokers(self) -> tuple[str, ...]:
-        """Where its signals go; a reload may change it."""
+        """Return where its signals go; a reload may change it."""
         return self._brokers()
 
     def position(self, instrument_token: int | None = None, broker: str | None = None) -> int:
-        """Units that the strategy itself holds, negative when short, by its fills so far."""
+        """Return the units that the strategy itself holds by its fills so far, negative when short."""
         return self._portfolio.position(self.strategy_id, self._broker(broker), self._token(instrument_token))
 
     def average_price(self, instrument_token: int | None = None, broker: str | None = None) -> Decimal | None:
-        """Rupees a unit, by average cost over its position; None when it holds nothing."""
+        """Return the average cost of its position in rupees a unit; None when it holds nothing."""
         return self._portfolio.average_price(self.strategy_id, self._broker(broker), self._token(instrument_token))
 
     def open_orders(self, instrument_token: int | None = None, broker: str | None = None) -> tuple[OpenOrder, ...]:
-        """The strategy's orders that are entered and not finished, oldest first."""
+        """Return the strategy's orders that are placed and not finished, oldest first."""
         token = None if instrument_token is None and self.instrument_token is None else self._token(instrument_token)
         return self._portfolio.open_orders(self.strategy_id, self._broker(broker), token)
 
     @property
     def cash(self) -> Decimal | None:
-        """Rupees in the account of its first broker, all strategies' fills counted; None while unknown."""
+        """Return the rupees in the account of its first broker, after all strategies' fills; None while unknown."""
         return self._portfolio.cash(self._broker(None))
 
     @property
     def realised_pnl(self) -> Decimal:
-        """Rupees that the strategy's own fills realised with its first broker, gross of charges."""
+        """Return the rupees that the strategy's own fills realised with its first broker, before charges."""
         return self._portfolio.realised(self.strategy_id, self._broker(None))
 
     def _token(self, instrument_token: int | None) -> int:

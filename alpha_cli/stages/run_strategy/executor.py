@@ -1,6 +1,6 @@
 """One strategy, and one strategy on one instrument: processor, validator, configuration and context together.
 
-What calls these is `engine`; what stops and resumes them is there too.
+`engine` calls them, `circuits` pauses and resumes them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from datetime import datetime
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,37 +24,36 @@ from alpha_cli.kit.signal_result import History, SignalResult
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability, declared, tick_fields_of
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.context import Context
-from alpha_cli.stages.run_strategy.factory import create_processor, create_validator, told
-from alpha_cli.stages.run_strategy.latency import Timing
+from alpha_cli.stages.run_strategy.factory import create_processor, create_validator, describe_error
+from alpha_cli.stages.run_strategy.latency import TickCounter, Timing
 from alpha_cli.stages.run_strategy.portfolio import Portfolio
 from alpha_cli.stages.run_strategy.protocols import StrategyProcessor
 from alpha_cli.stream.shutdown import LeaveNow
 
 if TYPE_CHECKING:
-    from alpha_cli.stages.bars.config import Interval
-    from alpha_cli.stages.run_strategy.instrument_queue import Lane
+    from alpha_cli.market.bars.interval import Interval
 
-#: Answers a tick, given those before it; also what is put in place of such a method, or around one.
+#: A method of a processor, or a wrapper of one: (tick, history) -> result.
 Process = Callable[..., Any]
 
 
 class Rejected(Exception):
-    """The validator refused what a strategy answered; the message is its reason."""
+    """The validator refused a result; the message is its reason."""
 
 
-class Garbage(Rejected):
-    """What a strategy answered is no answer at all. That is a failure of its own, like an exception."""
+class InvalidResult(Rejected):
+    """A strategy returned something that is not a `SignalResult`. It counts as a failure, like an exception."""
 
 
 class Disabled(Exception):
-    """A strategy that cannot run at all; the message says why. The others go on."""
+    """A strategy cannot run at all; the message says why. The others continue."""
 
 
 class Cause(NamedTuple):
-    """Why a strategy stands still.
+    """Why a strategy is paused.
 
-    kind   what did it: a person, a circuit that opened, a missed deadline, memory, a process that died
-    until  when it is tried again, by the time of the stream; None: when a person resumes it
+    kind   "person", "circuit", "deadline", "memory" or "process" (its worker died)
+    until  the stream time at which it is tried again; None: a person has to resume it
     """
 
     kind: str
@@ -62,12 +62,16 @@ class Cause(NamedTuple):
 
 
 class Strategy:
-    """One configured strategy: what its executors on several instruments have in common.
+    """One configured strategy: what its executors on several instruments share.
 
-    place     its place in the order of all; where several speak at one event, this is the order
-    stopped   why it stands still, None while it runs
-    guard     put around each of its methods that is called again and again
-    streak    failures in a row, over all its instruments
+    place            its position in the configured order; strategies answer an event in this order
+    stopped          why it is paused, None while it runs
+    guard            wraps each method of the strategy that is called repeatedly
+    streak           failures in a row, over all its instruments
+    failed_at        its count of calls at its latest failure
+    reported         failures so far, to limit how many are logged
+    cannot_snapshot  its snapshot() hung once and is not called again
+    origin           its configuration as loaded, without the changes made by `control set`
     """
 
     def __init__(
@@ -87,15 +91,14 @@ class Strategy:
         self.place = place
         self.stopped: Cause | None = None
         self.streak = 0
-        self.failed_at = 0  # its calls so far when it failed last
+        self.failed_at = 0
         self.signals = self.held = self.rejected = self.errors = 0
         self.by_broker: Counter[str] = Counter()
         self.last_signal: datetime | None = None
         self.timing = Timing()
-        self.told = 0  # failures, for rate-limiting what is said of them
+        self.reported = 0
         self.has_model = False
-        self.is_mute = False  # asking for its snapshot does not come to an end
-        # As it was read, whatever was set in the stream since.
+        self.cannot_snapshot = False
         self.origin = config
         self.origin_fingerprint = config.fingerprint()
         self._validator = create_validator(config)
@@ -111,24 +114,24 @@ class Strategy:
 
     @property
     def calls(self) -> int:
-        """Ticks that it was asked about."""
+        """Return the number of ticks it was called for."""
         return sum(executor.calls for executor in self.executors.values())
 
     @property
     def tick_fields(self) -> frozenset[str] | None:
-        """The fields of a tick that it uses besides token, time and price; None: all of them."""
+        """Return the fields of a tick that it uses besides token, time and price; None: all."""
         fields = [tick_fields_of(processor) for processor in self.processors]
-        if any(one is None for one in fields):
+        if any(names is None for names in fields):
             return None
-        return frozenset(name for one in fields for name in one or ())
+        return frozenset(name for names in fields for name in names or ())
 
     @property
     def processors(self) -> list[StrategyProcessor]:
-        """Each of its processors once."""
-        return list({id(one.processor): one.processor for one in self.executors.values()}.values())
+        """Return each of its processors once."""
+        return list({id(executor.processor): executor.processor for executor in self.executors.values()}.values())
 
     def build(self) -> None:
-        """Make its processors, one for each instrument or one for all. Raises `ConfigurationError`."""
+        """Make its processors, one for each instrument or one for all. Raise `ConfigurationError`."""
         create = self.guard(self, self._create)
         shared = create(self.config.model_copy(deep=True))
         several = bool(declared(shared, "multi_instrument"))
@@ -144,28 +147,33 @@ class Strategy:
                 all_hours=self._all_hours,
             )
             executors[token] = Executor(self, token, processor, context)
-            if token in self.executors:  # rebuilt: what was counted stays
+            if token in self.executors:  # rebuilt: the count stays
                 executors[token].calls_before = self.executors[token].calls
         self.executors = executors
 
     def reconfigure(self, config: StrategyConfig, brokers: Sequence[str]) -> None:
-        """Become what `config` says; its counts stay. Raises `AlphaError` or `Disabled` and stays as it was."""
-        before = self.config, self.brokers, self._validator, self.executors, self.has_model
+        """Rebuild with `config`, keeping counters. On `AlphaError` or `Disabled` nothing changes."""
+        before = copy(self)
         try:
             self.config, self.brokers, self._validator = config, tuple(brokers), create_validator(config)
             self.build()
             self.has_model = False
             self.load_model()
         except BaseException:
-            self.config, self.brokers, self._validator, self.executors, self.has_model = before
+            self.revert(before)
             raise
 
-    def take_as_read(self) -> None:
-        """Its configuration of now is what files or database say."""
+    def revert(self, before: Strategy) -> None:
+        """Take back the configuration and the processors of `before`, a copy made earlier."""
+        self.config, self.brokers, self.has_model = before.config, before.brokers, before.has_model
+        self.executors, self._validator = before.executors, before._validator
+
+    def mark_as_loaded(self) -> None:
+        """Mark the current configuration as the one loaded from file or database."""
         self.origin, self.origin_fingerprint = self.config, self.config.fingerprint()
 
     def load_model(self) -> None:
-        """Load its model, once for all instruments. Raises `Disabled`."""
+        """Load its model, once for all instruments. Raise `Disabled`."""
         loaded: StrategyProcessor | None = None
         for processor in self.processors:
             load = self.method(processor, "load_model", 0)
@@ -181,14 +189,14 @@ class Strategy:
             except LeaveNow:
                 raise
             except BaseException as error:
-                raise Disabled(f"its model cannot be loaded: {told(error)}") from None
+                raise Disabled(f"its model cannot be loaded: {describe_error(error)}") from None
             if answer is False:
                 raise Disabled("its model cannot be loaded: load_model() said False")
             loaded = processor
             self.has_model = True
 
     def refusal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
-        """Why its validator will not have `result`, or None."""
+        """Return why its validator refuses `result`, or None."""
         validate: Any = self.guard(self, self._validator.validate_signal)
         answer = validate(result, event, context)  # others may answer True or False
         if answer is None or answer is True:
@@ -196,20 +204,30 @@ class Strategy:
         return "its validator refused it" if answer is False else str(answer)
 
     def method(self, processor: StrategyProcessor, name: str, offered: int) -> Callable[..., Any] | None:
-        """A method of `processor` as a guarded function of `offered` arguments; None if it has none."""
+        """Return a method of `processor` as a guarded function of `offered` arguments; None if it has none."""
         found = capability(processor, name)
         return None if found is None else self.guard(self, adapted(found, offered, self._context_of(processor)))
 
     def _context_of(self, processor: StrategyProcessor) -> Context:
-        return next(one.context for one in self.executors.values() if one.processor is processor)
+        return next(executor.context for executor in self.executors.values() if executor.processor is processor)
 
 
 class Executor:
-    """One strategy on one instrument."""
+    """One strategy on one instrument.
+
+    process          its method for ticks, guarded
+    bars             intervals of the bars that are built for it
+    streak           failures in a row at ticks
+    callback_streak  failures in a row at bars and fills
+    counter          counts the ticks of its instrument; None before it follows the instrument
+    since            that count when it was started; None while it is paused
+    failed_at        that count at its latest failure
+    calls_before     ticks it was called for before `since`
+    """
 
     __slots__ = (
-        "bar_histories", "bars", "calls_before", "context", "failed_at", "history", "lane", "now", "on_bar", "on_fill",
-        "processor", "since", "strategy", "streak", "streak_aside", "token",
+        "bar_histories", "bars", "callback_streak", "calls_before", "context", "counter", "failed_at", "history",
+        "on_bar", "on_fill", "process", "processor", "since", "strategy", "streak", "token",
     )  # fmt: skip
 
     def __init__(self, strategy: Strategy, token: int, processor: StrategyProcessor, context: Context) -> None:
@@ -217,93 +235,90 @@ class Executor:
         self.token = token
         self.processor = processor
         self.context = context
-        self.now = strategy.guard(strategy, self._process())
+        self.process = strategy.guard(strategy, self._process())
         self.on_bar = self.method("on_bar", 2)
         self.on_fill = self.method("on_fill", 1)
         self.bars: tuple[str, ...] = () if self.on_bar is None else _intervals(processor)
         self.history = History()
         self.bar_histories: dict[str, History] = {}
-        self.streak = 0  # failures in a row at ticks, and at bars and fills
-        self.streak_aside = 0
-        # While it is called: its lane, the lane's count of ticks when that began and when it failed last.
-        self.lane: Lane | None = None
+        self.streak = self.callback_streak = 0
+        self.counter: TickCounter | None = None
         self.since: int | None = None
         self.failed_at = 0
         self.calls_before = 0
 
     @property
     def calls(self) -> int:
-        """Ticks that it was asked about."""
-        running = 0 if self.lane is None or self.since is None else self.lane.ticks - self.since
+        """Return the number of ticks it was called for."""
+        running = 0 if self.counter is None or self.since is None else self.counter.ticks - self.since
         return self.calls_before + running
 
     def start(self) -> None:
-        """It is called from now on."""
-        if self.since is None and self.lane is not None:
-            self.since = self.failed_at = self.lane.ticks
+        """Count calls from now on."""
+        if self.since is None and self.counter is not None:
+            self.since = self.failed_at = self.counter.ticks
 
     def stop(self) -> None:
-        """It is not called any more, or only on trial."""
+        """Stop counting calls: it is not called, or only to see whether it has recovered."""
         self.calls_before, self.since = self.calls, None
 
     def timed(self, process: Process) -> Process:
-        """`process`, with each of its calls measured."""
+        """Return `process` with each of its calls measured."""
         add = self.strategy.timing.add
 
         def measured(tick: Tick, history: Sequence[Tick]) -> Any:
-            begin = perf_counter_ns()
+            start = perf_counter_ns()
             try:
                 return process(tick, history)
             finally:
-                add(perf_counter_ns() - begin)
+                add(perf_counter_ns() - start)
 
         return measured
 
-    def waiting(self, until: datetime) -> Process:
-        """In place of the processor's own method while its circuit is open: asks it again from `until` on."""
-        process = self.now
+    def retry_from(self, until: datetime) -> Process:
+        """Return what to call while its circuit is open: nothing happens before `until`, then it is tried again."""
+        process = self.process
 
-        def trial(tick: Tick, history: Sequence[Tick]) -> Any:
+        def retry(tick: Tick, history: Sequence[Tick]) -> Any:
             if tick.timestamp < until:
                 return None
             self.warmup()  # it has missed ticks
             return Recovered(process(tick, history))
 
-        return trial
+        return retry
 
     def warmup(self) -> None:
-        """Let the processor see the history, if it wants to. Raises what it raises."""
+        """Give the processor the history if it has a `warmup`. Raise what it raises."""
         warmup = self.method("warmup", 1)
         if warmup is not None:
             warmup(self.history)
 
     def method(self, name: str, offered: int) -> Callable[..., Any] | None:
-        """A method of the processor as a guarded function of `offered` arguments; None if it has none."""
+        """Return a method of the processor as a guarded function of `offered` arguments; None if it has none."""
         found = capability(self.processor, name)
         return None if found is None else self.strategy.guard(self.strategy, adapted(found, offered, self.context))
 
     def take_over(self, former: Executor) -> None:
-        """Go on with what the runner kept for the one whose place it takes."""
+        """Take the histories of the executor that this one replaces."""
         self.history, self.bar_histories = former.history, former.bar_histories
         most = self.strategy.config.max_history
         for history in (self.history, *self.bar_histories.values()):
             if len(history) > most:
                 list.__delitem__(history, slice(0, len(history) - most))
 
-    def answered(
-        self, result: Any, event: Tick | Bar | Fill, timestamp: datetime, cause: Sequence[object]
-    ) -> list[Any]:
-        """The signals that `result` leads to, one for each broker. Raises `Rejected`.
-
-        What comes back from the codec is what another process would see.
-        """
-        strategy = self.strategy
+    def validated(self, result: Any, event: Tick | Bar | Fill) -> SignalResult:
+        """Return `result`, scaled, if the validator accepts it. Raise `Rejected`."""
         if not isinstance(result, SignalResult):
-            raise Garbage(f"{type(result).__name__} is not a SignalResult or None")
-        result = self._scaled(result)
-        reason = strategy.refusal(result, event, self.context)
+            raise InvalidResult(f"{type(result).__name__} is not a SignalResult or None")
+        scaled = self._scaled(result)
+        reason = self.strategy.refusal(scaled, event, self.context)
         if reason is not None:
             raise Rejected(reason)
+        return scaled
+
+    def signals(self, result: SignalResult, timestamp: datetime, cause: Sequence[object]) -> list[Signal]:
+        """Return the signals of a validated result, one for each broker, each as another process would decode it."""
+        strategy = self.strategy
         if result.signal_type == "HOLD":
             strategy.held += 1
             return []
@@ -317,7 +332,7 @@ class Executor:
                     timestamp=timestamp,
                     broker=broker,
                     quantity=result.quantity,
-                    price=result.price,
+                    price=result.price,  # type: ignore[arg-type]  # a SignalResult makes it exact
                     confidence=result.confidence,
                     order_type=result.order_type,
                     product=result.product,
@@ -333,18 +348,18 @@ class Executor:
         return signals
 
     def bar_history(self, interval: str) -> History:
-        """The earlier bars of one interval, as many as ticks are kept."""
+        """Return the earlier bars of one interval, as many as ticks are kept."""
         return self.bar_histories.setdefault(interval, History())
 
     def remember_bar(self, bar: Bar) -> None:
-        """`bar` is now one of the earlier ones."""
+        """Append `bar` to the history of its interval."""
         history = self.bar_history(bar.interval)
         list.append(history, bar)
         if len(history) > self.strategy.config.max_history:
             list.pop(history, 0)
 
     def _scaled(self, result: SignalResult) -> SignalResult:
-        """`result` with its quantity times `risk_multiplier`, whole units, rounded down."""
+        """Return `result` with its quantity times `risk_multiplier`, in whole units, rounded down."""
         multiplier = self.strategy.config.risk_multiplier
         if multiplier == 1 or result.quantity is None or result.signal_type == "HOLD":
             return result
@@ -371,29 +386,20 @@ class Executor:
 
 
 class Recovered(NamedTuple):
-    """The first answer of a strategy after its circuit was open."""
+    """The first result of a strategy after its circuit was open."""
 
     result: Any
-
-
-class Aside(NamedTuple):
-    """An answer to something else than the tick at hand: to a bar that it closed, or to a fill."""
-
-    result: Any
-    event: Bar | Fill
-    timestamp: datetime
-    cause: tuple[object, ...]
 
 
 def interval_of(text: str) -> Interval:
-    """The length that "1m" stands for. Raises `UsageError`."""
-    from alpha_cli.stages.bars.config import Interval
+    """Return the length that a text such as "1m" stands for. Raise `ValueError`."""
+    from alpha_cli.market.bars.interval import Interval
 
     return Interval.parse(text)
 
 
 def _intervals(processor: StrategyProcessor) -> tuple[str, ...]:
-    """The bars that a processor declares, each length written the one way that a bar has it."""
+    """Return the intervals of the bars that a processor declares, each in its canonical form."""
     wanted = declared(processor, "bars", ())
     try:
         texts = wanted.split(",") if isinstance(wanted, str) else tuple(wanted)
@@ -403,9 +409,9 @@ def _intervals(processor: StrategyProcessor) -> tuple[str, ...]:
 
 
 def tick_cause(tick: Tick, ordinal: int) -> tuple[object, ...]:
-    """What identifies a tick as the cause of a signal: its time, and which one at that time it is.
+    """Return what identifies a tick as the cause of a signal: its time, and its number among those at that time.
 
-    Not its place in the stream, its price, other strategies or the parameters; so an edited
-    configuration cannot mint a second order for one cause.
+    Its place in the stream, its price, other strategies and the parameters play no part, so an edited
+    configuration cannot make a second order for one cause.
     """
     return microseconds(tick.timestamp), ordinal

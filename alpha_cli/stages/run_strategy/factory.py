@@ -1,8 +1,8 @@
-"""From the type in a configuration to the object that processes ticks or validates signals.
+"""Makes processors and validators from the types in a configuration.
 
-A type is looked for among the registered names, then, if it looks like one, as a file
-(`./mine.py:create_processor`) or a dotted path (`package.module:factory`), and at last among the entry
-points that installed packages offer. A factory is called with the parameters as keywords.
+A type is looked up among the registered names, then, if it looks like one, as a file
+(`./mine.py:create_processor`) or a dotted path (`package.module:factory`), and last among the entry
+points of installed packages. A factory is called with the parameters as keywords.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ PROCESSORS: dict[str, str] = {
     "hybrid_ml_rsi": "hybrid_ml_rsi.py:create_processor",
 }
 
-#: type -> dotted path of what makes it.
+#: type -> dotted path of its factory.
 VALIDATORS: dict[str, str] = {
     "standard": "alpha_cli.stages.run_strategy.validators:StandardValidator",
     "strict": "alpha_cli.stages.run_strategy.validators:StrictValidator",
 }
 
 
-#: Of the names of modules that were read from a file, and in such a module what the file said.
+#: Package of the modules loaded from files, and the attribute of such a module that has the file's content.
 _PACKAGE, _SOURCE = "alpha_strategies", "__alpha_source__"
 
 
 class Registry(NamedTuple):
-    """What kind of thing a type names: where it is looked for, and what a file offers if it does not say."""
+    """A kind of types: strategies or validators."""
 
     kind: str
     group: str  # of entry points
-    default: str
+    default: str  # factory in a file, unless the type names one
 
     def names(self) -> list[str]:
-        """Every registered name, those of other packages included, sorted."""
+        """Return every registered name, those of other packages included, sorted."""
         own = PROCESSORS if self.kind == "strategy" else VALIDATORS
         return sorted({*own, *_entry_points(self.group)})
 
     def factory(self, name: str) -> Callable[..., Any]:
-        """What makes things of type `name`. Raises `ConfigurationError` naming the nearest known ones."""
+        """Return the factory of type `name`. Raise `ConfigurationError`, which names similar types."""
         name = OLDER_TYPES.get(name, name)
         if self.kind == "strategy" and name in PROCESSORS:
             own, _, attribute = PROCESSORS[name].partition(":")
@@ -85,7 +85,9 @@ class Registry(NamedTuple):
         try:
             loaded: Callable[..., Any] = points[name].load()
         except Exception as error:
-            raise ConfigurationError(f"{self.kind} type {name!r} ({points[name].value}): {told(error)}") from None
+            raise ConfigurationError(
+                f"{self.kind} type {name!r} ({points[name].value}): {describe_error(error)}"
+            ) from None
         return loaded
 
     def _attribute(self, module: ModuleType, name: str) -> Callable[..., Any]:
@@ -105,7 +107,7 @@ VALIDATION = Registry("validator", "alpha.validators", "create_validator")
 
 
 def create_processor(config: StrategyConfig) -> StrategyProcessor:
-    """A new processor. Raises `ConfigurationError` for a type or parameters that will not do."""
+    """Return a new processor. Raise `ConfigurationError` for an unusable type or parameters."""
     processor = _created(STRATEGIES, config, config.strategy_type, config.parameters)
     try:
         _check_declarations(processor, config)
@@ -116,7 +118,7 @@ def create_processor(config: StrategyConfig) -> StrategyProcessor:
 
 
 def _check_declarations(processor: object, config: StrategyConfig) -> None:
-    """What a processor says of itself has to make sense. Raises `ConfigurationError`."""
+    """Check the attributes that a processor declares. Raise `ConfigurationError`."""
     if capability(processor, "process_tick") is None and not (
         capability(processor, "extract_features") and capability(processor, "predict_signal")
     ):
@@ -135,7 +137,7 @@ def _check_declarations(processor: object, config: StrategyConfig) -> None:
 
 
 def create_validator(config: StrategyConfig) -> StrategyValidator:
-    """The validator of a strategy, content with its configuration. Raises `ConfigurationError`."""
+    """Return the validator of a strategy, which accepts its configuration. Raise `ConfigurationError`."""
     validator = _created(VALIDATION, config, config.validator_type, {})
     for name in ("validate_configuration", "validate_signal"):
         if capability(validator, name) is None:
@@ -144,15 +146,17 @@ def create_validator(config: StrategyConfig) -> StrategyValidator:
         faults = validator.validate_configuration(config)
         faults = [faults] if isinstance(faults, str) else list(faults or ())
     except Exception as error:
-        raise ConfigurationError(f"strategy {config.id}: validator {config.validator_type}: {told(error)}") from None
+        raise ConfigurationError(
+            f"strategy {config.id}: validator {config.validator_type}: {describe_error(error)}"
+        ) from None
     if faults:
         raise ConfigurationError(f"strategy {config.id}: {'; '.join(map(str, faults))}")
     made: StrategyValidator = validator
     return made
 
 
-def told(error: BaseException) -> str:
-    """`error` in a line, whatever it does to prevent that."""
+def describe_error(error: BaseException) -> str:
+    """Format an exception on one line, even if its `__str__` raises."""
     try:
         text = " ".join(str(error).split())
     except (LeaveNow, Overtime):
@@ -169,7 +173,7 @@ def _created(registry: Registry, config: StrategyConfig, name: str, parameters: 
     except AlphaError as error:
         raise ConfigurationError(f"strategy {config.id}: {error}") from None
     try:
-        return factory(**deepcopy(parameters))  # nobody shares the lists among them
+        return factory(**deepcopy(parameters))  # processors must not share lists in them
     except ValidationError as error:
         raise ConfigurationError(f"strategy {config.id}: {faults(error, parameter_model(factory))}") from None
     except AlphaError as error:
@@ -177,17 +181,17 @@ def _created(registry: Registry, config: StrategyConfig, name: str, parameters: 
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"strategy {config.id}: parameters: {error}") from None
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"strategy {config.id}: {name} cannot be made: {told(error)}") from None
+        raise ConfigurationError(f"strategy {config.id}: {name} cannot be made: {describe_error(error)}") from None
 
 
 def parameter_model(factory: Callable[..., Any]) -> Any:
-    """The pydantic model `Parameters` of a factory's module, if it has one."""
+    """Return the pydantic model `Parameters` of a factory's module, if it has one."""
     model = getattr(sys.modules.get(getattr(factory, "__module__", "")), "Parameters", None)
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def changed(config: StrategyConfig, values: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of `config` with `values` set, also where it has one of them under an older name."""
+    """Return the parameters of `config` with `values` set, also where it has one under an older name."""
     model = parameter_model(STRATEGIES.factory(config.strategy_type))
     synonyms = [] if model is None else [_names(name, field) for name, field in model.model_fields.items()]
     replaced = {other for name in values for names in synonyms if name in names for other in names}
@@ -195,13 +199,13 @@ def changed(config: StrategyConfig, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names(name: str, field: Any) -> set[str]:
-    """All names that a parameter goes by."""
+    """Return all names of a parameter."""
     choices = getattr(field.validation_alias, "choices", [field.validation_alias])
     return {name, *(choice for choice in choices if isinstance(choice, str))}
 
 
 def faults(error: ValidationError, model: Any) -> str:
-    """What is wrong with parameters, on one line."""
+    """Return what is wrong with parameters, on one line."""
     known: Sequence[str] = [] if model is None else list(model.model_fields)
     lines = []
     for fault in error.errors():
@@ -217,7 +221,7 @@ def faults(error: ValidationError, model: Any) -> str:
 
 
 def sources_of(configs: Iterable[StrategyConfig]) -> dict[str, bytes]:
-    """Absolute path -> what it says, of each file that has a strategy or a validator of `configs`."""
+    """Return the content, by absolute path, of each file with a strategy or validator of `configs`."""
     paths = set()
     for config in configs:
         for name in (config.strategy_type, config.validator_type):
@@ -228,13 +232,13 @@ def sources_of(configs: Iterable[StrategyConfig]) -> dict[str, bytes]:
                 paths.add(Path(file[0]))
     found = {}
     for path in paths:
-        with suppress(OSError, ValueError):  # who needs it will say what is wrong
+        with suppress(OSError, ValueError):  # the factory reports it
             found[str(path.absolute())] = source_of(path)
     return found
 
 
 def loaded_sources() -> dict[str, bytes]:
-    """Absolute path -> what it said when it was loaded, of each such file that is."""
+    """Return the content, by absolute path, that each loaded file had when it was loaded."""
     loaded = [module for name, module in sys.modules.items() if name.startswith(f"{_PACKAGE}.")]
     return {str(Path(str(module.__file__)).absolute()): module.__dict__[_SOURCE] for module in loaded}
 
@@ -250,17 +254,17 @@ def _imported(name: str) -> ModuleType:
     try:
         return import_module(name)
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"{name} cannot be imported: {told(error)}") from None
+        raise ConfigurationError(f"{name} cannot be imported: {describe_error(error)}") from None
 
 
 def _load(path: Path, full_name: str) -> ModuleType:
-    """The module in the file at `path`, under a name that cannot collide with anybody's own.
+    """Return the module in the file at `path`, under a name that cannot collide with other modules.
 
-    Loaded anew when the file changed since, so that a reload takes up what its author wrote.
+    It is loaded again if the file has changed, so that a reload uses the new code.
     """
     try:
         source = source_of(path)
-    except (OSError, ValueError) as error:  # a path may hold what no path can
+    except (OSError, ValueError) as error:  # ValueError: an impossible path
         raise ConfigurationError(f"{printable(str(path))}: {getattr(error, 'strerror', error)}") from None
     loaded = sys.modules.get(full_name)
     if loaded is not None and getattr(loaded, _SOURCE, None) == source:
@@ -277,5 +281,5 @@ def _load(path: Path, full_name: str) -> ModuleType:
             del sys.modules[full_name]
         else:
             sys.modules[full_name] = loaded
-        raise ConfigurationError(f"{path}: {told(error)}") from None
+        raise ConfigurationError(f"{path}: {describe_error(error)}") from None
     return module

@@ -1,4 +1,4 @@
-"""Strategies in this process: a runner and who manages it, as `Stage` wants them. `workers` offers the same."""
+"""Strategies in this process: a runner and its manager, in the shape that `Stage` needs. `workers` have the same."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.market.contracts import Contracts
+from alpha_cli.stages.run_strategy import engine
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Process, Strategy
 from alpha_cli.stages.run_strategy.selection import Wanted
@@ -29,11 +30,11 @@ MIB = 1 << 20
 
 
 class HostOptions(NamedTuple):
-    """What holds for all strategies of a process.
+    """Options for all strategies of a process.
 
-    deadline  seconds that one call may take; 0: as long as it likes
-    memory    MiB that the process may allocate; 0: as much as there is
-    verbose   each signal is told of
+    deadline  seconds that one call may take; 0: no limit
+    memory    MiB that the process may allocate; 0: no limit
+    verbose   log each signal
     """
 
     all_hours: bool = False
@@ -46,11 +47,12 @@ class HostOptions(NamedTuple):
 
 
 class Host:
-    """Runs the strategies that are `wanted`; `reread` says which are wanted after a reload.
+    """Runs the strategies that are `wanted`; `reread` returns which are wanted after a reload.
 
-    guard   put around what is called of a strategy
-    making  told which strategy is being made
-    again   they ran before: one that cannot be made any more is no reason to end the run
+    guard        wraps the methods of a strategy
+    making       called with the id of the strategy that is being made, then with None
+    restarted    the strategies ran before: one that cannot be made any more is disabled, which does not end the run
+    for_unknown  called for a request to a strategy that does not run here; by default it is reported
     """
 
     #: The types of event that it reads.
@@ -65,7 +67,8 @@ class Host:
         *,
         guard: Callable[[Strategy, Process], Process] = lambda _, process: process,
         making: Callable[[str | None], object] = lambda _: None,
-        again: bool = False,
+        restarted: bool = False,
+        for_unknown: Callable[[Control], object] | None = None,
     ) -> None:
         self._options = options
         self._guard = guard
@@ -76,27 +79,28 @@ class Host:
             failures=options.failures,
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
-            venue=Contracts(_master, all_hours=options.all_hours),
+            contracts=Contracts(_master, all_hours=options.all_hours),
         )
-        # Ctrl-C ends the process before the loop begins, and comes to the loop as a signal: who raises
-        # KeyboardInterrupt is a strategy.
-        self.runner.passing = (LeaveNow,)
+        # Ctrl-C ends the process before the loop begins and reaches the loop as a signal, so a KeyboardInterrupt
+        # is raised by a strategy.
+        self.runner.data.passing = (LeaveNow,)
         self._reread = reread
+        self._for_unknown = for_unknown
         self._watchdog: Watchdog | None = None
-        self._unlimit: Callable[[], object] = _as_it_is
+        self._unlimit: Callable[[], object] = _no_limit
         for one in wanted:
             making(one.config.id)
             try:
-                self.runner.add(self._create(one))
+                self.runner.roster.add(self._create(one))
             except AlphaError as error:
-                if not again:
+                if not restarted:
                     raise
-                self.runner.disable(one.config.id, str(error))
+                self.runner.roster.disable(one.config.id, str(error))
         making(None)
 
     @property
     def steps(self) -> Mapping[type[Event], Callable[[Any], Iterable[Event]]]:
-        """Type of event -> the step for it."""
+        """Return the step for each type of event."""
         runner = self.runner
         return {
             Tick: runner.on_tick,
@@ -110,72 +114,70 @@ class Host:
 
     @cached_property
     def manager(self) -> Manager:
-        """Who applies requests; few runs have any."""
+        """Return the manager, which applies requests; few runs have any."""
         from alpha_cli.stages.run_strategy.requests import Manager
 
-        return Manager(self.runner, self._reread, self._create)
+        return Manager(self.runner, self._reread, self._create, self._for_unknown)
 
     def on_control(self, control: Control) -> Iterable[Event]:
-        """What became of a request; a reload that changes nothing is told of too."""
+        """Carry out a request and return the answers, also for a reload that changes nothing."""
         from alpha_cli.stages.run_strategy.requests import nothing_changed
 
-        said = list(self.manager.on_control(control))
-        return said or (nothing_changed(control) if control.action == "reload" and control.by != RUNNER else ())
+        answers = list(self.manager.on_control(control))
+        return answers or (nothing_changed(control) if control.action == "reload" and control.by != RUNNER else ())
 
     @property
     def tick_fields(self) -> tuple[str, ...] | None:
-        """See `StrategyRunner.tick_fields`."""
+        """Return the fields of a tick that are used besides token, time and price; None: all."""
         return self.runner.tick_fields
 
-    def arrive(self, event: Any) -> None:
-        """See `StrategyRunner.arrive`."""
-        self.runner.arrive(event)
+    def enqueue(self, event: Any) -> None:
+        """Take an event from a side input; it counts before the first tick that is later than it."""
+        self.runner.callbacks.enqueue(event)
 
     def restore(self, state: RunnerState, *, whole: bool = False) -> None:
-        """Go on from where an earlier run ended, or with `whole` this very run, in another process."""
+        """Continue an earlier run from its state, or with `whole` this very run in a restarted process."""
         from alpha_cli.stages.run_strategy import snapshot
 
         snapshot.restore(self.runner, state, whole=whole)
 
     def snapshot(self) -> RunnerState:
-        """What is remembered now."""
+        """Return the state of the runner."""
         from alpha_cli.stages.run_strategy import snapshot
 
         return snapshot.snapshot(self.runner)
 
     def start(self) -> None:
-        """The loop begins: keep what strategies print from the data, limit what they may take of time and memory."""
+        """Begin the loop: keep what strategies print out of the data, limit their time and memory."""
         sys.stdout = sys.stderr
         if self._options.memory:
             self._unlimit = limit_memory(self._options.memory)
         if self._options.deadline:
-            loops = (StrategyRunner.on_tick.__code__, StrategyRunner._asked.__code__)
-            gates = (Strategy.refusal.__code__, StrategyRunner._words.__code__)
-            self._watchdog = Watchdog(self.runner, self._options.deadline, loops, gates)
+            self._watchdog = Watchdog(self.runner.data.current, self._options.deadline, vars(engine))
             self._watchdog.start()
 
     def finish(self) -> None:
-        """There are no more ticks."""
+        """Shut the strategies down after the last tick."""
         self.runner.finish()
 
     def release(self) -> None:
-        """Let go of the watchdog, and of what was kept for want of memory."""
-        self.runner.reserve = None
+        """Stop the watchdog and free the reserved memory."""
+        self.runner.data.reserve = None
         self._unlimit()
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None
 
     def counts(self) -> Mapping[str, int]:
-        """Figures of all strategies together."""
+        """Return the totals over all strategies."""
         return total(self.statuses(), self.runner.outside_session)
 
     def verdict(self) -> AlphaError | None:
-        """With what the stage ends although it came to the end of its input: a calendar did not know some days."""
-        return self.runner.beyond()
+        """Return the error with which the stage ends after all its input: a calendar did not know some days."""
+        return self.runner.out_of_coverage()
 
     def statuses(self) -> list[StrategyStatus]:
-        """Figures of each."""
+        """Return the figures of each strategy."""
         return statuses(self.runner)
 
     def _create(self, wanted: Wanted) -> Strategy:
@@ -187,42 +189,39 @@ class Host:
 
 
 def _master() -> Master | None:
-    """The user's instrument master; imported when the first tick wants to know."""
+    """Return the user's instrument master; it is imported when the first tick needs it."""
     from alpha_cli.market.instruments import open_master
 
     return open_master()
 
 
 def total(found: Iterable[StrategyStatus], outside_session: int) -> dict[str, int]:
-    """The figures of the closing line; those that are rarely anything else are left out while they are 0."""
+    """Return the totals for the closing line; those that are usually 0 are left out while they are."""
     found = list(found)
     # `rejected` in a closing line means bad lines.
     names = {"signals": "signals", "held": "held", "refused": "rejected", "errors": "errors"}
-    often = {shown: sum(getattr(one, name) for one in found) for shown, name in names.items()}
-    seldom = {
-        name: sum(one.state.startswith(name) for one in found)
-        for name in ("paused", "disabled")
-        if any(one.state.startswith(name) for one in found)
-    }
-    return often | {"outside_session": outside_session} | seldom
+    totals = {shown: sum(getattr(status, name) for status in found) for shown, name in names.items()}
+    totals["outside_session"] = outside_session
+    for name in ("paused", "disabled"):
+        count = sum(status.state.startswith(name) for status in found)
+        if count:
+            totals[name] = count
+    return totals
 
 
 def limit_memory(mebibytes: int) -> Callable[[], object]:
-    """Have allocations beyond so much fail with `MemoryError`, rather than the machine run out of memory.
-
-    What takes the limit back.
-    """
+    """Let allocations beyond a limit fail with `MemoryError`. Return a function that removes the limit."""
     if sys.platform != "linux":  # elsewhere it limits something else
-        return _as_it_is
+        return _no_limit
     import resource
 
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (mebibytes * MIB, hard))
     except (ValueError, OSError):  # a lower limit is set already
-        return _as_it_is
+        return _no_limit
     return lambda: resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
-def _as_it_is() -> None:
-    """There is no limit to take back."""
+def _no_limit() -> None:
+    """Do nothing: no limit was set."""

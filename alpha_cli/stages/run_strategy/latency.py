@@ -1,10 +1,19 @@
-"""How long a strategy takes, from samples: buckets a sixteenth apart, whatever the number of samples."""
+"""Latency of a strategy, from samples: a histogram with buckets a sixteenth apart; and the count of ticks."""
 
 from __future__ import annotations
 
-#: A tick is timed if its number has none of these bits, one in 64: measuring costs nothing that can be measured.
-SPARED = 63
+#: A call is timed if the number of its tick has none of these bits: one in 64, which costs too little to measure.
+SAMPLING = 63
 _KEPT_BITS = 5  # of a duration: a bucket is at most 1/16 of it wide
+
+
+class TickCounter:
+    """The number of ticks of one instrument within its sessions so far."""
+
+    __slots__ = ("ticks",)
+
+    def __init__(self) -> None:
+        self.ticks = 0
 
 
 class Timing:
@@ -24,7 +33,7 @@ class Timing:
         self.samples += 1
 
     def quantile(self, share: float) -> float | None:
-        """Microseconds that `share` of the samples did not exceed, to within a sixteenth; None without samples."""
+        """Return the microseconds that `share` of the samples did not exceed, to a sixteenth; None without samples."""
         left = share * self.samples
         for bucket in sorted(self._buckets):
             left -= self._buckets[bucket]

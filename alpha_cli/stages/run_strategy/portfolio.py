@@ -1,6 +1,6 @@
-"""What strategies hold, by the fills that come back to them: positions of each, cash of each broker account.
+"""Positions of each strategy and cash of each broker account, from the fills that reach the runner.
 
-The same arithmetic as the books of `paper`. A `portfolio` event is the broker's own word on its cash.
+The arithmetic is that of `paper`. A `portfolio` event is the broker's own statement of its cash.
 Fills that arrive twice, in the input and by `--fills`, count once.
 """
 
@@ -17,7 +17,7 @@ from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio as Stateme
 from alpha_cli.core.ledger import ZERO, Account, Holding, Unbookable
 from alpha_cli.core.money import divided, in_rupees, units
 
-#: Fills, and finished orders, remembered so as to know one that comes again: a busy month's.
+#: Fills and finished orders remembered, to recognise a repeated one: those of a busy month.
 _REMEMBERED = 200_000
 _PRODUCTS: tuple[Product, ...] = get_args(Product)
 _FINISHED = frozenset({"COMPLETE", "CANCELLED", "REJECTED"})
@@ -36,27 +36,27 @@ class OpenOrder(msgspec.Struct, frozen=True):
     price: Decimal | None = None
 
 
-class Books(msgspec.Struct):
-    """All that `Portfolio` knows, in a form that can be written down."""
+class PortfolioData(msgspec.Struct):
+    """The data of a `Portfolio`."""
 
     cash: dict[str, Decimal] = {}
     accounts: dict[str, dict[str, Account]] = {}  # strategy id -> broker -> its share of that account
     orders: dict[str, OpenOrder] = {}
     fills: dict[str, None] = {}
     finished: dict[str, None] = {}  # orders
-    stated: dict[str, datetime] = {}  # broker -> time of its newest word on cash
+    stated: dict[str, datetime] = {}  # broker -> time of its newest statement
 
 
 class Portfolio:
-    """The books of all strategies of one runner. `opening_cash` is in rupees by broker."""
+    """The portfolio of all strategies of one runner. `opening_cash` is in rupees by broker."""
 
     def __init__(self, opening_cash: Mapping[str, Decimal] | None = None) -> None:
-        self.books = Books(cash=dict(opening_cash or {}))
+        self.data = PortfolioData(cash=dict(opening_cash or {}))
 
     def on_fill(self, fill: Fill) -> bool:
-        """Enter a fill. False if it was entered before, or is too large for the books."""
-        books = self.books
-        if fill.fill_id in books.fills:
+        """Enter a fill. Return False if it was entered before, or is too large to be counted."""
+        data = self.data
+        if fill.fill_id in data.fills:
             return False
         account = self._account(fill.strategy_id, fill.broker)
         charges = {"total": units(fill.charges.get("total", ZERO))}
@@ -65,28 +65,28 @@ class Portfolio:
             account.fill((fill.instrument_token, fill.product), fill.side, fill.quantity, units(fill.price), charges)
         except Unbookable:
             return False
-        _remember(books.fills, fill.fill_id)
-        if fill.broker in books.cash:
-            books.cash[fill.broker] += in_rupees(account.cash - before)
+        _remember(data.fills, fill.fill_id)
+        if fill.broker in data.cash:
+            data.cash[fill.broker] += in_rupees(account.cash - before)
         return True
 
     def on_order(self, order: Order) -> None:
-        """Enter an order that risk let pass, unless it was entered before."""
-        if order.order_id in self.books.orders or order.order_id in self.books.finished:
+        """Enter an order that risk passed, unless it was entered before."""
+        if order.order_id in self.data.orders or order.order_id in self.data.finished:
             return
-        self.books.orders[order.order_id] = OpenOrder(
+        self.data.orders[order.order_id] = OpenOrder(
             order.order_id, order.strategy_id, order.broker, order.instrument_token, order.side, order.quantity,
             price=order.price,
         )  # fmt: skip
 
     def on_order_update(self, update: OrderUpdate) -> None:
-        """Note what became of an order; of one never seen, if the update says enough."""
-        orders = self.books.orders
-        if update.order_id in self.books.finished:
+        """Note the new status of an order; also of one never seen, if the update has enough fields."""
+        orders = self.data.orders
+        if update.order_id in self.data.finished:
             return
         if update.status in _FINISHED:
             orders.pop(update.order_id, None)
-            _remember(self.books.finished, update.order_id)
+            _remember(self.data.finished, update.order_id)
             return
         known = orders.get(update.order_id)
         quantity = update.filled_quantity + update.pending_quantity
@@ -101,43 +101,43 @@ class Portfolio:
             )  # fmt: skip
 
     def on_portfolio(self, statement: Statement) -> None:
-        """Take the broker's word on its cash, unless a newer one is known: a file may be read again."""
-        known, said = self.books.stated.get(statement.broker), statement.timestamp
-        if not statement.cash.is_finite() or (known is not None and said is not None and said <= known):
+        """Take the broker's statement of its cash, unless a newer one is known: a file may be read again."""
+        known, stated = self.data.stated.get(statement.broker), statement.timestamp
+        if not statement.cash.is_finite() or (known is not None and stated is not None and stated <= known):
             return
-        self.books.cash[statement.broker] = statement.cash
-        if said is not None:
-            self.books.stated[statement.broker] = said
+        self.data.cash[statement.broker] = statement.cash
+        if stated is not None:
+            self.data.stated[statement.broker] = stated
 
     def position(self, strategy_id: str, broker: str, token: int) -> int:
-        """Units held by a strategy, negative when short, over all products."""
+        """Return the units held by a strategy over all products, negative when short."""
         return sum(held.quantity for held in self._held(strategy_id, broker, token))
 
     def average_price(self, strategy_id: str, broker: str, token: int) -> Decimal | None:
-        """Rupees a unit of what `position` counts, rounded half-even to four decimals; None when that is nothing."""
+        """Return the average cost of `position` in rupees, half-even to four decimals; None if it is 0."""
         quantity = self.position(strategy_id, broker, token)
         cost = sum(held.cost for held in self._held(strategy_id, broker, token))
         return in_rupees(divided(cost, quantity)) if quantity else None
 
     def open_orders(self, strategy_id: str, broker: str, token: int | None) -> tuple[OpenOrder, ...]:
-        """Orders entered and not finished, oldest first; of all instruments if `token` is None."""
+        """Return the orders placed and not finished, oldest first; of all instruments if `token` is None."""
         return tuple(
             order
-            for order in self.books.orders.values()
+            for order in self.data.orders.values()
             if order.strategy_id == strategy_id and order.broker == broker and token in (None, order.instrument_token)
         )
 
     def cash(self, broker: str) -> Decimal | None:
-        """Rupees in the account with `broker`; None if nobody said what it began with."""
-        return self.books.cash.get(broker)
+        """Return the rupees in the account with `broker`; None if its opening cash is unknown."""
+        return self.data.cash.get(broker)
 
     def realised(self, strategy_id: str, broker: str) -> Decimal:
-        """Rupees realised by a strategy's fills, gross of charges."""
-        account = self.books.accounts.get(strategy_id, {}).get(broker)
+        """Return the rupees realised by a strategy's fills, before charges."""
+        account = self.data.accounts.get(strategy_id, {}).get(broker)
         return ZERO if account is None else in_rupees(account.realised)
 
     def snapshot(self) -> Any:
-        """JSON-able; amounts are text or ledger units, so that nothing is rounded."""
+        """Return the state, JSON-able; amounts are text or ledger units, so that nothing is rounded."""
         accounts = {
             strategy: {
                 broker: {
@@ -148,25 +148,25 @@ class Portfolio:
                 }
                 for broker, account in own.items()
             }
-            for strategy, own in self.books.accounts.items()
+            for strategy, own in self.data.accounts.items()
         }
-        books = self.books
+        data = self.data
         return msgspec.to_builtins(
             {
-                "cash": books.cash,
+                "cash": data.cash,
                 "accounts": accounts,
-                "orders": list(books.orders.values()),
-                "fills": list(books.fills),
-                "finished": list(books.finished),
-                "stated": books.stated,
+                "orders": list(data.orders.values()),
+                "fills": list(data.fills),
+                "finished": list(data.finished),
+                "stated": data.stated,
             }
         )
 
     def restore(self, state: Any) -> None:
-        """Go on from a `snapshot`."""
+        """Continue from a `snapshot`."""
         saved = msgspec.convert(state, _Saved, strict=False)
-        self.books = Books(
-            cash={**self.books.cash, **saved.cash},
+        self.data = PortfolioData(
+            cash={**self.data.cash, **saved.cash},
             orders={order.order_id: order for order in saved.orders},
             fills=dict.fromkeys(saved.fills),
             finished=dict.fromkeys(saved.finished),
@@ -179,13 +179,13 @@ class Portfolio:
                 account.positions = {(held.instrument_token, held.product): held for held in kept.positions}
 
     def _account(self, strategy_id: str, broker: str) -> Account:
-        own = self.books.accounts.setdefault(strategy_id, {})
+        own = self.data.accounts.setdefault(strategy_id, {})
         if broker not in own:
             own[broker] = Account.opened(broker, ZERO)
         return own[broker]
 
     def _held(self, strategy_id: str, broker: str, token: int) -> list[Holding]:
-        account = self.books.accounts.get(strategy_id, {}).get(broker)
+        account = self.data.accounts.get(strategy_id, {}).get(broker)
         if account is None:
             return []
         return [account.positions[token, product] for product in _PRODUCTS if (token, product) in account.positions]
@@ -210,7 +210,7 @@ class _Saved(msgspec.Struct):
 
 
 def _remember(ids: dict[str, None], name: str) -> None:
-    """Note an id, and forget the oldest where there are too many."""
+    """Note an id, and forget the oldest if there are too many."""
     ids[name] = None
     if len(ids) > _REMEMBERED:
         del ids[next(iter(ids))]

@@ -1,4 +1,4 @@
-"""What a strategy is: the one method it must have, what it is given and what it answers."""
+"""The protocols of strategies and validators: the methods they must have."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 class StrategyProcessor(Protocol):
-    """The minimal contract; nothing need be inherited. Pure: no input or output, no clock, no chance.
+    """The minimal contract; no base class is needed. Pure: no input or output, no clock, no randomness.
 
-    What else a processor may have is found by name, see `capabilities`. It may also name the
+    Optional methods are recognised by name, see `capabilities`. A processor may also declare the
     `tick_fields` it uses besides token, time and price, which saves decoding the rest; the
     `min_history` it needs; the `bars` it wants, as ("1m", "5m"); and `multi_instrument = True` if one
-    processor is to see all instruments of its strategy.
+    processor handles all instruments of its strategy.
     """
 
     def process_tick(self, tick: Tick, history: Sequence[Tick]) -> SignalResult | None:
-        """The answer to `tick`; `history` holds the earlier ticks, without this one."""
+        """Return the answer to `tick`; `history` holds the earlier ticks, without this one."""
         ...
 
 
 class StrategyValidator(Protocol):
-    """Looks at what a strategy is told and at what it says, before anybody else does."""
+    """Checks the configuration of a strategy, and each result before it becomes a signal."""
 
     def validate_configuration(self, config: StrategyConfig) -> Iterable[str]:
-        """What is wrong with `config`, a line each; nothing if it will do."""
+        """Return what is wrong with `config`, a line each; nothing if it is valid."""
         ...
 
     def validate_signal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
-        """Why `result`, the answer to `event`, must not become a signal; None if it may."""
+        """Return why `result`, the answer to `event`, must not become a signal; None if it may."""
         ...

@@ -1,9 +1,9 @@
-"""What a person does to strategies while they run: pause, resume, set a parameter, reload.
+"""Requests to strategies that run: pause, resume, set a parameter, reload.
 
-A `control` event in the stream asks for it, SIGHUP for a reload. It takes effect at its place in the
-stream, and a `control` line by the runner, right after it, says what became of it. Of the lines that a
-runner wrote, those in a recording are obeyed that tell what the clock decided (a missed deadline, say), from
-their place on; the call that was broken off lies before it and is made again. What the stream decides is decided again.
+A `control` event in the stream is a request, SIGHUP a request to reload. It takes effect at its place in the
+stream, and the runner answers with a `control` line right after it. In a recording, a runner's own lines are
+obeyed from their place on if a clock caused them (a missed deadline, say); the call that was interrupted lies
+before and is made again. What the stream alone decides is decided again.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ import msgspec
 
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import RISK, RUNNER, Control, Event
-from alpha_cli.stages.run_strategy.engine import MOST_SAID, StrategyRunner
+from alpha_cli.stages.run_strategy.circuits import MAX_REASON, Circuits
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Cause, Disabled, Strategy
 from alpha_cli.stages.run_strategy.factory import changed
 from alpha_cli.stages.run_strategy.selection import Wanted
 
-#: Why a strategy stands still although the stream alone does not say so.
+#: Kinds of pauses that do not follow from the stream alone.
 BY_THE_CLOCK = frozenset({"deadline", "memory", "process"})
 
 
 class Manager:
     """Applies `control` events to the strategies of `runner`.
 
-    reread  the strategies that configuration files or database ask for now; raises `AlphaError`
-    create  makes a strategy; raises `AlphaError`
+    reread       reads which strategies are wanted now; raises `AlphaError`
+    create       makes a strategy; raises `AlphaError`
+    for_unknown  called for a request to a strategy that does not run here
     """
 
     def __init__(
@@ -36,145 +38,155 @@ class Manager:
         runner: StrategyRunner,
         reread: Callable[[], Sequence[Wanted]],
         create: Callable[[Wanted], Strategy],
+        for_unknown: Callable[[Control], object] | None = None,
     ) -> None:
         self._runner = runner
         self._reread = reread
         self._create = create
-        #: Told of a request for a strategy that does not run here; it may well be for risk: a broker, say.
-        self.unknown: Callable[[Control], object] = self._unknown
+        self._for_unknown = for_unknown or self._report_unknown
 
     @property
     def running(self) -> list[Wanted]:
-        """The strategies that run, as they were read: one that a reload could not change is as it was before."""
-        return [Wanted(one.origin, one.brokers, one.place) for one in self._runner.strategies.values()]
+        """Return the running strategies as loaded; one that a reload could not change is as before."""
+        return [
+            Wanted(strategy.origin, strategy.brokers, strategy.place) for strategy in self._runner.strategies.values()
+        ]
 
     def on_control(self, control: Control) -> Iterable[Event]:
-        """What became of a request; nothing if it was for somebody else."""
+        """Carry out a request and return the answers; none if it was for another stage."""
         if control.by == RUNNER:
             return self._replayed(control)
         if control.by == RISK:
             return ()
         if control.action == "reload":
             return self._reload(control)
+        reason = control.reason or _by(control)
         if control.action == "pause":
             return [
-                self._runner.stop(
-                    one, Cause("person", control.reason or f"by {control.by or 'a control event'}"), self._at(one)
-                )
-                for one in self._targets(control)
+                self._circuits.pause(strategy, Cause("person", reason), self._time_of(strategy))
+                for strategy in self._targets(control)
             ]
         if control.action == "resume":
             return [
-                self._runner.resume(one, control.reason or f"by {control.by or 'a control event'}", self._at(one))
-                for one in self._targets(control)
-                if one.stopped is not None and (control.target is not None or one.stopped.kind == "person")
+                self._circuits.resume(strategy, reason, self._time_of(strategy))
+                for strategy in self._targets(control)
+                if strategy.stopped is not None and (control.target is not None or strategy.stopped.kind == "person")
             ]
         if control.action == "set" and control.target is None:
-            self._runner.report("control set: it needs a target, the id of a strategy")
+            self._report("control set: it needs a target, the id of a strategy")
         elif control.action == "set":
-            return [self._set(one, control) for one in self._targets(control)]
+            return [self._set(strategy, control) for strategy in self._targets(control)]
         return ()
 
     def apply(self, wanted: Sequence[Wanted], by: str) -> list[Event]:
-        """Make the running strategies those that are `wanted`. One whose configuration is as it was keeps its state."""
-        with self._runner.knowing():
-            return self._applied(wanted, by)
+        """Make the running strategies those that are `wanted`. An unchanged configuration keeps its state."""
+        with self._runner.roster.changing():
+            return self._apply(wanted, by)
 
-    def _applied(self, wanted: Sequence[Wanted], by: str) -> list[Event]:
+    def _apply(self, wanted: Sequence[Wanted], by: str) -> list[Event]:
         runner = self._runner
-        said: list[Event] = []
-        ids = {one.config.id for one in wanted}
+        answers: list[Event] = []
+        places = {one.config.id: one.place for one in wanted}
         for strategy in list(runner.strategies.values()):
-            if strategy.id not in ids:
-                at = self._at(strategy)
-                runner.remove(strategy)
-                said.append(_done("reload", strategy.id, f"removed ({by})", at))
-        for disabled in [name for name in runner.disabled if name not in ids]:
+            if strategy.id not in places:
+                time = self._time_of(strategy)
+                runner.roster.remove(strategy)
+                answers.append(_answer("reload", strategy.id, f"removed ({by})", time))
+        for disabled in [name for name in runner.disabled if name not in places]:
             del runner.disabled[disabled]
         for one in wanted:
             outcome = self._apply_one(one)
             if outcome is not None:
-                strategy_at = runner.strategies.get(one.config.id)
-                at = None if strategy_at is None else self._at(strategy_at)
-                said.append(_done("reload", one.config.id, f"{outcome} ({by})", at))
-        places = {one.config.id: one.place for one in wanted}
+                changed_strategy = runner.strategies.get(one.config.id)
+                changed_at = None if changed_strategy is None else self._time_of(changed_strategy)
+                answers.append(_answer("reload", one.config.id, f"{outcome} ({by})", changed_at))
         for strategy in runner.strategies.values():
             strategy.place = places[strategy.id]
-        runner.strategies = dict(sorted(runner.strategies.items(), key=lambda item: item[1].place))
-        for lane in runner.lanes.values():
-            lane.arrange()
-        return sorted(said, key=lambda control: getattr(control, "target", ""))
+        runner.roster.reorder()
+        return sorted(answers, key=lambda control: getattr(control, "target", ""))
 
-    # --- one thing each ----------------------------------------------------------------------
+    # --- one strategy ------------------------------------------------------------------------
+
+    @property
+    def _circuits(self) -> Circuits:
+        return self._runner.circuits
+
+    def _report(self, text: str) -> None:
+        self._runner.data.report(text)
+
+    def _add(self, wanted: Wanted) -> str | None:
+        name = wanted.config.id
+        was_disabled = self._runner.disabled.get(name)
+        self._runner.roster.add(self._create(wanted))
+        disabled = self._runner.disabled.get(name)
+        if disabled:
+            return None if disabled == was_disabled else f"disabled: {disabled}"
+        return "added"
 
     def _apply_one(self, wanted: Wanted) -> str | None:
-        """What became of one strategy, None if it is as it was."""
-        runner, config = self._runner, wanted.config
-        strategy = runner.strategies.get(config.id)
+        """Add or change one strategy. Return the outcome, None if nothing has changed."""
+        config = wanted.config
+        strategy = self._runner.strategies.get(config.id)
         try:
             if strategy is None:
-                was_disabled = runner.disabled.get(config.id)
-                runner.add(self._create(wanted))
-                disabled = runner.disabled.get(config.id)
-                return (
-                    None if disabled and disabled == was_disabled else f"disabled: {disabled}" if disabled else "added"
-                )
+                return self._add(wanted)
             if strategy.origin == config and strategy.origin_fingerprint == config.fingerprint():
                 if strategy.brokers == wanted.brokers:
                     return None
                 strategy.brokers = wanted.brokers
                 return "brokers changed"
-            runner.reconfigure(strategy, config, wanted.brokers)
+            self._runner.roster.reconfigure(strategy, config, wanted.brokers)
         except (AlphaError, Disabled) as error:
-            runner.report(f"{config.id}: not reloaded: {error}")
+            self._report(f"{config.id}: not reloaded: {error}")
             return "refused, see the log; it goes on as before" if strategy is not None else "refused, see the log"
-        strategy.take_as_read()
+        strategy.mark_as_loaded()
         if strategy.stopped is not None and strategy.stopped.kind != "person":
-            strategy.stopped = None  # it is another strategy now
+            strategy.stopped = None  # the new configuration may do better
         return "changed"
 
     def _reload(self, control: Control) -> list[Event]:
         try:
             wanted = self._reread()
         except AlphaError as error:
-            self._runner.report(f"not reloaded: {error}")
+            self._report(f"not reloaded: {error}")
             return [not_reloaded(control)]
-        return self.apply(wanted, f"by {control.by or 'a control event'}")
+        return self.apply(wanted, _by(control))
 
     def _set(self, strategy: Strategy, control: Control) -> Control:
-        runner, at = self._runner, self._at(strategy)
+        runner, time = self._runner, self._time_of(strategy)
         try:
             if not isinstance(control.value, dict) or not control.value:
                 raise Disabled('a set needs its parameters, as in "value":{"threshold":0.001}')
             parameters = changed(strategy.config, control.value)
             config = strategy.config.model_copy(update={"parameters": parameters})
-            failure = runner.reconfigure(strategy, config, strategy.brokers, remembering=True)
-        except runner.passing:
+            failure = runner.roster.reconfigure(strategy, config, strategy.brokers, keep_state=True)
+        except runner.data.passing:
             raise
-        except BaseException as error:  # whatever the new processor raises: it is not taken
-            runner.report(f"{strategy.id}: nothing was set: {error}")
-            return _done("set", strategy.id, "refused, see the log; it goes on as before", at)
+        except BaseException as error:  # raised by the new processor, which is not used then
+            self._report(f"{strategy.id}: nothing was set: {error}")
+            return _answer("set", strategy.id, "refused, see the log; it goes on as before", time)
         if failure is not None:
-            runner.report(f"{strategy.id}: it begins anew, because it cannot go on from what it remembered: {failure}")
+            self._report(f"{strategy.id}: it begins anew, because it cannot go on from what it remembered: {failure}")
         anew = "" if failure is None else "; it begins anew, see the log"
         return Control(
             action="set",
             target=strategy.id,
             by=RUNNER,
-            value=control.value if len(msgspec.json.encode(control.value)) <= MOST_SAID else None,
-            timestamp=at,
-            reason=f"by {control.by or 'a control event'}{anew}"[:MOST_SAID],
+            value=control.value if len(msgspec.json.encode(control.value)) <= MAX_REASON else None,
+            timestamp=time,
+            reason=f"{_by(control)}{anew}"[:MAX_REASON],
         )
 
     def _replayed(self, control: Control) -> list[Event]:
+        """Repeat a pause that a clock caused when the recording was made."""
         kind = control.value.get("cause") if isinstance(control.value, dict) else None
         if control.action != "pause" or not isinstance(kind, str) or kind not in BY_THE_CLOCK:
             return []
         strategy = self._runner.strategies.get(control.target or "")
         if strategy is not None and strategy.stopped is None:
             if kind == "memory":
-                self._runner.forget(strategy)
-            self._runner.stop(strategy, Cause(kind, control.reason or kind), control.timestamp)
+                self._circuits.discard(strategy)
+            self._circuits.pause(strategy, Cause(kind, control.reason or kind), control.timestamp)
         return []
 
     def _targets(self, control: Control) -> list[Strategy]:
@@ -182,31 +194,35 @@ class Manager:
             return list(self._runner.strategies.values())
         strategy = self._runner.strategies.get(control.target)
         if strategy is None:
-            self.unknown(control)
+            self._for_unknown(control)
             return []
         return [strategy]
 
-    def _unknown(self, control: Control) -> None:
-        self._runner.report(f"control {control.action}: no strategy {control.target!r} runs here")
+    def _report_unknown(self, control: Control) -> None:
+        self._report(f"control {control.action}: no strategy {control.target!r} runs here")
 
-    def _at(self, strategy: Strategy) -> datetime | None:
-        return self._runner.now(strategy)
+    def _time_of(self, strategy: Strategy) -> datetime | None:
+        return self._circuits.last_time(strategy)
 
 
 def refusal(control: Control) -> Control:
-    """What is said of a request that a process died of, or that never came to an end."""
-    return _done(control.action, control.target, "refused: its process did not survive it", None)
+    """Return the reply for a request that crashed or hung its worker."""
+    return _answer(control.action, control.target, "refused: its process did not survive it", None)
 
 
 def not_reloaded(control: Control) -> Control:
-    """What is said of a reload whose configurations cannot be read."""
-    return _done("reload", control.target, "refused, see the log; all goes on as before", None)
+    """Return the reply for a reload whose configurations cannot be read."""
+    return _answer("reload", control.target, "refused, see the log; all goes on as before", None)
 
 
 def nothing_changed(control: Control) -> list[Event]:
-    """What is said of a reload after which all is as before."""
-    return [_done("reload", control.target, "nothing has changed", None)]
+    """Return the reply for a reload that changed nothing."""
+    return [_answer("reload", control.target, "nothing has changed", None)]
 
 
-def _done(action: str, target: str | None, reason: str, at: datetime | None) -> Control:
-    return Control(action=action, target=target, by=RUNNER, reason=reason[:MOST_SAID], timestamp=at)  # type: ignore[arg-type]
+def _by(control: Control) -> str:
+    return f"by {control.by or 'a control event'}"
+
+
+def _answer(action: str, target: str | None, reason: str, time: datetime | None) -> Control:
+    return Control(action=action, target=target, by=RUNNER, reason=reason[:MAX_REASON], timestamp=time)  # type: ignore[arg-type]

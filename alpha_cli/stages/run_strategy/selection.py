@@ -1,4 +1,4 @@
-"""Which strategies are to run: by name, by file, all there are, or those of a database. Can be read again."""
+"""Which strategies to run: by name, by file, all, or those of a database. A reload reads it again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Report = Callable[[str], None]
 
 
 class Wanted(NamedTuple):
-    """A strategy that is to run: its configuration, and those of its brokers that are active."""
+    """A strategy to run: its configuration, its active brokers, and its place in the order."""
 
     config: StrategyConfig
     brokers: tuple[str, ...]
@@ -23,13 +23,13 @@ class Wanted(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What the command line asked for.
+    """The strategies that the command line names.
 
     names     looked up in the database if there is one, then among the YAML files
     files     YAML files
-    every     all that there are
+    every     all that are configured
     database  URL of the table `strategy_configurations`
-    fallback  do with the YAML files if the database cannot be reached
+    fallback  use the YAML files if the database cannot be reached
     """
 
     names: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Selection(NamedTuple):
     fallback: bool = False
 
     def wanted(self, report: Report, settings: Settings | None = None) -> list[Wanted]:
-        """The active ones in order, each with those of its brokers that `settings` has. Raises `AlphaError`."""
+        """Return the active ones in order, each with those of its brokers that `settings` has. Raise `AlphaError`."""
         brokers = (settings or load_settings()).active_brokers
         wanted = []
         for place, config in enumerate(unique(self._configs(report))):
@@ -68,7 +68,7 @@ class Selection(NamedTuple):
         return [*named, *map(load_file, self.files)]
 
     def _rows(self, report: Report) -> dict[str, StrategyConfig] | None:
-        """What the table has, by id; None without a database."""
+        """Return the rows of the table by id; None without a database."""
         if self.database is None:
             return None
         from alpha_cli.stages.run_strategy.config_table import open_table
@@ -81,8 +81,8 @@ class Selection(NamedTuple):
                 table.close()
         except Unavailable as error:
             if not self.fallback:
-                raise Unavailable(f"{error} (--fallback-yaml would go on with the YAML files)") from None
+                raise Unavailable(f"{error} (--fallback-yaml would use the YAML files)") from None
             if not (self.names or self.files or self.every):
-                raise UsageError(f"{error}; and no strategy is named to take from a YAML file instead") from None
-            report(f"{error}; going on with the YAML files")
+                raise UsageError(f"{error}; and no strategy is named that could come from a YAML file") from None
+            report(f"{error}; using the YAML files")
             return None

@@ -1,72 +1,70 @@
-"""What reaches strategies from beside the stream: fills by `--fills`, and SIGHUP, which asks for a reload."""
+"""Side inputs of strategies: the file of `--fills`, and SIGHUP, which is a request to reload."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alpha_cli.core.events import Control, Event
+from alpha_cli.stream.inputs import Inputs
 
 if TYPE_CHECKING:
     from alpha_cli.stream.follow import Follower
 
 
-class Listener(Protocol):
-    """Whoever is told of what arrives."""
+class Receiver(Protocol):
+    """Takes the events of side inputs."""
 
-    def arrive(self, event: Any) -> None:
-        """`event` came from beside the stream."""
+    def enqueue(self, event: Any) -> None:
+        """Take an event; it counts before the first tick that is later than it."""
 
 
-class Beside:
-    """Gives what is followed at `fills` to `host`, all that is there already at once."""
+class SideInputs:
+    """Forwards fills from `--fills` to `host`; reads the existing file first."""
 
-    def __init__(self, host: Listener, fills: Path | None, report: Callable[[str], None]) -> None:
+    def __init__(self, host: Receiver, fills: Path | None, report: Callable[[str], None]) -> None:
         self._host = host
         self._follower = None if fills is None else _follower(fills, report)
-        self._asked = False
-        self._follow(None)  # a file that is complete counts whole, from the first tick on
+        self._reload_requested = False
+        self._handler_before: Any = None
+        self._follow(None)  # a complete file counts whole, from the first tick on
 
-    def listen(self) -> None:
-        """Take SIGHUP for a request, from now on, as every other runner of this process."""
-        _listening.append(self)
-        signal.signal(signal.SIGHUP, _hung_up)
+    def listen(self, inputs: Inputs) -> None:
+        """Take SIGHUP as a request to reload; other runners of this process get it too. Wake the loop for fills."""
+        if self._follower is not None:
+            self._follower.listen(inputs)
+        inputs.wake_on_signals()
+        self._handler_before = signal.signal(signal.SIGHUP, self._on_hangup)
 
     def arrivals(self) -> Iterator[Event]:
-        """What enters the stream at this place: the request to reload, once for each time that it was made."""
+        """Yield what enters the stream here: one request to reload, if there was a SIGHUP since the last call."""
         self._follow(100_000)
-        if self._asked:
-            self._asked = False
+        if self._reload_requested:
+            self._reload_requested = False
             yield Control(action="reload", by="SIGHUP")
 
     def close(self) -> None:
-        """Let go of the file; hear no more."""
-        if self in _listening:
-            _listening.remove(self)
+        """Close the file and pass SIGHUP on to the handler before."""
+        if signal.getsignal(signal.SIGHUP) == self._on_hangup and callable(self._handler_before):
+            signal.signal(signal.SIGHUP, self._handler_before)
         if self._follower is not None:
             self._follower.close()
 
     def _follow(self, most: int | None) -> None:
         if self._follower is not None:
             for event in self._follower.poll(most):
-                self._host.arrive(event)
+                self._host.enqueue(event)
 
-    def note(self) -> None:
-        """A reload is asked for."""
-        self._asked = True
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        self._reload_requested = True
+        if callable(self._handler_before):
+            self._handler_before(number, frame)
 
 
 def _follower(fills: Path, report: Callable[[str], None]) -> Follower:
     from alpha_cli.stream.follow import Follower
 
     return Follower(fills, report)
-
-
-_listening: list[Beside] = []
-
-
-def _hung_up(*_: object) -> None:
-    for beside in _listening:
-        beside.note()

@@ -1,8 +1,8 @@
-"""All that a runner remembers as JSON-able values, and back: for `--state`, and for a worker that is started again.
+"""The state of a runner as JSON-able values, and back: for `--state`, and for a worker that is restarted.
 
-A history belongs to the instrument and is written once, however many strategies keep it. What a processor
-remembers is its own `snapshot()`; one without starts anew, with the history and its `warmup`. What was
-kept for another configuration is left aside.
+A history belongs to the instrument and is written once, however many strategies keep it. The state of a processor
+is its own `snapshot()`; one without it starts with the history and its `warmup`. State that was kept for another
+configuration is ignored. The names in JSON are those of the first release, whatever the fields are called here.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import msgspec
 from alpha_cli.core import codec
 from alpha_cli.core.errors import AlphaError, ConfigurationError, InvariantBroken
 from alpha_cli.core.events import Bar
-from alpha_cli.stages.run_strategy.engine import Known, StrategyRunner, as_json
+from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Cause, Disabled, Executor, Strategy
-from alpha_cli.stages.run_strategy.factory import told
-from alpha_cli.stages.run_strategy.instrument_queue import Lane, LaneState
+from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.instrument_queue import InstrumentQueue, QueueState
+from alpha_cli.stages.run_strategy.roster import KnownInstruments, as_json
 
 VERSION = 1
 
 
-class ExecutorState(msgspec.Struct):
+class ExecutorState(msgspec.Struct, rename={"callback_streak": "streak_aside"}):
     """One strategy on one instrument."""
 
     calls: int
-    history: int  # how many of the lane's ticks it keeps
+    history: int  # how many of the queue's ticks it keeps
     streak: int = 0
-    streak_aside: int = 0
+    callback_streak: int = 0
     failed_ago: int = 0  # ticks since it failed last, or since it was started
     bars: dict[str, list[Bar]] = {}
 
@@ -50,90 +51,92 @@ class StrategyState(msgspec.Struct):
     last_signal: datetime | None = None
 
 
-class RunnerState(msgspec.Struct):
+class RunnerState(msgspec.Struct, rename={"queues": "lanes", "pending": "arrived"}):
     """A whole runner."""
 
-    lanes: dict[str, LaneState]
+    queues: dict[str, QueueState]
     strategies: dict[str, StrategyState]
     portfolio: Any = None
-    arrived: list[str] = []  # lines from beside the stream whose time has not come
+    pending: list[str] = []  # lines of side inputs whose time has not come
     bars: Any = None
     version: int = VERSION
 
 
-_COUNTS = ("signals", "held", "rejected", "errors", "told")
+#: Name in JSON -> attribute of a strategy.
+_COUNTS = {"signals": "signals", "held": "held", "rejected": "rejected", "errors": "errors", "told": "reported"}
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(RunnerState).decode
 
 
 def snapshot(runner: StrategyRunner) -> RunnerState:
-    """What `runner` remembers now."""
+    """Return the state of `runner`."""
     return RunnerState(
-        lanes={str(token): lane.state() for token, lane in runner.lanes.items()},
+        queues={str(token): queue.state() for token, queue in runner.queues.items()},
         strategies={name: _strategy(runner, strategy) for name, strategy in runner.strategies.items()},
         portfolio=runner.portfolio.snapshot(),
-        arrived=[codec.encode(event).decode() for _, _, event in sorted(runner.arrived, key=lambda one: one[:2])],
-        bars=None if runner.bars is None else runner.bars.snapshot(),
+        pending=[codec.encode(event).decode() for _, _, event in sorted(runner.data.pending, key=_by_time)],
+        bars=_bars(runner),
     )
 
 
 def of_instruments(runner: StrategyRunner) -> RunnerState:
-    """What `runner` knows of instruments, without its strategies."""
+    """Return what `runner` knows of instruments, without its strategies."""
     return RunnerState(
-        lanes={str(token): lane.state() for token, lane in runner.lanes.items()},
+        queues={str(token): queue.state() for token, queue in runner.queues.items()},
         strategies={},
-        bars=None if runner.bars is None else runner.bars.snapshot(),
+        bars=_bars(runner),
     )
 
 
-def known(state: RunnerState) -> Known:
-    """What `state` says of instruments."""
+def known(state: RunnerState) -> KnownInstruments:
+    """Return what `state` says of instruments."""
     series = () if state.bars is None else state.bars["series"]
-    return Known({int(token): lane for token, lane in state.lanes.items()}, series)
+    return KnownInstruments({int(token): queue for token, queue in state.queues.items()}, series)
 
 
 def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) -> None:
-    """Let `runner`, whose strategies were added and have seen nothing yet, go on from `state`.
+    """Let `runner`, whose strategies were added and have seen nothing yet, continue from `state`.
 
-    `whole`: also with bars that were being built although nobody wants them any more. Raises
-    `ConfigurationError` for what a newer alpha kept, `InvariantBroken` for what contradicts itself.
+    With `whole` also the bars that no strategy wants any more are restored. Raise `ConfigurationError` for the
+    state of a newer alpha, `InvariantBroken` for one that contradicts itself.
     """
     if state.version > VERSION:
         raise ConfigurationError(f"the state was kept by a newer alpha (version {state.version}); use that one")
     try:
         if whole and state.bars is not None:
-            runner.build_bars((one["token"], one["interval"]) for one in state.bars["series"])
+            runner.callbacks.build_bars((series["token"], series["interval"]) for series in state.bars["series"])
         _restore_all(runner, state)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InvariantBroken(
-            f"what was kept cannot be read: {told(error)}; restore a backup or name another --state folder"
+            f"what was kept cannot be read: {describe_error(error)}; restore a backup or name another --state folder"
         ) from None
 
 
 def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
     runner.portfolio.restore(state.portfolio)
-    for line in state.arrived:
-        runner.arrive(codec.decode(line))
-    for token, kept in state.lanes.items():
-        runner.lanes.setdefault(int(token), Lane()).restore(kept)
+    for line in state.pending:
+        runner.callbacks.enqueue(codec.decode(line))
+    for token, kept in state.queues.items():
+        runner.queues.setdefault(int(token), InstrumentQueue()).restore(kept)
     fitting = {name: _fits(runner, strategy, state) for name, strategy in runner.strategies.items()}
-    if state.bars is not None and runner.bars is not None:  # parameters decide which are built
-        runner.restore_bars(state.bars)
+    if state.bars is not None and runner.data.bars is not None:  # parameters decide which are built
+        runner.callbacks.restore_bars(state.bars)
     for strategy in runner.strategies.values():
         saved, fits = state.strategies.get(strategy.id), fitting[strategy.id]
-        _histories(strategy, state, saved if fits else None)
+        _restore_histories(strategy, state, saved if fits else None)
         if saved is None or not fits:
             if saved is not None:
-                runner.report(f"{strategy.id}: its configuration changed; it starts anew, with the history there is")
-            _warm(runner, strategy)
+                runner.data.report(f"{strategy.id}: its configuration changed; it starts with the history alone")
+            for executor in strategy.executors.values():
+                runner.roster.warm_up(executor)
             continue
         _restore(runner, strategy, saved)
-    for lane in runner.lanes.values():
-        lane.arrange()
+    for queue in runner.queues.values():
+        queue.arrange()
 
 
 def _fits(runner: StrategyRunner, strategy: Strategy, state: RunnerState) -> bool:
-    """Whether what was kept is of this configuration; what was set in the stream is set again."""
+    """Return whether the state is of this configuration; parameters set in the stream are set again."""
     saved = state.strategies.get(strategy.id)
     if saved is None or saved.fingerprint != strategy.origin_fingerprint:
         return False
@@ -143,24 +146,24 @@ def _fits(runner: StrategyRunner, strategy: Strategy, state: RunnerState) -> boo
 
 
 def merged(states: Sequence[RunnerState], order: Sequence[str]) -> RunnerState:
-    """One state of those of several runners that saw the same stream; `order` is that of their strategies."""
-    lanes: dict[str, LaneState] = {}
+    """Merge the states of several runners that saw the same stream; `order` is that of their strategies."""
+    queues: dict[str, QueueState] = {}
     strategies: dict[str, StrategyState] = {}
     series: dict[tuple[Any, Any], Any] = {}
     bars: Any = None
     for state in states:
         strategies.update(state.strategies)
-        for token, lane in state.lanes.items():
-            if token not in lanes or len(lane.history) > len(lanes[token].history):
-                lanes[token] = lane
+        for token, queue in state.queues.items():
+            if token not in queues or len(queue.history) > len(queues[token].history):
+                queues[token] = queue
         if state.bars is not None:
             bars = state.bars
-            series.update({(one["token"], one["interval"]): one for one in bars["series"]})
+            series.update({(found["token"], found["interval"]): found for found in bars["series"]})
     if bars is not None:
         bars = {**bars, "series": [series[key] for key in sorted(series)]}
     ordered = {name: strategies[name] for name in order if name in strategies}
     return RunnerState(
-        lanes=lanes, strategies=ordered, portfolio=states[0].portfolio, arrived=states[0].arrived, bars=bars
+        queues=queues, strategies=ordered, portfolio=states[0].portfolio, pending=states[0].pending, bars=bars
     )
 
 
@@ -169,14 +172,14 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
     for token, executor in strategy.executors.items():
         key = "" if executor.context.instrument_token is None else str(token)
         take = executor.method("snapshot", 0)
-        if take is None or key in processors or strategy.is_mute:
+        if take is None or key in processors or strategy.cannot_snapshot:
             continue
-        try:  # what comes back is what JSON can say, or an error
+        try:
             processors[key] = as_json(take())
-        except runner.passing:
+        except runner.data.passing:
             raise
         except BaseException as error:
-            runner.report(f"{strategy.id} on {token}: what it remembers cannot be kept: {told(error)}")
+            runner.data.report(f"{strategy.id} on {token}: its snapshot cannot be kept: {describe_error(error)}")
     return StrategyState(
         fingerprint=strategy.origin_fingerprint,
         parameters=strategy.config.parameters,
@@ -185,76 +188,82 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         stopped=strategy.stopped,
         streak=strategy.streak,
         failed_ago=strategy.calls - strategy.failed_at,
-        counts={name: getattr(strategy, name) for name in _COUNTS},
+        counts={name: getattr(strategy, attribute) for name, attribute in _COUNTS.items()},
         by_broker=dict(strategy.by_broker),
         last_signal=strategy.last_signal,
     )
 
 
 def _executor(executor: Executor) -> ExecutorState:
-    lane = executor.lane
+    counter = executor.counter
     return ExecutorState(
         calls=executor.calls,
         history=len(executor.history),
         streak=executor.streak,
-        streak_aside=executor.streak_aside,
-        failed_ago=0 if lane is None else lane.ticks - executor.failed_at,
+        callback_streak=executor.callback_streak,
+        failed_ago=0 if counter is None else counter.ticks - executor.failed_at,
         bars={interval: list(history) for interval, history in executor.bar_histories.items()},
     )
 
 
-def _histories(strategy: Strategy, state: RunnerState, saved: StrategyState | None) -> None:
+def _restore_histories(strategy: Strategy, state: RunnerState, saved: StrategyState | None) -> None:
     for token, executor in strategy.executors.items():
-        lane = state.lanes.get(str(token))
-        if lane is None or executor.lane is None:
+        queue = state.queues.get(str(token))
+        if queue is None or executor.counter is None:
             continue
         kept = None if saved is None else saved.executors.get(str(token))
         most = strategy.config.max_history if kept is None else min(kept.history, strategy.config.max_history)
         list.clear(executor.history)
-        list.extend(executor.history, lane.history[-most:] if most else [])
-        executor.since = executor.failed_at = executor.lane.ticks
+        list.extend(executor.history, queue.history[-most:] if most else [])
+        executor.since = executor.failed_at = executor.counter.ticks
 
 
 def _restore(runner: StrategyRunner, strategy: Strategy, saved: StrategyState) -> None:
-    for name in _COUNTS:
-        setattr(strategy, name, saved.counts.get(name, 0))
+    for name, attribute in _COUNTS.items():
+        setattr(strategy, attribute, saved.counts.get(name, 0))
     strategy.by_broker.update(saved.by_broker)
     strategy.last_signal = saved.last_signal
     strategy.stopped = saved.stopped
     strategy.streak = saved.streak
-    given: set[int] = set()
     for token, executor in strategy.executors.items():
         kept = saved.executors.get(str(token))
-        if kept is not None and executor.lane is not None:
+        if kept is not None and executor.counter is not None:
             executor.calls_before = kept.calls
-            executor.streak, executor.streak_aside = kept.streak, kept.streak_aside
-            executor.failed_at = executor.lane.ticks - kept.failed_ago
+            executor.streak, executor.callback_streak = kept.streak, kept.callback_streak
+            executor.failed_at = executor.counter.ticks - kept.failed_ago
             for interval, bars in kept.bars.items():
                 list.extend(executor.bar_history(interval), bars)
     strategy.failed_at = strategy.calls - saved.failed_ago
+    _restore_processors(runner, strategy, saved)
+
+
+def _restore_processors(runner: StrategyRunner, strategy: Strategy, saved: StrategyState) -> None:
+    restored: set[int] = set()
     for token, executor in strategy.executors.items():
         key = "" if executor.context.instrument_token is None else str(token)
-        back = executor.method("restore", 1)
+        restore = executor.method("restore", 1)
         try:
-            if back is None or key not in saved.processors:
+            if restore is None or key not in saved.processors:
                 executor.warmup()
-            elif id(executor.processor) not in given:
-                given.add(id(executor.processor))
-                back(saved.processors[key])
-        except runner.passing:
+            elif id(executor.processor) not in restored:
+                restored.add(id(executor.processor))
+                restore(saved.processors[key])
+        except runner.data.passing:
             raise
         except BaseException as error:
-            runner.report(f"{strategy.id} on {token}: cannot go on from what was kept: {told(error)}")
+            runner.data.report(f"{strategy.id} on {token}: cannot continue from what was kept: {describe_error(error)}")
 
 
 def _set_again(runner: StrategyRunner, strategy: Strategy, parameters: dict[str, Any]) -> bool:
-    """Set what was set in the stream. False if that does not work any more."""
+    """Set the parameters that were set in the stream. Return False if they are not accepted any more."""
     try:
-        runner.reconfigure(strategy, strategy.config.model_copy(update={"parameters": parameters}), strategy.brokers)
+        runner.roster.reconfigure(
+            strategy, strategy.config.model_copy(update={"parameters": parameters}), strategy.brokers
+        )
     except (AlphaError, Disabled) as error:
-        runner.report(f"{strategy.id}: parameters that were set in the stream do not work any more: {error}")
+        runner.data.report(f"{strategy.id}: parameters that were set in the stream are not accepted any more: {error}")
         return False
-    runner.report(f"{strategy.id}: goes on with parameters that were set in the stream: {parameters}")
+    runner.data.report(f"{strategy.id}: continues with parameters that were set in the stream: {parameters}")
     return True
 
 
@@ -262,11 +271,9 @@ def _json(parameters: dict[str, Any]) -> bytes:
     return msgspec.json.encode(parameters, order="deterministic")
 
 
-def _warm(runner: StrategyRunner, strategy: Strategy) -> None:
-    for executor in strategy.executors.values():
-        try:
-            executor.warmup()
-        except runner.passing:
-            raise
-        except BaseException as error:
-            runner.report(f"{strategy.id}: its warmup failed: {told(error)} (it runs all the same)")
+def _bars(runner: StrategyRunner) -> Any:
+    return None if runner.data.bars is None else runner.data.bars.snapshot()
+
+
+def _by_time(pending: tuple[datetime, int, Any]) -> tuple[datetime, int]:
+    return pending[:2]

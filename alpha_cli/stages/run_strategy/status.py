@@ -1,4 +1,4 @@
-"""What strategies did, for people and monitors: closing lines, `alpha status`, Prometheus."""
+"""Figures of strategies, for people and monitors: closing lines, `alpha status`, Prometheus."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StrategyStatus(msgspec.Struct, omit_defaults=True):
 
 
 def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
-    """Every strategy of `runner`, in order, the disabled ones last."""
+    """Return the figures of every strategy of `runner`, in order, the disabled ones last."""
     ran = [_status(strategy) for strategy in runner.strategies.values()]
     return ran + [
         StrategyStatus(name, "", "disabled", reason=why) for name, why in sorted(runner.disabled.items())
@@ -49,26 +49,26 @@ def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
 
 
 def figures(found: Sequence[StrategyStatus]) -> dict[str, int]:
-    """What the closing line says of each strategy, those with most signals if there are many, and of each broker.
+    """Return the figures of strategies (those with most signals, if there are many) and brokers for the closing line.
 
     Durations are in nanoseconds, the time of the newest signal in seconds since 1970: all are whole numbers.
     """
-    busiest = sorted(found, key=lambda one: -one.signals)[:NAMED]
-    said: dict[str, int] = {}
-    for one in (one for one in found if one in busiest):
-        said |= {f"{one.id}.ticks": one.ticks, f"{one.id}.signals": one.signals}
+    busiest = sorted(found, key=lambda status: -status.signals)[:NAMED]
+    values: dict[str, int] = {}
+    for one in (status for status in found if status in busiest):
+        values |= {f"{one.id}.ticks": one.ticks, f"{one.id}.signals": one.signals}
         if one.last_signal is not None:
-            said[f"{one.id}.last"] = int(one.last_signal.timestamp())
+            values[f"{one.id}.last"] = int(one.last_signal.timestamp())
         if one.p50_us is not None and one.p99_us is not None:
-            said |= {f"{one.id}.p50_ns": round(one.p50_us * 1000), f"{one.id}.p99_ns": round(one.p99_us * 1000)}
+            values |= {f"{one.id}.p50_ns": round(one.p50_us * 1000), f"{one.id}.p99_ns": round(one.p99_us * 1000)}
     for one in found:
         for broker, count in sorted(one.by_broker.items()):
-            said[f"broker.{broker}"] = said.get(f"broker.{broker}", 0) + count
-    return said
+            values[f"broker.{broker}"] = values.get(f"broker.{broker}", 0) + count
+    return values
 
 
 class Observer:
-    """Writes what strategies did while they run: at most once in `INTERVAL` seconds, and at the end.
+    """Writes the figures while strategies run: at most once in `INTERVAL` seconds, and at the end.
 
     status   a JSON file for `alpha status`
     metrics  a text file for Prometheus' node exporter
@@ -87,8 +87,8 @@ class Observer:
         self._clock = clock
         self._next = 0.0
 
-    def look(self, *, ended: bool = False) -> None:
-        """Write if it is time to, or if the run `ended`. Raises `InputOutputError`."""
+    def refresh(self, *, ended: bool = False) -> None:
+        """Write if it is time to, or if the run `ended`. Raise `InputOutputError`."""
         if self._status is None and self._metrics is None:
             return
         now = self._clock()
@@ -132,7 +132,7 @@ def _write_metrics(path: Path, found: Iterable[StrategyStatus]) -> None:
 
 
 class _Collector:
-    """What strategies did, in Prometheus' terms."""
+    """The figures as metrics of Prometheus."""
 
     def __init__(self, found: list[StrategyStatus]) -> None:
         self._found = found

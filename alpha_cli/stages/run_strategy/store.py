@@ -1,4 +1,4 @@
-"""What a runner remembers from one run to the next: `DIR/run-strategy.db`, readable with ordinary tools."""
+"""The state of a runner between two runs: `DIR/run-strategy.db`, readable with ordinary tools."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from alpha_cli.storage.folder import State
 from alpha_cli.storage.sqlite import sqlite_errors, transaction
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
+    from sqlite3 import Connection
 
 _APPLICATION_ID = 0x616C5354  # alST
 _SCHEMA_VERSION = 1
 
 
 class Store:
-    """The state of one runner, in the folder of `--state`. Raises what `State` raises."""
+    """The state of one runner, in the folder of `--state`. Raise what `State` raises."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._state = State(folder, name)
@@ -35,7 +35,7 @@ class Store:
             raise
 
     def load(self) -> RunnerState | None:
-        """What was kept by the run before, None if there was none. Raises `InvariantBroken` if it cannot be read."""
+        """Return the state of the previous run, if there was one. Raise `InvariantBroken` if it cannot be read."""
         with sqlite_errors(self.path):
             row = self._db.execute("SELECT state FROM runner").fetchone()
         if row is None:
@@ -48,37 +48,37 @@ class Store:
             ) from None
 
     def save(self, state: RunnerState) -> None:
-        """Keep `state` in place of what was there, all or nothing."""
+        """Replace what was kept by `state`, all or nothing."""
         rows = [
             (
                 name,
-                kept.counts.get("signals", 0),
-                sum(executor.calls for executor in kept.executors.values()),
-                None if kept.last_signal is None else kept.last_signal.isoformat(),
-                None if kept.stopped is None else kept.stopped.reason,
+                strategy.counts.get("signals", 0),
+                sum(executor.calls for executor in strategy.executors.values()),
+                None if strategy.last_signal is None else strategy.last_signal.isoformat(),
+                None if strategy.stopped is None else strategy.stopped.reason,
             )
-            for name, kept in state.strategies.items()
+            for name, strategy in state.strategies.items()
         ]
         with sqlite_errors(self.path), transaction(self._db):
             self._db.execute("DELETE FROM runner")
             self._db.execute("DELETE FROM strategies")
             self._db.execute("INSERT INTO runner (state) VALUES (?)", [snapshot.encode(state).decode()])
-            self._db.conn.executemany("INSERT INTO strategies VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO strategies VALUES (?, ?, ?, ?, ?)", rows)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Say of what cannot be restored where it was kept."""
+        """Name the file in errors about what cannot be restored."""
         try:
             yield
         except (ConfigurationError, InvariantBroken) as error:
             raise type(error)(f"{self.path}: {error}") from None
 
     def close(self) -> None:
-        """Let go of database and lock."""
+        """Close the database and release the lock."""
         self._state.close()
 
 
-def _create(db: Database) -> None:
+def _create(db: Connection) -> None:
     db.execute("CREATE TABLE runner (state TEXT NOT NULL) STRICT")
     db.execute(
         "CREATE TABLE strategies (id TEXT PRIMARY KEY, signals INTEGER NOT NULL, ticks INTEGER NOT NULL, "

@@ -1,7 +1,7 @@
 """The validators that come with alpha: `standard`, the default, and `strict`.
 
-`validate_signal` answers with the reason why a result is refused, or None. It sees the quantity as
-the strategy's `risk_multiplier` left it.
+`validate_signal` returns the reason why a result is refused, or None. The quantity it gets is already multiplied
+by the strategy's `risk_multiplier`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from alpha_cli.core.events import Bar, Fill, Tick
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.context import Context
 
-#: How far from the price that caused it a strict signal's own price may lie.
+#: Largest distance of a strict signal's price from the price that caused it, as a fraction.
 STRICT_PRICE_BAND = 0.05
 
 
 class StandardValidator:
-    """What no signal can do without."""
+    """The checks that every signal needs."""
 
     def validate_configuration(self, config: StrategyConfig) -> Iterable[str]:
-        """Whatever `StrategyConfig` takes will do."""
+        """Accept every `StrategyConfig`."""
         del config
         return ()
 
     def validate_signal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
-        """A price where the order needs one, and no position beyond `max_position_size`."""
+        """Require a price where the order needs one, and no position beyond `max_position_size`."""
         if result.signal_type == "HOLD":
             return None
         if result.order_type == "LIMIT" and result.price is None:
@@ -42,21 +42,21 @@ class StandardValidator:
 
 
 class StrictValidator(StandardValidator):
-    """Nothing left to be guessed: for strategies that trade with real money."""
+    """Everything must be given: for strategies that trade with real money."""
 
     def validate_configuration(self, config: StrategyConfig) -> Iterable[str]:
-        """`max_position_size` has to be set."""
+        """Require `max_position_size`."""
         if config.max_position_size is None:
-            yield "the strict validator wants a max_position_size"
+            yield "the strict validator needs a max_position_size"
 
     def validate_signal(self, result: Any, event: Tick | Bar | Fill, context: Context) -> str | None:
-        """Quantity, confidence and reasoning are given, and a price lies within 5 % of what caused the signal."""
+        """Require quantity, confidence and reasoning, and a price within 5 % of the price that caused the signal."""
         fault = super().validate_signal(result, event, context)
         if fault is not None or result.signal_type == "HOLD":
             return fault
         for name in ("quantity", "confidence", "reasoning"):
             if getattr(result, name) in (None, ""):
-                return f"no {name}; the strict validator wants one"
+                return f"no {name}; the strict validator needs one"
         reference = reference_price(event)
         if result.price is not None and abs(float(result.price) - reference) > STRICT_PRICE_BAND * reference:
             return f"price {result.price} is more than {STRICT_PRICE_BAND:.0%} from {reference}"
@@ -64,7 +64,7 @@ class StrictValidator(StandardValidator):
 
 
 def reference_price(event: Tick | Bar | Fill) -> float:
-    """Rupees: the price that `event` tells of."""
+    """Return the price of `event` in rupees."""
     if isinstance(event, Bar):
         return event.close
     return float(event.price) if isinstance(event, Fill) else event.last_price

@@ -1,4 +1,4 @@
-"""`alpha show`: options and wiring."""
+"""`alpha show` on the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import click
 
 from alpha_cli.cli.options import reads_stdin, stage_options
 from alpha_cli.stages.show.config import parse_types, wants_colour
-from alpha_cli.stages.show.engine import SHOWN, Show
 from alpha_cli.stream.stage import Options, Stage
 
 
@@ -17,7 +16,7 @@ from alpha_cli.stream.stage import Options, Stage
 @stage_options(bad="skip")
 @click.pass_context
 def command(ctx: click.Context, types: str | None, color: str, options: Options) -> Stage:
-    """Print a stream of events for people: one line each, in columns.
+    """Print events as readable columns, one line each.
 
     \b
     Example:
@@ -25,13 +24,6 @@ def command(ctx: click.Context, types: str | None, color: str, options: Options)
         alpha show --types fill,portfolio < run.ndjson | less -R
     """
     reads_stdin(ctx)
-    show = Show(colour=wants_colour(color), types=parse_types(types))
-    return Stage(
-        "show",
-        dict.fromkeys(SHOWN, show.on_event),
-        options,
-        every_tick=True,
-        tick_fields=("volume_traded", "symbol"),
-        forward=False,
-        counts=lambda: {"shown": show.shown},
-    )
+    from alpha_cli.stages.show.build import ShowStage
+
+    return ShowStage(colour=wants_colour(color), types=parse_types(types)).stage(options)

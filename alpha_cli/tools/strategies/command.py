@@ -1,4 +1,4 @@
-"""`alpha strategies`: options and wiring."""
+"""`alpha strategies`: the options of its commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alpha_cli.core.text import printable
 
 
 class Strategies(Group):
-    """Imports the code for databases when `db` is called, and not before."""
+    """A group that imports the code for databases only when `db` is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -36,7 +36,7 @@ class Strategies(Group):
 @click.group(cls=Strategies, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """The strategies there are: list, describe, begin and check them; keep their configurations in a database.
+    """List, describe, create and check strategies; keep their configurations in a database.
 
     \b
     Example:
@@ -57,15 +57,15 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     return sorted(name for name in known if name.startswith(incomplete))
 
 
-@command.command("list", short_help="List the types there are, and what is configured.")
+@command.command("list", short_help="List types of strategies, and configured strategies.")
 @click.option(
     "--config-db",
     "database",
     envvar="ALPHA_CONFIG_DB",
     metavar="URL",
-    help="Configurations from sqlite:///FILE or postgresql://…, not from files.  [env: ALPHA_CONFIG_DB]",
+    help="Read configurations from sqlite:///FILE or postgresql://…, not from files.  [env: ALPHA_CONFIG_DB]",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for programs.")  # fmt: skip
 def list_(database: str | None, *, as_json: bool) -> None:
     """List the types of strategy and validator, and the strategies that are configured.
 
@@ -81,25 +81,25 @@ def list_(database: str | None, *, as_json: bool) -> None:
         click.echo(line)
 
 
-@command.command(short_help="Say what a strategy does and what can be set of it.")
+@command.command(short_help="Describe a strategy and its parameters.")
 @click.argument("name", shell_complete=_complete_name)
 def describe(name: str) -> None:
-    """Say what a strategy does, what can be set of it and within which bounds.
+    """Describe a strategy: what it does, its parameters and their bounds.
 
-    NAME is that of a configuration or of a type, a Python file (./mine.py or ./mine.py:factory) or a YAML file.
+    NAME is a configured strategy, a type, a Python file (./mine.py or ./mine.py:factory) or a YAML file.
 
     \b
     Example:
         alpha strategies describe momentum
         alpha strategies describe ./breakout.py
     """
-    from alpha_cli.tools.strategies.listing import description
+    from alpha_cli.tools.strategies.describe import description
 
     for line in description(name):
         click.echo(line)
 
 
-@command.command(short_help="Begin a strategy: code, configuration and a test.")
+@command.command(short_help="Create a strategy: code, configuration and a test.")
 @click.argument("name")
 @click.option(
     "--into",
@@ -107,11 +107,11 @@ def describe(name: str) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
     metavar="DIR",
-    help="Where to write.  [default: here]",
+    help="Folder to write to.  [default: here]",
 )
-@click.option("--force", is_flag=True, help="Replace files that are there.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace existing files.")  # fmt: skip
 def new(name: str, folder: Path, *, force: bool) -> None:
-    """Begin a strategy: NAME.py, which trades already, NAME.yaml to run it with, and test_NAME.py.
+    """Create a strategy: NAME.py, which trades already, NAME.yaml to run it with, and test_NAME.py.
 
     \b
     Example:
@@ -128,7 +128,7 @@ def new(name: str, folder: Path, *, force: bool) -> None:
 
 
 def _parameters(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
-    """`--parameters`: a JSON object. Raises `UsageError`."""
+    """Parse `--parameters`, a JSON object. Raise `UsageError`."""
     import json
 
     try:
@@ -140,17 +140,19 @@ def _parameters(_: click.Context, __: click.Parameter, text: str | None) -> dict
     return given
 
 
-@command.command(short_help="Check that a strategy keeps its contract.")
+@command.command(short_help="Check that a strategy is pure, deterministic and restartable.")
 @click.argument("name", shell_complete=_complete_name)
-@click.option("--parameters", callback=_parameters, metavar="JSON", help="Parameters instead of those it would have.")
+@click.option(
+    "--parameters", callback=_parameters, metavar="JSON", help="Parameters to use instead of the configured ones."
+)
 @click.option("--timeout", type=click.FloatRange(1, 3600), default=60, show_default=True, metavar="SECONDS",
-              help="A check that takes longer has failed.")  # fmt: skip
+              help="A check that takes longer fails.")  # fmt: skip
 def check(name: str, parameters: dict[str, Any], timeout: float) -> None:
-    """Check that a strategy keeps its contract: pure, repeatable, bounded, and the same after a restart.
+    """Check that a strategy is pure and deterministic, does not leak memory, and can be saved and restored.
 
-    NAME is that of a configuration or of a type, a Python file (./mine.py or ./mine.py:factory) or a YAML file.
-    One line a check: ok, FAIL, warning or skipped, and why. Exit code 65 if one fails. It runs on a
-    synthetic market, in a process of its own.
+    NAME is a configured strategy, a type, a Python file (./mine.py or ./mine.py:factory) or a YAML file.
+    Each check prints one line: ok, FAIL, warning or skipped, and why. If one fails, the exit code is 65. The
+    strategy runs on a synthetic market, in a process of its own.
 
     \b
     Example:

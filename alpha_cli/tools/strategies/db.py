@@ -25,9 +25,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def db(ctx: click.Context) -> None:
     """Strategy configurations in a database, SQLite or PostgreSQL.
 
-    The URL of the database is given with --config-db, or in ALPHA_CONFIG_DB: what stands on a command line
-    can be read by every user of the machine, so a password does not belong there. PGPASSWORD, ~/.pgpass
-    and service files work as with psql.
+    Give the URL of the database with --config-db or in ALPHA_CONFIG_DB. Every user of the machine can read a
+    command line, so do not put a password there. PGPASSWORD, ~/.pgpass and service files work as with psql.
 
     \b
     Example:
@@ -41,7 +40,7 @@ def db(ctx: click.Context) -> None:
 
 
 def config_db(command: Command) -> Command:
-    """`--config-db URL`, or `ALPHA_CONFIG_DB`."""
+    """Add the option `--config-db URL`, also read from `ALPHA_CONFIG_DB`."""
     return click.option(
         "--config-db", "url", envvar="ALPHA_CONFIG_DB", metavar="URL",
         help="sqlite:///FILE or postgresql://USER@HOST:PORT/DATABASE.  [env: ALPHA_CONFIG_DB]",
@@ -51,9 +50,9 @@ def config_db(command: Command) -> Command:
 @db.command()
 @config_db
 def init(url: str | None) -> None:
-    """Make the table, or bring an older one up to date.
+    """Create the table, or bring an older one up to date.
 
-    Columns that it lacks are added, and named; rows and columns of its own stay as they are.
+    Missing columns are added and printed; existing rows and other columns stay as they are.
 
     \b
     Example:
@@ -71,13 +70,13 @@ def init(url: str | None) -> None:
 
 @db.command("import")
 @click.argument("paths", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--packaged", is_flag=True, help="Also what run-strategy finds by name; the default without FILE.")
+@click.option("--packaged", is_flag=True, help="Also import what run-strategy finds by name; the default without FILE.")
 @config_db
 def import_(paths: tuple[Path, ...], url: str | None, *, packaged: bool) -> None:
     """Write strategies' YAML files to the table, all or none.
 
-    A folder stands for the files in it. A row that has the id of a file is replaced. Without FILE it is every
-    strategies/NAME.yaml in $ALPHA_CONFIG_DIR, ./configs and the packaged configs.
+    A folder means the files in it. A row with the same id is replaced. Without FILE, every
+    strategies/NAME.yaml in $ALPHA_CONFIG_DIR, ./configs and the packaged configs is imported.
 
     \b
     Example:
@@ -85,7 +84,7 @@ def import_(paths: tuple[Path, ...], url: str | None, *, packaged: bool) -> None
     """
     from alpha_cli.stages.run_strategy.config import load_file, unique
 
-    # A strategy's own code is looked for beside its file, wherever the table will be read from.
+    # Absolute: a strategy's code is found next to its YAML file, wherever the table will be read from.
     files = [file.absolute() for file in [*_files(paths), *(_found() if packaged or not paths else ())]]
     configs = unique([load_file(file) for file in dict.fromkeys(files)])
     for config in configs:
@@ -99,13 +98,13 @@ def import_(paths: tuple[Path, ...], url: str | None, *, packaged: bool) -> None
 @db.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Write ID.yaml for each there, instead of everything to standard output.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+              help="Write a file ID.yaml for each to FOLDER, instead of printing them.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @config_db
 def export(ids: tuple[str, ...], folder: Path | None, url: str | None, *, force: bool) -> None:
     """Print strategies as YAML, or write a file for each.
 
-    It can be imported again. Without ID it is all of them.
+    `import` reads it again. Without ID, all strategies are exported.
 
     \b
     Example:
@@ -133,7 +132,7 @@ def export(ids: tuple[str, ...], folder: Path | None, url: str | None, *, force:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @config_db
 def enable(ids: tuple[str, ...], url: str | None) -> None:
-    """Have run-strategy run strategies again.
+    """Let run-strategy run strategies again.
 
     \b
     Example:
@@ -146,7 +145,7 @@ def enable(ids: tuple[str, ...], url: str | None) -> None:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @config_db
 def disable(ids: tuple[str, ...], url: str | None) -> None:
-    """Have run-strategy leave strategies out; their rows stay.
+    """Let run-strategy skip strategies; their rows stay.
 
     \b
     Example:
@@ -160,9 +159,9 @@ def disable(ids: tuple[str, ...], url: str | None) -> None:
 @click.argument("changes", metavar="NAME=VALUE...", nargs=-1, required=True)
 @config_db
 def set_(strategy_id: str, changes: tuple[str, ...], url: str | None) -> None:
-    """Change parameters of a strategy and leave its others.
+    """Change parameters of a strategy; the others stay.
 
-    VALUE is JSON or a YAML scalar. What the strategy would refuse is not written.
+    VALUE is JSON or a YAML scalar. Values that the strategy refuses are not written.
 
     \b
     Example:
@@ -182,7 +181,7 @@ def set_(strategy_id: str, changes: tuple[str, ...], url: str | None) -> None:
 def list_(url: str | None) -> None:
     """Print the strategies as a table for people.
 
-    For programs there is export.
+    Programs should use export.
 
     \b
     Example:
@@ -191,7 +190,7 @@ def list_(url: str | None) -> None:
     with _table(url) as table:
         configs = table.read_all()
     if not configs:
-        _remark("list", f"{table.name}: there are no strategies in it; alpha strategies db import writes some")
+        _remark("list", f"{table.name}: there are no strategies in it; alpha strategies db import adds some")
         return
     rows = [("id", "type", "active", "brokers", "instruments", "parameters"), *map(_listed, configs)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
@@ -215,7 +214,7 @@ def _remark(command: str, text: str) -> None:
 
 
 def _check(config: StrategyConfig) -> None:
-    """Refuse what `run-strategy` would refuse: an unknown type, a parameter out of bounds, a validator that objects."""
+    """Raise what `run-strategy` would raise: for an unknown type, a parameter out of bounds, the validator."""
     from alpha_cli.stages.run_strategy.factory import create_processor, create_validator
 
     create_processor(config)
@@ -223,7 +222,7 @@ def _check(config: StrategyConfig) -> None:
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    """The YAML files of `paths`, a folder standing for those in it."""
+    """Return the YAML files of `paths`; a folder means those in it."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -251,7 +250,7 @@ def _set_active(ids: Sequence[str], url: str | None, *, active: bool) -> None:
 
 
 def _parameter(change: str) -> tuple[str, Any]:
-    """`"lookback=30"` -> ("lookback", 30)."""
+    """Return name and value of a change: `"lookback=30"` is ("lookback", 30). Raise `UsageError`."""
     name, equals, text = change.partition("=")
     if not equals or not name:
         raise UsageError(f"{change!r}: write NAME=VALUE, as in lookback=30")
@@ -269,12 +268,12 @@ def _parameter(change: str) -> tuple[str, Any]:
         value = None
     if not isinstance(node, yaml.ScalarNode):
         raise UsageError(f"{change!r}: the value is neither JSON nor a YAML scalar; a text may be put in double quotes")
-    # A date, say: JSON has none, and what reads it will know what to make of the text.
+    # A date, for example, stays text: JSON has none.
     return name, value if value is None or isinstance(value, (str, int, float)) else text
 
 
 def _yaml(config: StrategyConfig) -> str:
-    """A document that `load_file` reads as an equal configuration."""
+    """Return a document that `load_file` reads as an equal configuration."""
     import yaml
 
     from alpha_cli.stages.run_strategy.config import file_of
@@ -284,9 +283,9 @@ def _yaml(config: StrategyConfig) -> str:
             return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
 
     Dumper.add_representer(str, Dumper.represent_str)
-    values = config.model_dump(mode="json", exclude_unset=True)  # what is null in the table stays the default
+    values = config.model_dump(mode="json", exclude_unset=True)  # null in the table means the default
     for key in ("strategy_type", "validator_type"):
-        if file_of(values.get(key, "")):  # taken relative to the folder of the YAML, if it were relative
+        if file_of(values.get(key, "")):  # a relative one would be relative to the YAML file
             values[key] = str(Path(values[key]).absolute())
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 

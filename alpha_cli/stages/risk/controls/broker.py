@@ -1,35 +1,39 @@
-"""What only the broker, or the machine that trades, can answer: asked again right before an order is sent.
+"""Controls that need the broker, or the machine that trades: asked again right before an order is sent.
 
-The execution stage gathers `BrokerFacts`; a fact that is missing refuses.
+The execution stage provides `BrokerFacts`; a missing fact refuses.
 """
 
 from __future__ import annotations
 
 from alpha_cli.stages.risk.codes import Code
-from alpha_cli.stages.risk.facts import BrokerFacts, Facts, Refusal, rupees, seconds
+from alpha_cli.stages.risk.facts import BrokerFacts, Facts
+from alpha_cli.stages.risk.refusal import Refusal, rupees, seconds
 
 _NOTHING = BrokerFacts()
 
-#: Comparisons in a row that differ before it counts: one may be caught between two messages.
+#: Consecutive differing comparisons before it counts: a single one may fall between two messages.
 MISMATCHES = 2
 
 
 def circuit(facts: Facts) -> Refusal | None:
-    """The price lies within the day's circuit limits."""
+    """Require a price within the day's circuit limits."""
     if not facts.limits.circuit_limits:
         return None
-    band, price = _of(facts).circuit, facts.price if facts.price is not None else facts.reference
+    band, price = (
+        _of(facts).circuit,
+        facts.request.limit_price if facts.request.limit_price is not None else facts.price.reference,
+    )
     if band is None or price is None:
         return Refusal(Code.PRICE_CIRCUIT_UNKNOWN, "the day's circuit limits, or the price, are not known")
     if band[0] <= price <= band[1]:
         return None
-    said = f"{rupees(band[0])} to {rupees(band[1])}"
-    return Refusal(Code.PRICE_OUTSIDE_CIRCUIT, "outside the day's circuit limits", said, rupees(price))
+    band_text = f"{rupees(band[0])} to {rupees(band[1])}"
+    return Refusal(Code.PRICE_OUTSIDE_CIRCUIT, "outside the day's circuit limits", band_text, rupees(price))
 
 
 def children(facts: Facts) -> Refusal | None:
-    """The slices of an order are together no more than the order that was approved. Counted at the last step."""
-    approved, quantity = _of(facts).approved, facts.quantity or 0
+    """Require that the slices of an order are together no larger than the approved order."""
+    approved, quantity = _of(facts).approved, facts.request.quantity or 0
     if approved is None:
         return Refusal(Code.ORDER_CHILDREN_ABOVE_PARENT, "how much was approved is not known", None, quantity)
     if quantity + approved[1] <= approved[0]:
@@ -40,17 +44,17 @@ def children(facts: Facts) -> Refusal | None:
 
 
 def funds_age(facts: Facts) -> Refusal | None:
-    """The figure of the funds is of now."""
+    """Refuse an entry if the funds were queried too long ago."""
     limit, age = facts.limits.max_funds_age, _of(facts).funds_age
     assert limit is not None
-    if not facts.entry or (age is not None and age <= limit):
+    if not facts.is_entry or (age is not None and age <= limit):
         return None
     return Refusal(Code.FUNDS_STALE, "the funds were asked for too long ago", seconds(limit), seconds(age))
 
 
 def reconciled(facts: Facts) -> Refusal | None:
-    """No entry where the outcome of an order is not known, or where the books differ from the broker's."""
-    if not facts.limits.reconcile or not facts.entry:
+    """Refuse an entry while the outcome of an order is not known, or positions or cash differ from the broker's."""
+    if not facts.limits.reconcile or not facts.is_entry:
         return None
     known = _of(facts)
     if known.unknown is None or known.unknown > 0:
@@ -63,19 +67,19 @@ def reconciled(facts: Facts) -> Refusal | None:
 
 
 def heartbeat(facts: Facts) -> Refusal | None:
-    """Feed and risk are alive."""
+    """Refuse an entry if feed or risk were silent too long."""
     limit, age = facts.limits.max_heartbeat_age, _of(facts).heartbeat_age
     assert limit is not None
-    if not facts.entry or (age is not None and age <= limit):
+    if not facts.is_entry or (age is not None and age <= limit):
         return None
     return Refusal(Code.HEARTBEAT_MISSING, "feed or risk have been silent", seconds(limit), seconds(age))
 
 
 def clock_skew(facts: Facts) -> Refusal | None:
-    """The clock agrees with the exchange's."""
+    """Refuse an entry if the clock differs from the exchange's."""
     limit, skew = facts.limits.max_clock_skew, _of(facts).clock_skew
     assert limit is not None
-    if not facts.entry:
+    if not facts.is_entry:
         return None
     if skew is None:
         return Refusal(Code.CLOCK_UNKNOWN, "by how much the clock is off is not known", seconds(limit))
@@ -85,10 +89,10 @@ def clock_skew(facts: Facts) -> Refusal | None:
 
 
 def clock_jump(facts: Facts) -> Refusal | None:
-    """The clock did not jump."""
+    """Refuse an entry if the clock jumped."""
     limit, jump = facts.limits.max_clock_jump, _of(facts).clock_jump
     assert limit is not None
-    if not facts.entry:
+    if not facts.is_entry:
         return None
     if jump is None:
         return Refusal(Code.CLOCK_UNKNOWN, "whether the clock jumped is not known", seconds(limit))
@@ -98,7 +102,7 @@ def clock_jump(facts: Facts) -> Refusal | None:
 
 
 def same_limits(facts: Facts) -> Refusal | None:
-    """The order passed the limits that are loaded here, and not others."""
+    """Require that the order passed the limits that are loaded here."""
     hashes = _of(facts).limits_hash
     if hashes is not None and hashes[0] == hashes[1]:
         return None
@@ -106,7 +110,7 @@ def same_limits(facts: Facts) -> Refusal | None:
 
 
 def same_version(facts: Facts) -> Refusal | None:
-    """The order was made by this very version."""
+    """Require that the order was made by this version."""
     versions = _of(facts).version
     if versions is not None and versions[0] == versions[1]:
         return None
@@ -114,7 +118,7 @@ def same_version(facts: Facts) -> Refusal | None:
 
 
 def algo_id(facts: Facts) -> Refusal | None:
-    """The order carries the exchange's id of the algorithm, where there is one."""
+    """Require that the order carries the exchange's id of the algorithm, if one is set."""
     wanted = facts.limits.algo_id
     if wanted is False or _of(facts).algo_id == wanted:
         return None
@@ -122,7 +126,7 @@ def algo_id(facts: Facts) -> Refusal | None:
 
 
 def registered_ip(facts: Facts) -> Refusal | None:
-    """Orders leave from the address that is registered with the broker."""
+    """Require that orders leave from the address registered with the broker."""
     wanted = facts.limits.registered_ip
     if wanted is False or _of(facts).address == wanted:
         return None
@@ -134,5 +138,5 @@ def _of(facts: Facts) -> BrokerFacts:
 
 
 def _pair(found: tuple[str | None, str] | None) -> tuple[str | None, str | None]:
-    """Limit and observed value of a comparison."""
+    """Return limit and observed value of a comparison."""
     return (None, None) if found is None else (found[1], found[0])

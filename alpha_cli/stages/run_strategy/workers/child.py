@@ -1,4 +1,4 @@
-"""The process of one worker: it hosts its share of the strategies and answers what `workers` asks."""
+"""The process of one worker: it hosts its share of the strategies and answers requests."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from mmap import mmap
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -20,139 +19,18 @@ from alpha_cli.core.events import Control, Signal, Tick
 from alpha_cli.core.text import printable
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.config import PINNED
-from alpha_cli.stages.run_strategy.engine import Known
-from alpha_cli.stages.run_strategy.executor import Cause, Process, Strategy
-from alpha_cli.stages.run_strategy.factory import loaded_sources, told
+from alpha_cli.stages.run_strategy.executor import Cause
+from alpha_cli.stages.run_strategy.factory import describe_error, loaded_sources
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.requests import refusal
+from alpha_cli.stages.run_strategy.roster import KnownInstruments
 from alpha_cli.stages.run_strategy.selection import Wanted
+from alpha_cli.stages.run_strategy.workers.marks import Marks
+from alpha_cli.stages.run_strategy.workers.messages import Added, Answer, Request, Stop, union_of_fields
 from alpha_cli.stream.bad_lines import SKIP_LINES, BadLines
 from alpha_cli.stream.decoder import LineDecoder
 from alpha_cli.stream.log import log_line
-from alpha_cli.stream.stage import Options, Stage
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """A strategy that has to stand still from a line of a batch on, because of what it did there."""
-
-    strategy: str
-    line: int
-    kind: str
-    reason: str
-
-
-class Reload(msgspec.Struct):
-    """What a reload brings, so that it brings the same whenever and wherever it is done again.
-
-    wanted   the strategies of this worker, pickled
-    sources  path -> what a file with strategies says
-    known    what all workers together know of instruments, as JSON
-    """
-
-    wanted: bytes
-    sources: dict[str, bytes]
-    known: bytes
-
-
-class Ask(msgspec.Struct):
-    """What a worker is told to do.
-
-    kind    batch: handle the lines of `data`; restore: go on from the state in `data`, again: that of this run;
-            checkpoint, instruments, statuses: say what there is; finish: there are no more ticks
-    beside  lines that arrived beside the stream, before the batch
-    fields  of a tick that strategies use, those of the other workers too: what is remembered has them
-    reload  for a batch that is the request to reload
-    """
-
-    kind: str = "batch"
-    data: bytes = b""
-    beside: list[bytes] = []
-    stops: list[Stop] = []
-    fields: tuple[str, ...] | None = ()
-    reload: Reload | None = None
-
-
-class Added(msgspec.Struct, array_like=True):
-    """A line that a strategy added after the line `index` of the batch; `key` puts them in order."""
-
-    index: int
-    key: str
-    line: bytes
-
-
-class Answer(msgspec.Struct):
-    """What came of it."""
-
-    added: list[Added] = []
-    data: bytes = b""  # a state or statuses, as JSON: it keeps the offsets of times
-    wanted: bytes = b""  # with a checkpoint: the strategies that it is of, those that are disabled, and the sources
-    disabled: dict[str, str] = {}
-    sources: dict[str, bytes] = {}
-    outside: dict[int, int] = {}  # token -> ticks outside the session
-    beyond: str | None = None  # why some of them are in no session that a calendar knows
-    tick_fields: tuple[str, ...] | None = ()
-    error: str | None = None  # that ends the run, and its exit code
-    code: int = 0
-
-
-class Marks:
-    """What a worker is doing, in memory that outlives it: which strategy it calls, at which line of the batch."""
-
-    SIZE = 96
-    _NAME = 24
-
-    def __init__(self, memory: mmap) -> None:
-        self._memory = memory
-        self._numbers = memoryview(memory)[: self._NAME].cast("Q")  # calls so far, line, length of the name
-
-    def clear(self) -> None:
-        """Nothing is called."""
-        self._numbers[2] = 0
-
-    def at(self, line: int) -> None:
-        """The worker turns to a line of the batch."""
-        self._numbers[1] = line
-
-    def guard(self, strategy: Strategy, call: Process) -> Process:
-        """`call`, with a mark left while it runs."""
-        numbers, memory, first = self._numbers, self._memory, self._NAME
-        name = strategy.id.encode()
-        length, last = len(name), first + len(name)
-
-        def marked(*given: Any) -> Any:
-            before = numbers[2]  # of the strategy itself, or of nobody
-            memory[first:last] = name
-            numbers[0] += 1
-            numbers[2] = length
-            try:
-                return call(*given)
-            finally:
-                numbers[2] = before
-
-        return marked
-
-    def making(self, name: str | None) -> None:
-        """A strategy is being made, or none any more."""
-        if name is not None:
-            data = name.encode()
-            self._memory[self._NAME : self._NAME + len(data)] = data
-        self._numbers[2] = 0 if name is None else len(name)
-
-    @property
-    def strategy(self) -> str | None:
-        """The strategy that is being called, None between two calls."""
-        length = self._numbers[2]
-        return self._memory[self._NAME : self._NAME + length].decode() if length else None
-
-    @property
-    def line(self) -> int:
-        """The line of the batch that it is called for."""
-        return self._numbers[1]
-
-    @property
-    def calls(self) -> int:
-        """Calls so far: the same number at two looks means the same call."""
-        return self._numbers[0]
+from alpha_cli.stream.stage import Reads, Stage
 
 
 def work(
@@ -163,22 +41,24 @@ def work(
     marks: Marks,
     broken: Mapping[str, str],
     sources: Mapping[str, bytes],
-    again: bool,
+    restarted: bool,
 ) -> NoReturn:
-    """All that the process does, up to its end. `broken` are strategies that cannot be made, and why.
+    """Run the process up to its end.
 
-    The files of strategies say what `sources` has of them. `again`: its strategies ran before.
+    broken     strategies that cannot be made, and why
+    sources    content to use in place of the files of strategies
+    restarted  the strategies ran before
     """
     code = 1
     try:
         _settle_in(connection.fileno())
-        _pin(sources)
-        _serve(connection, options, wanted, marks=marks, broken=broken, again=again)
+        PINNED.pin(sources)
+        _serve(connection, options, wanted, marks=marks, broken=broken, restarted=restarted)
         code = 0
     except BaseException as error:
-        _report(f"a worker ends: {told(error)}")
+        _report(f"a worker ends: {describe_error(error)}")
     finally:
-        os._exit(code)  # nothing of what the main process would do at its end is to be done here
+        os._exit(code)  # without the exit handlers of the main process
 
 
 def _serve(
@@ -188,16 +68,24 @@ def _serve(
     *,
     marks: Marks,
     broken: Mapping[str, str],
-    again: bool,
+    restarted: bool,
 ) -> None:
-    """Answer until the other end is closed. Whatever goes wrong at the start is told in the first answer."""
-    brought: list[Wanted] = []  # by the reload at hand
+    """Answer requests until the other end is closed. An error at the start is in the first answer."""
+    reloaded: list[Wanted] = []  # by the current request
     try:
-        host = Host(options, wanted, lambda: brought, _report, guard=marks.guard, making=marks.making, again=again)
+        host = Host(
+            options,
+            wanted,
+            lambda: reloaded,
+            _report,
+            guard=marks.guard,
+            making=marks.making,
+            restarted=restarted,
+            for_unknown=lambda _: None,  # it may run in another worker
+        )
         for name, why in broken.items():
-            host.runner.disable(name, why)
-        host.manager.unknown = lambda _: None  # it may run in another worker
-        handler = _Handler(host, marks, brought)
+            host.runner.roster.disable(name, why)
+        handler = _Handler(host, marks, reloaded)
         host.start()
         first = Answer(tick_fields=host.tick_fields)
     except AlphaError as error:
@@ -206,123 +94,147 @@ def _serve(
     _send(connection, first)
     while True:
         try:
-            ask = msgspec.msgpack.decode(connection.recv_bytes(), type=Ask)
+            request = msgspec.msgpack.decode(connection.recv_bytes(), type=Request)
         except (EOFError, OSError):  # the run is over, however it ended
             return
         try:
-            answer = handler.answer(ask)
+            answer = handler.answer(request)
         except AlphaError as error:
             answer = Answer(error=str(error), code=error.exit_code)
         _send(connection, answer)
 
 
-class _Handler:
-    """What to do for each kind of request."""
+class _MainProcessReports(BadLines):
+    """Ignores bad lines: the main process, which reads the same lines, handles them."""
 
-    def __init__(self, host: Host, marks: Marks, brought: list[Wanted]) -> None:
+    def reject(self, line_number: int | None, raw: bytes, reason: str, instrument_token: int | None = None) -> None:
+        """Ignore a bad line."""
+
+
+class _Handler:
+    """Handles each kind of request."""
+
+    def __init__(self, host: Host, marks: Marks, reloaded: list[Wanted]) -> None:
         self._host = host
         self._marks = marks
-        self._brought = brought
+        self._reloaded = reloaded
         self._fields: tuple[str, ...] | None = ()
-        # It decodes as the loop would: what is bad there is skipped here.
-        self._stage = Stage(
-            "run-strategy",
+        # It decodes as the loop does.
+        reads = Reads(
             host.steps,
-            Options(),
             every_tick=True,
-            tick_fields=lambda: together([host.tick_fields, self._fields]),
+            tick_fields=lambda: union_of_fields([host.tick_fields, self._fields]),
         )
-        bad = BadLines("run-strategy", SKIP_LINES)
-        bad.reject = lambda *_: None  # type: ignore[method-assign]  # the loop tells of it
-        self._decoder = LineDecoder([self._stage], bad)
+        stage = Stage("run-strategy", reads)
+        self._decoder = LineDecoder([stage], _MainProcessReports("run-strategy", SKIP_LINES))
+        self._kinds: dict[str, Callable[[Request, Answer], None]] = {
+            "batch": self._handle_batch,
+            "restore": self._restore,
+            "again": self._restore,
+            "instruments": self._instruments,
+            "checkpoint": self._checkpoint,
+            "statuses": self._statuses,
+            "finish": self._finish,
+        }
 
-    def answer(self, ask: Ask) -> Answer:
-        host = self._host
+    def answer(self, request: Request) -> Answer:
+        """Carry out a request."""
         answer = Answer()
-        if ask.kind != "batch":
-            for stop in ask.stops:  # it did not come back from its snapshot, or from its shutdown
-                if (strategy := host.runner.strategies.get(stop.strategy)) is not None:
-                    strategy.is_mute = True
-        if ask.kind == "batch":
-            answer.added = self._batch(ask)
-        elif ask.kind in {"restore", "again"}:
-            host.restore(snapshot.decode(ask.data), whole=ask.kind == "again")
-        elif ask.kind == "instruments":
-            answer.data = snapshot.encode(snapshot.of_instruments(host.runner))
-        elif ask.kind == "checkpoint":
-            answer.data = snapshot.encode(host.snapshot())
-            answer.wanted = pickle.dumps(host.manager.running)
-            answer.disabled = dict(host.runner.disabled)
-            answer.sources = loaded_sources()
-        elif ask.kind == "statuses":
-            answer.data = msgspec.json.encode(host.statuses())
-            beyond = host.verdict()
-            answer.beyond = None if beyond is None else str(beyond)
-            answer.outside = {token: lane.outside for token, lane in host.runner.lanes.items() if lane.outside}
-        elif ask.kind == "finish" and not ask.stops:  # else one did not come back from it; the rest was told
-            host.finish()
-        answer.tick_fields = host.tick_fields
+        if request.kind != "batch":
+            for stop in request.stops:  # its snapshot or its shutdown hung
+                if (strategy := self._host.runner.strategies.get(stop.strategy)) is not None:
+                    strategy.cannot_snapshot = True
+        self._kinds[request.kind](request, answer)
+        answer.tick_fields = self._host.tick_fields
         return answer
 
-    def _batch(self, ask: Ask) -> list[Added]:
-        for line in ask.beside:
-            self._host.arrive(decode(line))
-        self._fields = ask.fields
-        if self._decoder.outdated:
-            self._decoder.look()
-        if ask.reload is not None:
-            self._brought[:] = pickle.loads(ask.reload.wanted)  # noqa: S301  (the main process wrote it)
-            self._host.runner.elsewhere = snapshot.known(snapshot.decode(ask.reload.known))
-            _pin(ask.reload.sources)
-        try:
-            return self._handled(ask)
-        finally:
-            self._host.runner.elsewhere = Known()
+    def _restore(self, request: Request, _: Answer) -> None:
+        self._host.restore(snapshot.decode(request.data), whole=request.kind == "again")
 
-    def _handled(self, ask: Ask) -> list[Added]:
+    def _instruments(self, _: Request, answer: Answer) -> None:
+        answer.data = snapshot.encode(snapshot.of_instruments(self._host.runner))
+
+    def _checkpoint(self, _: Request, answer: Answer) -> None:
+        answer.data = snapshot.encode(self._host.snapshot())
+        answer.wanted = pickle.dumps(self._host.manager.running)
+        answer.disabled = dict(self._host.runner.disabled)
+        answer.sources = loaded_sources()
+
+    def _statuses(self, _: Request, answer: Answer) -> None:
+        answer.data = msgspec.json.encode(self._host.statuses())
+        beyond = self._host.verdict()
+        answer.beyond = None if beyond is None else str(beyond)
+        answer.outside = {token: queue.outside for token, queue in self._host.runner.queues.items() if queue.outside}
+
+    def _finish(self, request: Request, _: Answer) -> None:
+        if not request.stops:  # else a shutdown hung, and the others were called before it
+            self._host.finish()
+
+    def _handle_batch(self, request: Request, answer: Answer) -> None:
+        for line in request.side_events:
+            self._host.enqueue(decode(line))
+        self._fields = request.fields
+        if self._decoder.outdated:
+            self._decoder.rebuild()
+        roster = self._host.runner.roster
+        if request.reload is not None:
+            self._reloaded[:] = pickle.loads(request.reload.wanted)  # noqa: S301  (the main process wrote it)
+            roster.elsewhere = snapshot.known(snapshot.decode(request.reload.known))
+            PINNED.pin(request.reload.sources)
+        try:
+            answer.added = self._added(request)
+        finally:
+            roster.elsewhere = KnownInstruments()
+
+    def _added(self, request: Request) -> list[Added]:
+        """Return what strategies add to the lines of a batch."""
         stops: dict[int, list[Stop]] = {}
-        for stop in ask.stops:
+        for stop in request.stops:
             stops.setdefault(stop.line, []).append(stop)
-        lines = ask.data.split(b"\n")
+        lines = request.data.split(b"\n")
         lines.pop()
         events = self._decoder.events(lines)
-        steps, at = self._host.steps, self._marks.at
-        steps = {**steps, self._decoder.tick_type: steps[Tick]}
+        steps = self._steps()
         added: list[Added] = []
         for index in range(len(lines)):
             event = self._decoder.verified(index, lines[index], events[index])
             for stop in stops.get(index, ()):
-                added += self._stopped(stop, event)
+                added += self._paused(stop, event)
             step = steps.get(type(event))
             if step is None:
                 continue
-            if index in stops and isinstance(event, Control):  # the process did not survive what it asks for
+            if index in stops and isinstance(event, Control):  # the process did not survive this request
                 refused = refusal(event)
                 added.append(Added(index, self._key(refused, event), encode(refused)))
                 continue
-            at(index)
+            self._marks.at(index)
             made = step(event)
             if made:
                 added += [Added(index, self._key(one, event), encode(one)) for one in made]
             if type(event) is Control and self._decoder.outdated:
-                self._decoder.look()
-                steps = {**steps, self._decoder.tick_type: steps[Tick]}
+                self._decoder.rebuild()
+                steps = self._steps()
                 events[index + 1 :] = self._decoder.events(lines[index + 1 :], index + 1)
         return added
 
-    def _stopped(self, stop: Stop, event: Any) -> Iterable[Added]:
-        """Have a strategy stand still at `event`, and say so at its time."""
-        runner = self._host.runner
-        strategy = runner.strategies.get(stop.strategy)
+    def _steps(self) -> dict[type, Callable[[Any], Iterable[Any]]]:
+        """Return the steps, with the one for ticks under the type that the decoder makes."""
+        steps: dict[type, Callable[[Any], Iterable[Any]]] = {**self._host.steps}
+        return steps | {self._decoder.tick_type: steps[Tick]}
+
+    def _paused(self, stop: Stop, event: Any) -> Iterable[Added]:
+        """Pause a strategy at `event` and yield the line that says so, at its time."""
+        circuits = self._host.runner.circuits
+        strategy = self._host.runner.strategies.get(stop.strategy)
         if strategy is not None and strategy.stopped is None:
-            now = getattr(event, "timestamp", None) or runner.now(strategy)
+            now = getattr(event, "timestamp", None) or circuits.last_time(strategy)
             if stop.kind == "memory":
-                runner.forget(strategy)
-            control = runner.stop(strategy, Cause(stop.kind, stop.reason), now)
+                circuits.discard(strategy)
+            control = circuits.pause(strategy, Cause(stop.kind, stop.reason), now)
             yield Added(stop.line, self._key(control, None), encode(control))
 
     def _key(self, event: Any, cause: Any) -> str:
-        """Strategies speak in their order; what became of a reload is told by name."""
+        """Return the sort key of an event: the place of its strategy, or its name after a reload."""
         name = event.strategy_id if isinstance(event, Signal) else event.target
         if isinstance(cause, Control) and cause.action == "reload":
             return name or ""
@@ -330,33 +242,20 @@ class _Handler:
         return "" if strategy is None else f"{strategy.place:09d}"
 
 
-def together(fields: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """The fields of a tick that any of several uses; None: all."""
-    fields = list(fields)
-    if any(one is None for one in fields):
-        return None
-    return tuple(sorted({name for one in fields for name in one or ()}))
-
-
-def _pin(sources: Mapping[str, bytes]) -> None:
-    PINNED.clear()
-    PINNED.update(sources)
-
-
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
 def _settle_in(ours: int) -> None:
-    """Leave to the main process what is its own: signals, the input, the output, and every other file.
+    """Leave signals, input, output and every other file to the main process.
 
-    With a copy of another worker's line in its hands that one would never see the end of the run, and with a
-    copy of a lock the next run would find it held.
+    A copy of another worker's connection would keep that worker from seeing the end of the run, and a copy of a
+    lock would keep it locked for the next run.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
     os.closerange(3, ours)
     os.closerange(ours + 1, 1 << 16)
-    if sys.platform == "linux":  # one that is stuck in a call would not see that the run is over
+    if sys.platform == "linux":  # a call that hangs would not notice that the run is over
         import ctypes
 
         with suppress(OSError, AttributeError):
@@ -370,7 +269,7 @@ def _settle_in(ours: int) -> None:
 
 
 def _send(connection: Connection, answer: Answer) -> None:
-    with suppress(OSError):  # nobody there: reading will tell
+    with suppress(OSError):  # the main process has ended, which reading will show
         connection.send_bytes(msgspec.msgpack.encode(answer))
 
 

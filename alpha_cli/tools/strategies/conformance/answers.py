@@ -1,4 +1,4 @@
-"""The check of what a strategy answers, also where the market is strange."""
+"""The check of the results of a strategy, also in unusual markets."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from alpha_cli.core.events import Tick
 from alpha_cli.core.times import IST
 from alpha_cli.kit.signal_result import SignalResult
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability
-from alpha_cli.stages.run_strategy.factory import told
+from alpha_cli.stages.run_strategy.factory import describe_error
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, WARNING, Verdict
 
 
 def check_answers(subject: Subject) -> str:
-    """It answers a `SignalResult` or None and never raises, also where the market is strange."""
+    """Check that it returns a `SignalResult` or None and never raises, also in unusual markets."""
     answers = Answers(subject)
     for series, ticks in _series(subject):
-        answers.begin(series)
+        answers.start(series)
         trial = subject.trial(watch=answers.watch)
         trial.run(subject.seen(ticks))
         answers.signals += trial.strategy.signals
         answers.refused += trial.strategy.rejected
         if trial.strategy.errors and not answers.faults:  # of an answer that cannot be put on the wire
-            raise Verdict(FAIL, trial.said[-1])
+            raise Verdict(FAIL, trial.reports[-1])
         for executor in trial.executors:
             answers.attempt("warmup", executor.warmup)
         for processor in trial.strategy.processors:
@@ -35,14 +35,14 @@ def check_answers(subject: Subject) -> str:
     if answers.faults:
         raise Verdict(FAIL, f"{answers.faults[0]}; {len(answers.faults):,} such in all")
     refused = f", {answers.refused:,} refused by its validator" if answers.refused else ""
-    said = f"{answers.total:,} calls, {answers.signals:,} signals{refused}"
+    summary = f"{answers.total:,} calls, {answers.signals:,} signals{refused}"
     if not answers.signals:
-        raise Verdict(WARNING, f"{said}: where checks compare signals, they have little to compare")
-    return said
+        raise Verdict(WARNING, f"{summary}: where checks compare signals, they have little to compare")
+    return summary
 
 
 class Answers:
-    """Looks at what a strategy answers."""
+    """Records the results of a strategy."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -51,12 +51,12 @@ class Answers:
         self.total = self.signals = self.refused = 0
         self.faults: list[str] = []
 
-    def begin(self, series: str) -> None:
-        """What comes now is the series of that name."""
+    def start(self, series: str) -> None:
+        """Start the series of that name."""
         self._series, self._count = series, 0
 
     def watch(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """`method`, looked at."""
+        """Return `method`, with its results checked."""
 
         def watched(*given: Any) -> Any:
             self._count += 1
@@ -69,11 +69,11 @@ class Answers:
         return watched
 
     def attempt(self, what: str, method: Callable[..., Any], *given: Any) -> Any:
-        """What `method` answers; None, and a fault, if it raises."""
+        """Return what `method` returns; if it raises, None, and record a fault."""
         try:
             return method(*given)
         except (Exception, SystemExit) as error:
-            self._fault(f"{what} raises {told(error)}{self._subject.where(_frames_of(error))}")
+            self._fault(f"{what} raises {describe_error(error)}{self._subject.where(_frames_of(error))}")
             return None
 
     def _fault(self, text: str) -> None:
@@ -90,7 +90,7 @@ def _frames_of(error: BaseException) -> list[tuple[str, int]]:
 
 
 def _series(subject: Subject) -> Iterator[tuple[str, list[Tick]]]:
-    """What every strategy has to live through, with its name."""
+    """Yield the name and the ticks of each market that a strategy must handle."""
     yield "the synthetic market", subject.synthetic()
     walk = [1_000 + (7 * step % 83) / 20 - (11 * step % 37) / 10 for step in range(600)]
     yield "ticks with nothing but a price", _ticks(subject, walk)

@@ -1,4 +1,4 @@
-"""Checks of what a strategy says of itself: it can be made, called, and its model loaded."""
+"""Checks that a strategy can be made and called, and its model loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alpha_cli.stages.run_strategy.factory import create_processor
 from alpha_cli.tools.strategies.conformance.subject import BROKER, Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, SKIPPED, Verdict
 
-#: How many arguments each method is given. `snapshot` and `restore` are called as they are.
+#: Number of arguments that each method is given. `snapshot` and `restore` are called directly.
 _GIVEN = {
     "load_model": 0, "warmup": 1, "process_tick": 2, "extract_features": 2, "predict_signal": 1, "on_bar": 2,
     "on_fill": 1, "shutdown": 0,
@@ -21,7 +21,7 @@ _GIVEN = {
 
 
 def check_factory(subject: Subject) -> str:
-    """It makes processors, each a new one, that can be called as the runner calls them."""
+    """Check that it makes a new processor each time, with methods that the runner can call."""
     processor = subject.prepare()
     if processor is create_processor(subject.config):
         raise Verdict(FAIL, "it makes the same object twice; each instrument needs one of its own")
@@ -55,7 +55,7 @@ def _check_call(name: str, method: Callable[..., Any], given: Sequence[object]) 
 
 
 def check_model(subject: Subject) -> str:
-    """Its model can be loaded."""
+    """Check that its model can be loaded."""
     strategy = Strategy(subject.config, (BROKER,))
     if capability(strategy.processors[0], "load_model") is None:
         raise Verdict(SKIPPED, "it has none")

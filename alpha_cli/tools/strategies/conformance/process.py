@@ -1,4 +1,4 @@
-"""A process of its own for a strategy, and how it ends."""
+"""A separate process for a strategy, and how it ends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-#: The program of the other process. What can be imported here can be imported there.
+#: The program of the other process, with the same `sys.path`.
 _PROGRAM = """
 import json, sys
 task = json.load(sys.stdin)
 sys.path[:] = task.pop("path")
-from alpha_cli.strategies.conformance.runs import serve
+from alpha_cli.tools.strategies.conformance.runs import serve
 serve(**task)
 """
 
@@ -25,7 +25,7 @@ serve(**task)
 def started(
     job: str, name: str, parameters: dict[str, Any], timeout: float, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does `job`, killed at the end if it still runs."""
+    """Start a process that does `job`; kill it at the end if it still runs."""
     process = subprocess.Popen(  # noqa: S603  (this very interpreter)
         [sys.executable, "-P", "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         bufsize=0, env=None if env is None else os.environ | env,
@@ -37,7 +37,7 @@ def started(
     try:
         with suppress(BrokenPipeError), process.stdin:
             process.stdin.write(json.dumps(task).encode())
-        process.stdin = None  # else `communicate` would look at it
+        process.stdin = None  # else `communicate` would use it
         yield process
     finally:
         process.kill()
@@ -47,14 +47,14 @@ def started(
 
 
 def line_of(process: subprocess.Popen[bytes], timeout: float) -> bytes:
-    """Its next line; nothing if it ended, or took too long."""
+    """Return its next line; nothing if it ended or took too long."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], timeout)
     return process.stdout.readline() if ready else b""
 
 
 def end_of(process: subprocess.Popen[bytes], timeout: float) -> str:
-    """Why there is no line."""
+    """Return why there is no line."""
     try:
         code = process.wait(1)
     except subprocess.TimeoutExpired:
@@ -64,7 +64,7 @@ def end_of(process: subprocess.Popen[bytes], timeout: float) -> str:
 
 
 def ending(code: int, errors: bytes) -> str:
-    """How a process ended, with the last that it said on stderr."""
-    said = errors.decode(errors="replace").strip().splitlines()
+    """Return how a process ended, with the last line of its stderr."""
+    lines = errors.decode(errors="replace").strip().splitlines()
     ended = f"of signal {-code}" if code < 0 else f"with code {code}"
-    return f"its process ended {ended}" + (f": {said[-1]}" if said else "")
+    return f"its process ended {ended}" + (f": {lines[-1]}" if lines else "")

@@ -1,4 +1,4 @@
-"""The check that a strategy keeps to itself: no input or output, no clock, no chance."""
+"""The check that a strategy is pure: no input or output, no clock, no randomness."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from alpha_cli.tools.strategies.conformance.verdict import FAIL, Verdict
 
 
 def check_purity(subject: Subject) -> str:
-    """No input or output, no clock, no chance; and what it is given stays as it was."""
+    """Check for input, output, clocks and randomness, and that it does not change its arguments."""
     guard = Guard(subject)
     ticks = subject.market()
     trial = subject.trial(watch=guard.watch)
-    sys.addaudithook(guard.hear)
+    sys.addaudithook(guard.on_audit_event)
     with guard.reporting():
         trial.run(ticks)
     if guard.found:
@@ -31,12 +31,12 @@ def check_purity(subject: Subject) -> str:
 
 
 #: Audit events of input and output.
-_HEARD = (
+_AUDITED = (
     "open", "socket.", "subprocess.", "os.", "shutil.", "tempfile.", "sqlite3.", "urllib.", "http.", "ftplib.",
     "smtplib.", "builtins.input", "fcntl.", "mmap.", "pty.", "webbrowser.",
 )  # fmt: skip
 
-#: module -> its functions that read a clock or make chance, or that Python's audit does not tell of.
+#: Module -> its functions that read a clock or are random, or that raise no audit event.
 _FUNCTIONS = {
     "time": (
         "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
@@ -47,14 +47,14 @@ _FUNCTIONS = {
     "random": ("_urandom",),  # behind SystemRandom and secrets
     "threading": ("_start_new_thread",),
 }  # fmt: skip
-#: Those that read the clock only if they are given nothing.
+#: Functions that read the clock only without arguments.
 _WITHOUT_ARGUMENTS = {"time": ("localtime", "gmtime", "ctime", "asctime")}
 #: Modules whose functions are methods of one hidden generator.
 _GENERATORS = ("random", "numpy.random")
 
 
 class Guard:
-    """Notices what a strategy must not do, while it is called: by audit events and by stand-ins for functions."""
+    """Detects impure actions while a strategy is called, by audit events and by replaced functions."""
 
     def __init__(self, subject: Subject) -> None:
         self.found: dict[str, str] = {}  # what it did, and where
@@ -63,7 +63,7 @@ class Guard:
         self._inside = False
 
     def watch(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """`method`, guarded."""
+        """Return `method`, guarded."""
 
         def guarded(*given: Any) -> Any:
             self.calls += 1
@@ -79,16 +79,16 @@ class Guard:
 
         return guarded
 
-    def hear(self, event: str, _: tuple[Any, ...]) -> None:
-        """Python's audit hook."""
-        if self._inside and event.startswith(_HEARD):
+    def on_audit_event(self, event: str, _: tuple[Any, ...]) -> None:
+        """Handle an audit event; a hook of Python's."""
+        if self._inside and event.startswith(_AUDITED):
             self.note(f"does input or output, {event}" if event != "open" else "opens a file")
 
     def note(self, what: str) -> None:
-        """It did `what`, unless it was importing: a module may be loaded when it is used first."""
+        """Record an action, unless it was part of an import: a module may be loaded at its first use."""
         if not self._inside:
             return
-        self._inside = False  # looking around is heard, too
+        self._inside = False  # what follows causes audit events, too
         frames = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
@@ -100,7 +100,7 @@ class Guard:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """While this lasts, clocks, chance and standard streams tell of their use."""
+        """Replace clocks, random functions and standard streams by ones that record their use."""
         stand_ins = list(self._stand_ins())
         by_original = {id(original): stand_in for _, _, original, stand_in in stand_ins}
         places = [(vars(holder), name, stand_in) for holder, name, _, stand_in in stand_ins]
@@ -120,15 +120,15 @@ class Guard:
                 space[name] = original
 
     def _stand_ins(self) -> Iterator[tuple[ModuleType, str, Any, Any]]:
-        """Module, name, what is there and what is to be there."""
+        """Yield module, name, original and replacement."""
         for table, only_without in ((_FUNCTIONS, False), (_WITHOUT_ARGUMENTS, True)):
             for module_name, names in table.items():
                 module = import_module(module_name)
                 for name in names:
                     original = getattr(module, name, None)
                     if original is not None:
-                        said = f"calls {module_name}.{name.lstrip('_')}()"
-                        yield module, name, original, self._function(original, said, only_without=only_without)
+                        description = f"calls {module_name}.{name.lstrip('_')}()"
+                        yield module, name, original, self._function(original, description, only_without=only_without)
         for module_name in _GENERATORS:
             generators = sys.modules.get(module_name)
             if generators is None:
@@ -143,16 +143,18 @@ class Guard:
         for name in ("stdin", "stdout", "stderr"):
             yield sys, name, getattr(sys, name), _Stream(partial(self.note, f"uses sys.{name}"))
 
-    def _function(self, original: Callable[..., Any], said: str, *, only_without: bool = False) -> Callable[..., Any]:
+    def _function(
+        self, original: Callable[..., Any], description: str, *, only_without: bool = False
+    ) -> Callable[..., Any]:
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             if not (args and only_without):
-                self.note(said)
+                self.note(description)
             return original(*args, **kwargs)
 
         return stand_in
 
     def _calendar(self, original: Any, methods: Iterable[str]) -> Any:
-        """A class that passes for `original`, makes objects of it, and tells who asks it for now."""
+        """Return a class that stands for `original`, makes objects of it, and records requests for the current time."""
         stand_ins = {
             name: staticmethod(self._function(getattr(original, name), f"calls {original.__name__}.{name}()"))
             for name in methods
@@ -162,7 +164,7 @@ class Guard:
 
 
 class _Passing(type):
-    """Of a class that passes for its base: whatever is one of those is one of these."""
+    """The metaclass of a class that stands for its base: instances of the base are its instances."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, cls.__base__ or object)
@@ -172,16 +174,16 @@ class _Passing(type):
 
 
 class _Stream:
-    """In place of a standard stream: whatever is asked of it, it tells and does nothing."""
+    """Replaces a standard stream: records each use and does nothing."""
 
-    def __init__(self, log_line: Callable[[], None]) -> None:
-        self._tell = log_line
+    def __init__(self, record: Callable[[], None]) -> None:
+        self._record = record
 
     def __getattr__(self, name: str) -> Any:
-        self._tell()
+        self._record()
         return lambda *_, **__: 0 if name == "write" else ""
 
 
 def _content(given: Any) -> Any:
-    """What must be the same after a call: the ticks in a history, the fields of an event."""
+    """Return what must be the same after a call: the ticks in a history, the fields of an event."""
     return list(given) if isinstance(given, list) else msgspec.structs.astuple(given)

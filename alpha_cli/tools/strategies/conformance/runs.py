@@ -1,4 +1,4 @@
-"""The checks one after another: asked for here, run in a process of their own."""
+"""Runs the checks one after another, in a separate process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.stages.run_strategy.factory import told
+from alpha_cli.stages.run_strategy.factory import describe_error
 from alpha_cli.stages.run_strategy.host import limit_memory
 from alpha_cli.tools.strategies.conformance.answers import check_answers
 from alpha_cli.tools.strategies.conformance.contract import check_factory, check_model
@@ -22,13 +22,13 @@ from alpha_cli.tools.strategies.conformance.sameness import check_determinism, c
 from alpha_cli.tools.strategies.conformance.state import check_state
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, OK, SKIPPED, Result, Verdict
-from alpha_cli.tools.strategies.listing import target
+from alpha_cli.tools.strategies.target import target
 
 MEMORY = 2048  # MiB that the process may allocate, as with run-strategy
-_GRACE = 5  # seconds after which a process ends itself if whoever started it is gone
+_GRACE = 5  # seconds after which a process ends itself if its parent has ended
 
 
-#: name -> check, in the order in which they run. After one of the first two has failed none of the others can.
+#: Name -> check, in the order in which they run. If one of the first two fails, the others cannot run.
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "factory": check_factory,
     "model": check_model,
@@ -44,8 +44,8 @@ FIRST = ("factory", "model")
 
 
 def run(name: str, parameters: dict[str, Any], timeout: float) -> Iterator[Result]:
-    """The results of the checks in their order, each as soon as it is there. Raises `ConfigurationError`."""
-    target(name)  # whether there is such a thing at all
+    """Yield the results of the checks in their order, each as soon as it is known. Raise `ConfigurationError`."""
+    target(name)  # raises if there is no such strategy
     given_up = ""
     with started("check", name, parameters, timeout) as process:
         for check in CHECKS:
@@ -60,10 +60,10 @@ def run(name: str, parameters: dict[str, Any], timeout: float) -> Iterator[Resul
 
 
 def serve(job: str, name: str, parameters: dict[str, Any], timeout: float) -> NoReturn:
-    """Do one job, and leave: `check` writes a result a line, `signals` the signals on a synthetic market."""
+    """Do one job and exit: "check" writes a result a line, "signals" the signals on a synthetic market."""
     output = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):  # what a strategy prints is not for us
+    for fd in (0, 1, 2):  # discard what a strategy prints
         os.dup2(nowhere, fd)
     for number in (signals_of_os.SIGINT, signals_of_os.SIGALRM):
         signals_of_os.signal(number, signals_of_os.SIG_DFL)
@@ -73,9 +73,9 @@ def serve(job: str, name: str, parameters: dict[str, Any], timeout: float) -> No
         for line in _checked(subject) if job == "check" else _signals(subject):
             output.write(line + b"\n")
             output.flush()
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the parent has ended
         pass
-    os._exit(0)  # and do not wait for what a strategy may have started
+    os._exit(0)  # without waiting for threads that a strategy may have started
 
 
 def _checked(subject: Subject) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ def _checked(subject: Subject) -> Iterator[bytes]:
         except AlphaError as error:
             result = Result(name, FAIL, str(error).removeprefix(f"strategy {subject.config.id}: "))
         except (Exception, SystemExit) as error:
-            result = Result(name, FAIL, told(error))
+            result = Result(name, FAIL, describe_error(error))
         yield msgspec.json.encode(result)
         if result.mark == FAIL and name in FIRST:
             return

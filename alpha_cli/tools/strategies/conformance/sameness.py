@@ -1,4 +1,4 @@
-"""Checks that the same ticks give the same signals: again, elsewhere, beside others."""
+"""Checks that the same ticks give the same signals: again, in other processes, with other instruments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOSTS = ({"PYTHONHASHSEED": "1", "TZ": "Asia/Kolkata"}, {"PYTHONHASHSEED": "2", 
 
 
 def check_determinism(subject: Subject) -> str:
-    """The same ticks give the same signals: again, with another hash seed and in another time zone."""
+    """Check that the same ticks give the same signals: again, with another hash seed and in another time zone."""
     ticks = subject.market()
     first = subject.trial().run(ticks)
     compare(first, subject.trial().run(ticks), "a second run")
@@ -22,7 +22,7 @@ def check_determinism(subject: Subject) -> str:
     ):
         outputs = []
         for process in (one, other):
-            output, errors = process.communicate()  # it ends by itself, if need be by its alarm
+            output, errors = process.communicate()  # it ends by itself, at the latest by its alarm
             outputs.append(output.splitlines())
             if process.returncode:
                 raise Verdict(FAIL, f"another process: {ending(process.returncode, errors)}")
@@ -32,7 +32,7 @@ def check_determinism(subject: Subject) -> str:
 
 
 def check_separation(subject: Subject) -> str:
-    """An instrument gets the same signals whether or not there are others beside it."""
+    """Check that an instrument gets the same signals with and without other instruments."""
     if subject.several:
         raise Verdict(SKIPPED, "multi_instrument: one processor is meant to see all of them")
     ticks = subject.market()

@@ -1,4 +1,4 @@
-"""What is checked: one strategy in a runner, and how it sees the market."""
+"""The strategy that is checked, in a runner, and the market that it gets."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Disabled, Executor, Strategy
 from alpha_cli.stages.run_strategy.factory import STRATEGIES, create_processor
 from alpha_cli.stream.decoder import tick_view
-from alpha_cli.stream.stage import Stage
-from alpha_cli.tools.strategies.listing import INSTRUMENTS, target
+from alpha_cli.stream.stage import Reads, Stage
+from alpha_cli.tools.strategies.target import INSTRUMENTS, target
 
 BROKER = "paper"
 MOST_HISTORY = 20_000  # ticks that a configuration may ask for
 MARKET = 6_000  # ticks of the synthetic market; more for a strategy that needs a long history
-_PATIENT = 1 << 60  # failures in a row that open no circuit
+_NEVER_PAUSE = 1 << 60  # failures in a row
 
 
 class Subject:
-    """What is checked, and how it sees the market.
+    """The strategy that is checked, and the market that it gets.
 
-    several  whether one processor sees all instruments
+    several  whether one processor handles all instruments
     needed   ticks of history that it needs
-    modules  those that the strategy is made of
+    modules  the modules of the strategy's code
     """
 
     def __init__(self, name: str, parameters: dict[str, Any], timeout: float) -> None:
@@ -48,9 +48,9 @@ class Subject:
         self._synthetic: list[Tick] = []
 
     def prepare(self) -> Any:
-        """Look at a processor, and see to it that there are two instruments. Raises `ConfigurationError`."""
+        """Make a processor, and take two instruments if there is but one. Raise `ConfigurationError`."""
         config = self.config
-        free = self._path is None or bool(self.parameters)  # nobody said how much history there is to be
+        free = self._path is None or bool(self.parameters)  # the length of the history is not configured
         if free:
             config = config.model_copy(update={"max_history": MOST_HISTORY})
         processor = create_processor(config)
@@ -67,15 +67,15 @@ class Subject:
 
     @cached_property
     def view(self) -> Any:
-        """The type of the ticks that it is given."""
-        return tick_view([Stage("run-strategy", {}, tick_fields=self.trial().runner.tick_fields)])
+        """Return the type of the ticks that it is given."""
+        return tick_view([Stage("run-strategy", Reads({}, tick_fields=self.trial().runner.tick_fields))])
 
     def trial(self, config: StrategyConfig | None = None, **options: Any) -> Trial:
-        """A new `Trial` of the strategy."""
+        """Return a new `Trial` of the strategy."""
         return Trial(config or self.config, **options)
 
     def synthetic(self, count: int = 0) -> list[Tick]:
-        """At least `MARKET` ticks of the synthetic market, the instruments of the strategy in turn."""
+        """Return at least `MARKET` ticks of the synthetic market, the instruments of the strategy in turn."""
         tokens = self.config.instruments
         count = count or max(MARKET, 2 * self.needed * len(tokens))
         if len(self._synthetic) != count:
@@ -84,24 +84,24 @@ class Subject:
         return self._synthetic
 
     def market(self, count: int = 0) -> list[Any]:
-        """The same with the fields that the strategy is given."""
+        """Return the same with the fields that the strategy is given."""
         return self.seen(self.synthetic(count))
 
     def seen(self, ticks: Iterable[Tick]) -> list[Any]:
-        """`ticks` with the fields that the strategy is given."""
+        """Return `ticks` with the fields that the strategy is given."""
         names = self.view.__struct_fields__
         return [self.view(*(getattr(one, name) for name in names)) for one in ticks]
 
     def where(self, frames: Iterable[tuple[str, int]]) -> str:
-        """` (mine.py:12)`: the first of these places, file and line, that is in the strategy's own code."""
+        """Return the first of these places that is in the strategy's own code, as in ` (mine.py:12)`."""
         own = {Path(module.__file__ or "").absolute() for module in self.modules}
         return next((f" ({Path(file).name}:{line})" for file, line in frames if Path(file).absolute() in own), "")
 
 
 class Trial:
-    """The strategy in a runner that never loses patience with it.
+    """The strategy in a runner that never pauses it.
 
-    watch  is given each of its methods that answer to events, and gives what is called instead
+    watch  wraps each of its methods that answer to events
     fills  whether its orders are filled, each at once at the price of the tick that caused it
     """
 
@@ -112,28 +112,28 @@ class Trial:
         watch: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
         fills: bool = True,
     ) -> None:
-        self.said: list[str] = []
+        self.reports: list[str] = []
         self.runner = StrategyRunner(
-            report=self.said.append, failures=_PATIENT, opening_cash={BROKER: Decimal(1_000_000)}
+            report=self.reports.append, failures=_NEVER_PAUSE, opening_cash={BROKER: Decimal(1_000_000)}
         )
         self.strategy = Strategy(config, (BROKER,), portfolio=self.runner.portfolio)
         self._fills = fills
         for executor in self.executors if watch else ():
             assert watch is not None
-            executor.now = watch(executor.now)
+            executor.process = watch(executor.process)
             executor.on_bar = None if executor.on_bar is None else watch(executor.on_bar)
             executor.on_fill = None if executor.on_fill is None else watch(executor.on_fill)
-        self.runner.add(self.strategy)
+        self.runner.roster.add(self.strategy)
         if self.runner.disabled:
             raise Disabled(self.runner.disabled[self.strategy.id])
 
     @property
     def executors(self) -> list[Executor]:
-        """One for each instrument."""
+        """Return one for each instrument."""
         return list(self.strategy.executors.values())
 
     def run(self, ticks: Iterable[Any]) -> list[bytes]:
-        """The signals on `ticks`, as lines of the wire."""
+        """Return the signals on `ticks`, as lines of the wire."""
         lines = []
         for tick in ticks:
             for signal in _of_signals(self.runner.on_tick(tick)):
@@ -166,13 +166,13 @@ def _fill(signal: Signal, price: float) -> Fill:
 
 
 def _own_modules(factory: Callable[..., Any], processor: object) -> list[ModuleType]:
-    """The modules that the strategy is made of: those of its factory and class, and what lies beside them."""
+    """Return the modules of the strategy: those of its factory and class, and others in the same folders."""
     names = {factory.__module__, *(cls.__module__ for cls in type(processor).__mro__[:-1])}
     made_of = [sys.modules[name] for name in names if name in sys.modules]
     folders = {Path(file).parent for module in made_of if (file := getattr(module, "__file__", None))}
-    beside = [
+    neighbours = [
         module
         for module in list(sys.modules.values())
         if (file := getattr(module, "__file__", None)) and Path(file).parent in folders
     ]
-    return list({id(module): module for module in (*made_of, *beside)}.values())
+    return list({id(module): module for module in (*made_of, *neighbours)}.values())

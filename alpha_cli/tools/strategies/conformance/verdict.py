@@ -1,4 +1,4 @@
-"""What a check comes to, and how signals are compared."""
+"""The outcome of a check, and the comparison of signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OK, FAIL, WARNING, SKIPPED = "ok", "FAIL", "warning", "skipped"
 
 
 class Result(msgspec.Struct):
-    """What came of a check: one of the marks above, and why."""
+    """The result of a check: one of the marks above, and why."""
 
     check: str
     mark: str
@@ -20,7 +20,7 @@ class Result(msgspec.Struct):
 
 
 class Verdict(Exception):
-    """A check that did not simply hold."""
+    """A check did not pass."""
 
     def __init__(self, mark: str, why: str) -> None:
         super().__init__(why)
@@ -35,10 +35,10 @@ def compare(expected: Sequence[bytes], found: Sequence[bytes], where: str) -> No
         (place for place, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other),
         min(len(expected), len(found)),
     )
-    one, other = (_told_signal(lines[place]) if place < len(lines) else "nothing" for lines in (expected, found))
+    one, other = (_describe_signal(lines[place]) if place < len(lines) else "nothing" for lines in (expected, found))
     raise Verdict(FAIL, f"{where}: signal {place + 1:,} is {other}, not {one}")
 
 
-def _told_signal(line: bytes) -> str:
+def _describe_signal(line: bytes) -> str:
     signal = msgspec.json.decode(line)
     return printable(f"{signal['signal_type']} {signal['instrument_token']} at {signal['timestamp']}")

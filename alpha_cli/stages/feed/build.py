@@ -1,0 +1,77 @@
+"""From options to the source: a synthetic market, or a replay of files or of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import Any
+
+import click
+
+from alpha_cli.core.time_text import parse_date
+from alpha_cli.stages.feed.config import (
+    check_ticks,
+    parse_columns,
+    parse_instrument,
+    parse_instruments,
+    parse_start_time,
+    parse_types,
+)
+from alpha_cli.stages.feed.window import Selection, Window
+from alpha_cli.stream.stage import Lifecycle, Options, Source
+
+
+class SyntheticFeed(Lifecycle):
+    """A part of a synthetic market, and how many ticks of it were given."""
+
+    def __init__(self, window: Window, speed: float | None, given: Mapping[str, Any]) -> None:
+        from alpha_cli.stages.feed.synthetic import Synthetic
+
+        self._market = Synthetic(
+            given["seed"],
+            parse_date("--date", given["date"]),
+            parse_instruments(given["instruments"]),
+            check_ticks(given["ticks"]),
+            given["mode"],
+        )
+        self._selection = Selection(self._market.batches, window, speed)
+
+    def source(self, options: Options) -> Source:
+        """Return the source."""
+        return Source("feed", self._market.description, self._selection.batches, lifecycle=self, options=options)
+
+    def counts(self) -> dict[str, int]:
+        """Return the figures of the closing line."""
+        return {"ticks": self._selection.lines}
+
+
+def replay_source(
+    sources: tuple[str, ...],
+    window: Window,
+    speed: float | None,
+    zone: tzinfo,
+    *,
+    given: Mapping[str, Any],
+    options: Options,
+) -> Source:
+    """Return what gives back the recordings `sources`. Raise `NoInput` for what is not there."""
+    from alpha_cli.stages.feed.files import find, is_stream
+    from alpha_cli.stages.feed.replay import Replay
+
+    streams = [source for source in sources if is_stream(source)]
+    if streams and len(sources) > 1:
+        raise click.UsageError(f"{streams[0]} cannot be merged with others; feed it alone")
+    files = [] if streams else find(sources)
+    replay = Replay(
+        files=files,
+        stream=streams[0] if streams else "-",
+        bad=options.bad,
+        types=parse_types(given["types"]),
+        window=window,
+        speed=speed,
+        zone=zone,
+        start_time=parse_start_time(given["start_time"], zone),
+        default_token=parse_instrument(given["instrument_token"]),
+        columns=parse_columns(given["columns"], files),
+    )
+    return Source("feed", replay.description, replay.batches, lifecycle=replay, options=options)
