@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 from decimal import Decimal
 
+from alpha_cli.config.defaults import OPENING_CASH
 from alpha_cli.config.environment import variable
 from alpha_cli.config.files import find_config, says_nothing
-
-#: Where nothing else is said: broker -> rupees.
-DEFAULT = {"paper": Decimal(1_000_000)}
 
 
 def opening_cash(broker: str) -> Decimal:
     """Return the rupees of `broker`, 0 if nothing says. Raise `ConfigurationError`."""
-    cash = DEFAULT
+    cash = OPENING_CASH
     if variable("opening_cash") in os.environ or not says_nothing(find_config("alpha.yaml")):
         from alpha_cli.config.settings import load_settings
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
-from alpha_cli.config import opening_cash
+from alpha_cli.config.defaults import OPENING_CASH
 from alpha_cli.config.environment import SETTINGS, variable
 from alpha_cli.config.files import find_config
 from alpha_cli.config.model import BrokerName, Strict, validate
@@ -72,7 +72,7 @@ class Settings(Strict):
     active_brokers: tuple[BrokerName, ...] = Field(("paper",), description="brokers that signals may go to")
     default_brokers: tuple[BrokerName, ...] = Field(("paper",), description="brokers of a strategy that names none")
     opening_cash: dict[BrokerName, Rupees] = Field(
-        opening_cash.DEFAULT, description="rupees in each broker's account before any fill"
+        OPENING_CASH, description="rupees in each broker's account before any fill"
     )
     retries: Retries = Retries()
     timeouts: Timeouts = Timeouts()
@@ -83,7 +83,7 @@ class Settings(Strict):
     @classmethod
     def _and_defaults(cls, given: dict[str, Decimal]) -> dict[str, Decimal]:
         """Keep the default of a broker that is not given."""
-        return {**opening_cash.DEFAULT, **given}
+        return {**OPENING_CASH, **given}
 
 
 #: Settings that have their place, and nothing that reads them yet.

@@ -13,7 +13,8 @@ from support.events import order, stream, tick
 from support.processes import ROOT, alpha, environment, run_alpha
 
 from alpha_cli.cli.app import execute
-from alpha_cli.stages.paper.config import Bands, configured, slippage
+from alpha_cli.stages.paper.config import Bands, slippage
+from alpha_cli.stages.paper.file import configured
 
 NIFTY_CALL = {
     "instrument_token": "15845634", "exchange_token": "61897", "tradingsymbol": "NIFTY26AUG25000CE", "name": "NIFTY",

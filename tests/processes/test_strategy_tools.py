@@ -332,12 +332,11 @@ def failed(found: dict[str, Result]) -> list[str]:
     return [check for check, result in found.items() if result.mark == FAIL]
 
 
-@pytest.mark.parametrize(
-    "name",  # one of them on the whole market
-    [name if name == "momentum" else pytest.param(name, marks=pytest.mark.usefixtures("quick")) for name in BUILT_IN],
-)
-def test_every_strategy_that_comes_with_alpha_keeps_the_contract(name: str) -> None:
-    """All checks hold; and what they compare are signals."""
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_strategy_that_comes_with_alpha_keeps_the_contract(name: str, request: pytest.FixtureRequest) -> None:
+    """All checks hold; and what they compare are signals. One of them is checked on the whole market."""
+    if name != "momentum":
+        request.getfixturevalue("quick")
     if "ml" in name:
         pytest.importorskip("onnxruntime")
     found = verdicts(name)

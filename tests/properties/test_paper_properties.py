@@ -273,7 +273,9 @@ KNOWN = {"broker": "paper", "instrument_token": 1, "timestamp": OPENING, "strate
          "signal_id": "s"}  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="the margin of a SELL LIMIT below the market is reckoned at its limit")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="the margin of a SELL LIMIT below the market is reckoned at its limit"
+)
 def test_a_sell_limit_below_the_market_is_not_taken_without_margin():
     """It fills at the bid: 11,700 at 100 rupees need more than 2,00,000, at the limit of 85 they would not.
 
@@ -285,7 +287,11 @@ def test_a_sell_limit_below_the_market_is_not_taken_without_margin():
     takes_no_order_without_margin(broker, Order(quantity=11_700, **limit, **KNOWN))
 
 
-@pytest.mark.xfail(strict=True, reason="a MARKET order is taken for its value at the last price, and rests above it")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="a MARKET order is taken for its value at the last price, and rests above",
+)
 def test_a_market_order_that_rests_is_not_taken_without_margin():
     """Nothing is offered, so all of it rests at the protection price of 102 and blocks 2,04,000 of 2,00,000.
 

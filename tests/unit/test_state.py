@@ -13,7 +13,7 @@ import pytest
 
 from alpha_cli.core.errors import ConfigurationError, InputOutputError, InvariantBroken, TryAgain, UsageError
 from alpha_cli.market.instruments.store import REMEDIES as of_instruments  # noqa: N811
-from alpha_cli.stages.run_strategy.config_table import _REMEDIES as of_strategies  # noqa: N811
+from alpha_cli.stages.run_strategy.config_sqlite import _REMEDIES as of_strategies  # noqa: N811
 from alpha_cli.storage.folder import State
 from alpha_cli.storage.halts import halt_reason
 from alpha_cli.storage.sqlite import (

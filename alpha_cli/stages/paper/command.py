@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alpha_cli.cli.groups import Group
+from alpha_cli.cli.groups import StageGroup
 from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
 from alpha_cli.stages.paper.config import CHARGES, PaperConfig, latency, rupees, slippage
 from alpha_cli.stages.paper.file import configured
@@ -20,23 +20,14 @@ if TYPE_CHECKING:
 ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trades", "notes", "export")
 
 
-class PaperGroup(Group):
-    """The stage itself, and the commands on its account, imported when one is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(ACCOUNT)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in ACCOUNT:
-            return None
-        from alpha_cli.stages.paper.accounts import COMMANDS
-
-        return COMMANDS[cmd_name]
-
-
-@click.group(name="paper", cls=PaperGroup, invoke_without_command=True)
+@click.group(
+    "paper",
+    cls=StageGroup,
+    invoke_without_command=True,
+    tools=ACCOUNT,
+    module="alpha_cli.stages.paper.accounts",
+    shared=("state", "name"),
+)
 @stage_options(bad="fail")
 @state_option("Folder that keeps the books, for the next run to go on from.")
 @click.option(
@@ -88,7 +79,6 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         alpha paper --state ~/trading positions
     """
     if ctx.invoked_subcommand is not None:
-        _refuse_options_of_the_stage(ctx)
         ctx.obj = (given["state"], given["name"] or "paper")
         return None
     reads_stdin(ctx)
@@ -106,15 +96,6 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         forward=forward,
     )
     return paper.stage(options)
-
-
-def _refuse_options_of_the_stage(ctx: click.Context) -> None:
-    """Before a command only --state and --as mean something: `--cash 5 reset` would not give 5 rupees."""
-    for param in ctx.command.params:
-        source = None if param.name is None else ctx.get_parameter_source(param.name)
-        if source is click.core.ParameterSource.COMMANDLINE and param.name not in {"state", "name"}:
-            command = ctx.invoked_subcommand
-            raise click.UsageError(f"{param.opts[0]} is not for {command}, or it comes after that word")
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:

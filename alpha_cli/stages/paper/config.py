@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from alpha_cli.config.opening_cash import DEFAULT
+from alpha_cli.config.defaults import OPENING_CASH
 from alpha_cli.core.errors import BadLine, UsageError
 from alpha_cli.core.text import printable
 from alpha_cli.core.wire import check_rupees
@@ -74,7 +74,7 @@ class PaperConfig(msgspec.Struct, frozen=True):
 
     broker: str = BROKER
     cash: Decimal | None = None
-    opening_cash: Decimal = DEFAULT[BROKER]
+    opening_cash: Decimal = OPENING_CASH[BROKER]
     slippage: Slippage = Slippage()
     latency: timedelta = timedelta()
     charges: ChargesMode = "estimate"
