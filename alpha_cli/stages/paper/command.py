@@ -30,9 +30,7 @@ ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trade
 )
 @stage_options(bad="fail")
 @state_option("Folder that keeps the books, for the next run to go on from.")
-@click.option(
-    "--as", "name", metavar="NAME", help="Name in the state folder, for a second account.  [default: paper]"
-)
+@click.option("--as", "name", metavar="NAME", help="Name in the state folder, for a second account.  [default: paper]")
 @click.option("--cash", metavar="RUPEES", help="Cash of a new account.  [default: opening_cash in alpha.yaml, 1000000]")
 @click.option(
     "--config",
@@ -53,7 +51,11 @@ ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trade
     help="What taking liquidity costs: depth, '2 ticks' or '5 bps' beyond the best price.  [default: depth]",
 )
 @click.option(
-    "--latency", "delay", type=int, metavar="MS", help="Time from an order to the exchange, by tick times.  [default: 0]"
+    "--latency",
+    "delay",
+    type=int,
+    metavar="MS",
+    help="Time from an order to the exchange, by tick times.  [default: 0]",
 )
 @click.option(
     "--instruments",
