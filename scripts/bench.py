@@ -1,7 +1,7 @@
 """Measure alpha as ratios to bare loops of the same run, because machines differ.
 
     scripts/bench                      everything, about six minutes
-    scripts/bench --only speed start   some of it: speed hosting resting risk latency memory start imports
+    scripts/bench --only speed start   some of it: speed hosting resting risk latency quiet memory start imports
     scripts/bench --ticks 200000       smaller; start-up then weighs more
 
 `speed` compares whole processes, with their start-up, to a loop inside a running process that only
@@ -25,6 +25,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bench_hosting import hosting
+from bench_quiet import quiet
 from bench_resting import resting
 from bench_risk import signals, write
 
@@ -323,7 +324,7 @@ def imports() -> None:
 
 
 def main() -> None:
-    parts = ("speed", "hosting", "resting", "risk", "latency", "memory", "start", "imports")
+    parts = ("speed", "hosting", "resting", "risk", "latency", "quiet", "memory", "start", "imports")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ticks", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -341,6 +342,8 @@ def main() -> None:
         resting(report, min(options.rounds, 3))
     if "latency" in options.only:
         latency(seconds=8, rate=1000, rounds=options.rounds)
+    if "quiet" in options.only:
+        quiet(report, ALPHA)
     if "memory" in options.only:
         with tempfile.TemporaryDirectory() as folder:
             memory(options.ticks, Path(folder))

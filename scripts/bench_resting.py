@@ -74,7 +74,7 @@ def passed():
     chain.process(decoder.batch(ticks(0, instruments)))
     for order in resting():
         chain.process(decoder.batch(encode(order) + b"\\n"))
-    if len(list(engine.working_orders())) != orders:
+    if len(list(engine.desk.open_orders())) != orders:
         sys.exit("bench: some orders do not rest")
     gc.collect()
     gc.freeze()
@@ -82,7 +82,7 @@ def passed():
     for block in data:
         chain.process(decoder.batch(block))
     taken = (time.perf_counter() - begin) / count * 1e6
-    if len(list(engine.working_orders())) != orders:
+    if len(list(engine.desk.open_orders())) != orders:
         sys.exit("bench: some orders were filled")
     return taken
 

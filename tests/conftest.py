@@ -33,6 +33,12 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["hypothesis_seed"] = seed
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first: no core is left with a long test while the others have nothing to do."""
+    order = ["properties", "docs", "processes", "unit"]
+    items.sort(key=lambda item: order.index(item.path.parent.name))
+
+
 def _seed(config: pytest.Config) -> str | None:
     """How to try the same random examples again."""
     seed = config.getoption("hypothesis_seed")

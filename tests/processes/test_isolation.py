@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from support.events import BANK, NIFTY, START, stream, tick, ticks
 from support.examples import examples
 from support.misdeeds import (
     ALLOWED,
+    BY_MEMORY,
     DATA,
     MISDEEDS,
     QUICK,
@@ -27,8 +29,10 @@ from support.misdeeds import (
     configured,
     delays,
     fill,
+    names_of,
+    side_by_side,
     signals_in,
-    without,
+    without_faulty,
     written,
 )
 from support.processes import ROOT, Pipeline, alpha, counters, environment, run_alpha
@@ -363,17 +367,27 @@ def test_a_circuit_that_opens_at_the_end_of_time_stays_open() -> None:
 # --- as processes ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deed", MISDEEDS)
-def test_what_one_strategy_does_leaves_the_others_output_as_it_is(deed: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The output of two strategies that do no wrong."""
+    folder = tmp_path_factory.mktemp("alone")
+    written(folder)
+    done = run_alpha(["run-strategy", *configured(folder, "first", "last"), *QUICK], DATA)
+    assert done.stdout.count(b'"signal"') == 120
+    return done.stdout
+
+
+@pytest.mark.parametrize("deeds", BY_MEMORY, ids=lambda deeds: deeds[0] if len(deeds) == 1 else "all others")
+def test_what_one_strategy_does_leaves_the_others_output_as_it_is(
+    deeds: Sequence[str], tmp_path: Path, alone: bytes
+) -> None:
     """Before and after it in order: the same bytes as without it, one line about it, and the run ends well."""
-    written(tmp_path, MISDEEDS[deed])
-    alone = run_alpha(["run-strategy", *configured(tmp_path, "first", "last"), *QUICK], DATA)
-    assert alone.stdout.count(b'"signal"') == 120
-    done = run_alpha(["run-strategy", *configured(tmp_path, "first", "faulty:Faulty", "last"), *QUICK], DATA)
-    assert (done.returncode, without(done.stdout, "faulty")) == (0, alone.stdout)
-    lines = about(done.stdout, "faulty")
-    assert [one.action for one in lines] == ([] if deed in ALLOWED else ["pause"])
-    assert all(one.value == {"cause": STOPPED.get(deed, "circuit")} for one in lines)
+    done = run_alpha(["run-strategy", *side_by_side(tmp_path, {deed: MISDEEDS[deed] for deed in deeds}), *QUICK], DATA)
+    assert (done.returncode, without_faulty(done.stdout, deeds)) == (0, alone)
+    for deed, name in names_of(deeds).items():
+        lines = about(done.stdout, name)
+        assert [one.action for one in lines] == ([] if deed in ALLOWED else ["pause"]), deed
+        assert all(one.value == {"cause": STOPPED.get(deed, "circuit")} for one in lines), deed
     assert "0x" not in done.stdout.decode()
     assert b"Traceback" not in done.stderr
 
@@ -511,28 +525,32 @@ class Prints:
     assert b"look at me" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("method", "raised"),
-    [
-        (method, raised)
-        for method in ("load_model", "warmup", "shutdown", "snapshot", "restore")
-        for raised in ("SystemExit(3)", "Odd", "KeyboardInterrupt")
-    ],
-)  # fmt: skip
-def test_whatever_another_method_raises_stays_with_its_strategy(method: str, raised: str, tmp_path: Path) -> None:
+def test_whatever_another_method_raises_stays_with_its_strategy(tmp_path: Path) -> None:
     """As in process_tick: the others go on, now and in the next run with the same state."""
-    more = f"""
-class Raises(Tells):
-    def snapshot(self):
-        return 1
-    def {method}(self, *_):
-        raise {raised}
-"""
+    kinds = [
+        (f"Raises{number}", method, raised)
+        for number, (method, raised) in enumerate(
+            product(
+                ("load_model", "warmup", "shutdown", "snapshot", "restore"),
+                ("SystemExit(3)", "Odd", "KeyboardInterrupt"),
+            )
+        )
+    ]
+    more = "".join(
+        f"class {name}(Tells):\n"
+        f"    def snapshot(self):\n        return 1\n"
+        f"    def {method}(self, *_):\n        raise {raised}\n"
+        for name, method, raised in kinds
+    )
     written(tmp_path, more=more)
-    run = ["run-strategy", *configured(tmp_path, "mine:Raises", "last"), "--state", str(tmp_path / "state"), "-q"]
+    named = [f"{name.lower()}:{name}" for name, *_ in kinds]
+    run = ["run-strategy", *configured(tmp_path, *named, "last"), "--state", str(tmp_path / "state"), "-q"]
     for _ in range(2):
         done = run_alpha(run, DATA)
         assert (done.returncode, done.stdout.count(b'"last"')) == (0, 60)
+        for name, method, raised in kinds:  # what raises at the end, or when it is kept, has spoken before
+            spoke = done.stdout.count(b'"strategy_id":"%s"' % name.lower().encode())
+            assert spoke == 60 if method in {"shutdown", "snapshot"} else spoke in {0, 60}, (method, raised, spoke)
 
 
 @pytest.mark.parametrize("method", ["load_model", "warmup", "restore"])

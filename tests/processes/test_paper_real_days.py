@@ -8,7 +8,7 @@ charges, what became of every order, and the closing books have to be the same o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -32,6 +32,7 @@ DAYS = (
     "2022-08-10", "2022-08-12", "2022-08-18", "2022-08-19", "2022-08-22", "2022-08-23", "2022-08-24", "2022-08-25",
     "2022-08-26", SATURDAY,
 )  # fmt: skip
+ALWAYS = {"2022-08-12", "2022-08-22"}  # the other days are tried at night
 TRADES = ("2024-06-14_option_epochms.csv", "2024-06-20_NSE_FO_64363.csv")
 OPTION = 64363
 
@@ -247,7 +248,10 @@ def test_no_recording_is_left_out() -> None:
     assert {path.name for path in shared(OPTIONS).glob("*.csv*")} == set(TRADES)
 
 
-@pytest.mark.parametrize("name", [name for name in DAYS if name != SATURDAY])
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.nightly) for name in DAYS if name != SATURDAY],
+)
 def test_an_index_day(name: str) -> None:
     """One price a second, from before the open to after the close."""
     lines = list(trader(INDEX, name).merged(index_day(name), 900))
@@ -269,7 +273,7 @@ def test_a_saturday_that_repeats_friday() -> None:
     assert {one.code for one in book.orders.values()} == {"MARKET_CLOSED"}
 
 
-@pytest.mark.parametrize("milliseconds", [300, 2000])
+@pytest.mark.parametrize("milliseconds", [300, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_an_index_day_with_latency(milliseconds: int) -> None:
     """Orders and modifications wait for the first tick that is late enough."""
     name = DAYS[1]
@@ -279,7 +283,7 @@ def test_an_index_day_with_latency(milliseconds: int) -> None:
     assert filled_kinds(book) >= set(product(TYPES, VALIDITIES))
 
 
-@pytest.mark.parametrize("slippage", [("ticks", 3), ("bps", 2)])
+@pytest.mark.parametrize("slippage", [("ticks", 3), pytest.param(("bps", 2), marks=pytest.mark.nightly)])
 def test_an_index_day_with_slippage(slippage: tuple[str, int]) -> None:
     """Takers fare worse by so much, within their limits; who rests does not."""
     name = DAYS[2]
@@ -287,14 +291,19 @@ def test_an_index_day_with_slippage(slippage: tuple[str, int]) -> None:
     same(by_paper(lines, "--slippage", f"{slippage[1]} {slippage[0]}"), by_hand(lines, slippage=slippage))
 
 
-def test_ten_days_in_one_account() -> None:
+@pytest.mark.parametrize(
+    ("days", "count"),
+    [pytest.param(DAYS, 2500, marks=pytest.mark.nightly), (DAYS[-3:], 900)],
+    ids=["ten days", "over a weekend"],
+)
+def test_days_in_one_account(days: Sequence[str], count: int) -> None:
     """Holdings stay overnight, shares leave the demat account with its charge, each day's MIS is squared off."""
-    ticks = [line for name in DAYS for line in index_day(name)]
-    lines = list(trader(INDEX, "ten days").merged(ticks, 2500))
+    ticks = [line for name in days for line in index_day(name)]
+    lines = list(trader(INDEX, "ten days").merged(ticks, count))
     book = by_hand(lines)
     same(by_paper(lines), book)
     assert any("dp" in fill["charges"] for fill in book.fills)
-    assert len({one.order["timestamp"][:10] for one in book.orders.values() if one.own}) == len(DAYS) - 1
+    assert len({one.order["timestamp"][:10] for one in book.orders.values() if one.own}) == len(days) - 1
     assert not any(fill["timestamp"].date().isoformat() == SATURDAY for fill in book.fills)
 
 

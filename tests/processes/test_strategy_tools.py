@@ -20,7 +20,7 @@ from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES
 from alpha_cli.stages.run_strategy.config_table import open_table
 from alpha_cli.stages.run_strategy.factory import PROCESSORS, STRATEGIES
 from alpha_cli.tools.strategies import scaffold
-from alpha_cli.tools.strategies.conformance import cost, subject as subjects
+from alpha_cli.tools.strategies.conformance import cost, process, subject as subjects
 from alpha_cli.tools.strategies.conformance.runs import CHECKS, FIRST, run
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, OK, SKIPPED, WARNING, Result, Verdict
@@ -305,6 +305,21 @@ def test_the_class_of_a_new_strategy_takes_no_name_that_its_file_uses(name: str)
 
 # --- check -----------------------------------------------------------------------------------
 
+#: Before the program of a process that checks: less of everything, there and in the processes that it starts.
+LESS = """
+import sys
+from alpha_cli.tools.strategies.conformance import cost, process, subject
+subject.MARKET, cost.LONG, process._PROGRAM = 1_500, 2_500, sys.orig_argv[-1]
+"""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the ticks: most faults show at the first of them."""
+    monkeypatch.setattr(subjects, "MARKET", 1_500)
+    monkeypatch.setattr(cost, "LONG", 2_500)
+    monkeypatch.setattr(process, "_PROGRAM", process._PROGRAM.replace("from alpha_cli", f"{LESS}from alpha_cli", 1))
+
 
 def verdicts(name: str, timeout: float = PATIENCE, **parameters: Any) -> dict[str, Result]:
     """Check -> its result, in order."""
@@ -318,8 +333,10 @@ def failed(found: dict[str, Result]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_strategy_that_comes_with_alpha_keeps_the_contract(name: str) -> None:
-    """All checks hold; and what they compare are signals."""
+def test_every_strategy_that_comes_with_alpha_keeps_the_contract(name: str, request: pytest.FixtureRequest) -> None:
+    """All checks hold; and what they compare are signals. One of them is checked on the whole market."""
+    if name != "momentum":
+        request.getfixturevalue("quick")
     if "ml" in name:
         pytest.importorskip("onnxruntime")
     found = verdicts(name)
@@ -392,7 +409,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     ),
     "memory": (
         {"init": "self.seen = []", "body": "self.seen.append(tick.last_price)"},
-        r"it holds [\d,]+ KiB more after 30,000 ticks than after 10,000",
+        r"it holds [\d,]+ KiB more after 7,500 ticks than after 2,500",
     ),
     "state": (
         {
@@ -405,6 +422,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("check", list(BAD))
 def test_a_strategy_that_is_bad_in_one_way_fails_just_that_check(check: str) -> None:
     """With the reason; what cannot be asked after it is skipped. So every check sees something, and only its own."""
@@ -422,6 +440,7 @@ def test_every_check_but_speed_can_fail() -> None:
     assert {*BAD, "speed"} == set(CHECKS)
 
 
+@pytest.mark.usefixtures("quick")
 def test_all_that_is_impure_is_found_however_it_is_imported() -> None:
     """Clock, chance, files, processes, sockets, streams, threads and a changed history: one strategy does it all."""
     deeds = {
@@ -456,6 +475,7 @@ def test_all_that_is_impure_is_found_however_it_is_imported() -> None:
         assert re.search(why, found["purity"].why), (deed, found["purity"].why)
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_only_looks_impure_is_allowed() -> None:
     """Times made from numbers, chance that is seeded, a module that is imported when it is needed first."""
     found = verdicts(
@@ -470,13 +490,6 @@ def test_what_only_looks_impure_is_allowed() -> None:
         )
     )
     assert not failed(found), found
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less of everything, for checks that run in this process."""
-    monkeypatch.setattr(subjects, "MARKET", 1_500)
-    monkeypatch.setattr(cost, "LONG", 2_500)
 
 
 def verdict(check: str, name: str, **parameters: Any) -> tuple[str, str]:
@@ -619,6 +632,7 @@ def test_a_strategy_that_crashes_does_not_crash_the_check(deed: str, why: str) -
     assert (found["answers"].mark, found["answers"].why) == (FAIL, why)
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_a_strategy_prints_does_not_get_among_the_results() -> None:
     """Also past Python, at import, and in whatever other process it runs."""
     name = strategy(

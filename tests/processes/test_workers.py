@@ -17,6 +17,7 @@ import pytest
 from support.events import BANK, NIFTY, START, order, signal, stream, tick, ticks
 from support.misdeeds import (
     ALLOWED,
+    BY_MEMORY,
     DATA,
     MISDEEDS,
     QUICK,
@@ -27,8 +28,11 @@ from support.misdeeds import (
     configured,
     delays,
     fill,
+    names_of,
+    side_by_side,
     signals_in,
     without,
+    without_faulty,
     written,
 )
 from support.processes import Pipeline, alpha, counters, run_alpha
@@ -455,18 +459,22 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return done.stdout
 
 
-@pytest.mark.parametrize("deed", [*MISDEEDS, *FATAL])
-def test_what_one_strategy_does_leaves_the_others_output_as_it_is(deed: str, tmp_path: Path, alone: bytes) -> None:
+@pytest.mark.parametrize(
+    "deeds", [*BY_MEMORY, *([deed] for deed in FATAL)], ids=lambda deeds: deeds[0] if len(deeds) == 1 else "all others"
+)
+def test_what_one_strategy_does_leaves_the_others_output_as_it_is(
+    deeds: Sequence[str], tmp_path: Path, alone: bytes
+) -> None:
     """Before and after it in order: the same bytes as without it, one line about it, and the run ends well."""
-    written(tmp_path, {**MISDEEDS, **FATAL}[deed])
-    options = configured(tmp_path, "first", "faulty:Faulty", "last")
+    options = side_by_side(tmp_path, {deed: {**MISDEEDS, **FATAL}[deed] for deed in deeds})
     done = run_alpha(["run-strategy", *options, *QUICK, "--workers", "3"], DATA)
-    assert (done.returncode, without(done.stdout, "faulty")) == (0, alone)
-    lines = about(done.stdout, "faulty")
-    assert [one.action for one in lines] == ([] if deed in ALLOWED else ["pause"])
+    assert (done.returncode, without_faulty(done.stdout, deeds)) == (0, alone)
     fatal = {**dict.fromkeys(FATAL, "process"), **dict.fromkeys(HANGS, "deadline")}
-    cause = {**STOPPED, **fatal}.get(deed, "circuit")
-    assert all(one.value == {"cause": cause} for one in lines)
+    for deed, name in names_of(deeds).items():
+        lines = about(done.stdout, name)
+        assert [one.action for one in lines] == ([] if deed in ALLOWED else ["pause"]), deed
+        cause = {**STOPPED, **fatal}.get(deed, "circuit")
+        assert all(one.value == {"cause": cause} for one in lines), deed
     assert b"Traceback" not in done.stderr
     assert b"0x" not in done.stdout
 

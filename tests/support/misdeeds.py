@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -145,3 +145,34 @@ def delays(pipeline: Pipeline, name: str, count: int) -> list[float]:
 
 def signals_in(output: bytes) -> list[bytes]:
     return [line for line in output.splitlines() if line.startswith(b'{"type":"signal"')]
+
+
+#: Misdeeds that may share a process, and those that want a process's memory to themselves.
+BY_MEMORY = [
+    *([deed] for deed in MISDEEDS if deed.startswith("hoards")),
+    [deed for deed in MISDEEDS if not deed.startswith("hoards")],
+]
+
+
+def names_of(deeds: Iterable[str]) -> dict[str, str]:
+    """Deed -> the id of the strategy that does it in `side_by_side`."""
+    return {deed: f"faulty{number}" for number, deed in enumerate(deeds)}
+
+
+def side_by_side(folder: Path, deeds: dict[str, str]) -> list[str]:
+    """The options that run `first`, one strategy for each of `deeds`, and `last`."""
+    written(folder)
+    options = configured(folder, "first")
+    for deed, name in names_of(deeds).items():
+        own = folder / name
+        own.mkdir()
+        written(own, deeds[deed])
+        options += configured(own, f"{name}:Faulty")
+    return [*options, *configured(folder, "last")]
+
+
+def without_faulty(output: bytes, deeds: Iterable[str]) -> bytes:
+    """`output` less what the strategies of `side_by_side` added, or what is about them."""
+    for name in names_of(deeds).values():
+        output = without(output, name)
+    return output

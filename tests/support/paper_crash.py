@@ -71,7 +71,7 @@ def trade(folder, events, die_at=None):
             os.kill(os.getpid(), signal.SIGKILL)
 
     store = Store(Path(folder), "paper", CONFIG)
-    store._db.conn.set_trace_callback(traced)
+    store._db.set_trace_callback(traced)
     broker = Broker(CONFIG, store, store.account, store.resting())
     for number, event in enumerate(events):
         if type(event) in (Tick, Order, Cancel, Modify):

@@ -179,7 +179,7 @@ class Callbacks:
         for bar in bars:
             queue = self._data.queues.get(bar.instrument_token)
             if queue is not None:
-                calls += self.for_bar([one for one in queue.executors if bar.interval in one.bars], bar)
+                calls += self.for_bar([executor for executor in queue.executors if bar.interval in executor.bars], bar)
         return calls
 
 

@@ -88,14 +88,14 @@ class Host:
         self._for_unknown = for_unknown
         self._watchdog: Watchdog | None = None
         self._unlimit: Callable[[], object] = _no_limit
-        for one in wanted:
-            making(one.config.id)
+        for strategy in wanted:
+            making(strategy.config.id)
             try:
-                self.runner.roster.add(self._create(one))
+                self.runner.roster.add(self._create(strategy))
             except AlphaError as error:
                 if not restarted:
                     raise
-                self.runner.roster.disable(one.config.id, str(error))
+                self.runner.roster.disable(strategy.config.id, str(error))
         making(None)
 
     @property
