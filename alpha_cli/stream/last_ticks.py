@@ -73,7 +73,7 @@ class LastTicks:
             self._watched_keys.remove(_key(token))
         self.revision += 1
 
-    def wake_at(self, moment: datetime | None, who: object = None) -> None:
+    def set_alarm(self, moment: datetime | None, who: object = None) -> None:
         """Deliver every tick at or after `moment`, until `who` sets another alarm; None: no alarm."""
         if moment is None:
             self._alarms.pop(who, None)

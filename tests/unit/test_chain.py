@@ -528,11 +528,11 @@ def rounds(market: LastTicks) -> tuple[Stage, list[Any]]:
         handed.append(event)
         if event.timestamp >= due:
             due = event.timestamp + timedelta(minutes=10)
-            market.wake_at(due, me)
+            market.set_alarm(due, me)
         return ()
 
     market.watch(7)
-    market.wake_at(due, me)
+    market.set_alarm(due, me)
     return made_stage("rounds", {Tick: on_tick}, last_ticks=market), handed
 
 
@@ -558,7 +558,7 @@ def wanting(market: LastTicks) -> tuple[Stage, list[Any]]:
 
     def on_signal(event: Signal) -> Iterable[Event]:
         due[:] = [event.timestamp + timedelta(seconds=100)]
-        market.wake_at(due[0])
+        market.set_alarm(due[0])
         return ()
 
     def on_tick(event: Tick) -> Iterable[Event]:
@@ -572,7 +572,7 @@ def wanting(market: LastTicks) -> tuple[Stage, list[Any]]:
                 market.unwatch(token)
         if due and event.timestamp >= due[0]:
             due.clear()
-            market.wake_at(None)
+            market.set_alarm(None)
         return [gap("handed")] if len(handed) % 2 else ()
 
     return made_stage("wanting", {Order: on_order, Signal: on_signal, Tick: on_tick}, last_ticks=market), handed
@@ -634,10 +634,10 @@ def test_lines_are_looked_at_a_few_at_a_time_while_what_is_wanted_changes(
 
     def on_tick(event: Tick) -> Iterable[Event]:
         handed.append(event)
-        market.wake_at(event.timestamp + timedelta(seconds=every))
+        market.set_alarm(event.timestamp + timedelta(seconds=every))
         return ()
 
-    market.wake_at(START)
+    market.set_alarm(START)
     chained([made_stage("often", {Tick: on_tick}, last_ticks=market)], stream([tick(at) for at in range(800)]))
     assert len(handed) == -(-800 // every)
     assert sum(looked) <= 2 * 802 + 17 * len(handed)

@@ -157,7 +157,7 @@ def test_a_line_is_wanted_from_the_bound_on_however_its_time_is_written(time: st
     """As the tick itself is."""
     line = TICK_PREFIX + b'1,"timestamp":"%s","last_price":1.0}' % time.encode()
     market = LastTicks()
-    market.wake_at(datetime.fromisoformat("2026-01-05T09:15:00+05:30"))
+    market.set_alarm(datetime.fromisoformat("2026-01-05T09:15:00+05:30"))
     assert market.wants(decode(line))
     assert market.wants_line(line)
 
@@ -175,9 +175,9 @@ def woken(market: LastTicks, at: float) -> bool:
 def test_the_earliest_alarm_counts() -> None:
     """Stages that share a market do not overwrite each other's, in whatever order they set them."""
     market = LastTicks()
-    market.wake_at(tick(20).timestamp, "paper")
-    market.wake_at(tick(10).timestamp, "risk")
-    market.wake_at(tick(30).timestamp, "other")
+    market.set_alarm(tick(20).timestamp, "paper")
+    market.set_alarm(tick(10).timestamp, "risk")
+    market.set_alarm(tick(30).timestamp, "other")
     assert market.alarm == tick(10).timestamp
     assert [woken(market, at) for at in (9, 10, 25)] == [False, True, True]
 
@@ -185,17 +185,17 @@ def test_the_earliest_alarm_counts() -> None:
 def test_an_alarm_rings_until_its_owner_sets_another() -> None:
     """What anyone else sets is no answer to it."""
     market = LastTicks()
-    market.wake_at(tick(10).timestamp, "risk")
+    market.set_alarm(tick(10).timestamp, "risk")
     market.put(tick(12))
-    market.wake_at(tick(20).timestamp, "paper")
+    market.set_alarm(tick(20).timestamp, "paper")
     assert woken(market, 13)
-    market.wake_at(None, "nobody")
+    market.set_alarm(None, "nobody")
     assert woken(market, 13)
-    market.wake_at(tick(15).timestamp, "risk")
+    market.set_alarm(tick(15).timestamp, "risk")
     assert [woken(market, at) for at in (13, 15)] == [False, True]
-    market.wake_at(None, "risk")
+    market.set_alarm(None, "risk")
     assert [woken(market, at) for at in (15, 20)] == [False, True]
-    market.wake_at(None, "paper")
+    market.set_alarm(None, "paper")
     assert market.alarm is None
     assert not woken(market, 99)
 
@@ -203,26 +203,26 @@ def test_an_alarm_rings_until_its_owner_sets_another() -> None:
 def test_an_owner_has_one_alarm() -> None:
     """Setting it later forgets the earlier; who gives no name is one owner too."""
     market = LastTicks()
-    market.wake_at(tick(10).timestamp)
-    market.wake_at(tick(20).timestamp)
+    market.set_alarm(tick(10).timestamp)
+    market.set_alarm(tick(20).timestamp)
     assert [woken(market, at) for at in (10, 20)] == [False, True]
 
 
 def test_the_bound_is_in_the_zone_of_the_ticks_and_stays_its_owner_s() -> None:
     """Comparing across zones is slow, so `alarm_for` writes it anew; the owner can still move or end it."""
     market = LastTicks()
-    market.wake_at(tick(10).timestamp.astimezone(UTC), "risk")
-    market.wake_at(tick(20).timestamp.astimezone(UTC), "paper")
+    market.set_alarm(tick(10).timestamp.astimezone(UTC), "risk")
+    market.set_alarm(tick(20).timestamp.astimezone(UTC), "paper")
     zone = timezone(timedelta(hours=5, minutes=30))
     far = Tick(instrument_token=NIFTY, timestamp=START.astimezone(zone), last_price=1.0)
     bound = market.alarm_for([far])
     assert bound == tick(10).timestamp
     assert bound is not None
     assert bound.tzinfo is zone
-    market.wake_at(None, "risk")
+    market.set_alarm(None, "risk")
     assert market.alarm == tick(20).timestamp
     market.put(far)
-    market.wake_at(tick(5).timestamp.astimezone(UTC), "risk")
+    market.set_alarm(tick(5).timestamp.astimezone(UTC), "risk")
     assert market.alarm is not None
     assert (market.alarm, market.alarm.tzinfo) == (tick(5).timestamp, zone)
 
@@ -233,7 +233,7 @@ def test_the_bound_is_the_earliest_of_what_each_owner_said_last(calls: list[tupl
     market = LastTicks()
     last: dict[str, int | None] = {}
     for number, (who, at) in enumerate(calls):
-        market.wake_at(None if at is None else tick(at).timestamp, who)
+        market.set_alarm(None if at is None else tick(at).timestamp, who)
         last[who] = at
         if number % 3 == 2:
             market.alarm_for([tick(0), tick(1)])
@@ -275,7 +275,7 @@ def test_of_many_lines_those_are_found_that_are_wanted(
 ) -> None:
     """However their times are written; of those written as alpha does, no other."""
     market = LastTicks()
-    market.wake_at(bound)
+    market.set_alarm(bound)
     for token in watched:
         market.watch(token)
     lines = [*(written(*one) for one in ticks), b'{"type":"gap","reason":"some"}']
@@ -295,7 +295,7 @@ def test_of_many_lines_those_are_found_that_are_wanted(
 def test_only_the_time_itself_tells_its_zone() -> None:
     """And not what stands next to it in the line; nor is a fraction that rounds up to the bound earlier than it."""
     market = LastTicks()
-    market.wake_at(tick(10).timestamp)
+    market.set_alarm(tick(10).timestamp)
     early = tick(9).timestamp.isoformat()[:19].encode()
     zone = tick(10).timestamp.astimezone(UTC).isoformat()[:19].encode()
     begin = TICK_PREFIX + b'1,"timestamp":"'
@@ -309,15 +309,15 @@ def test_only_the_time_itself_tells_its_zone() -> None:
 def test_what_is_early_is_not_looked_at() -> None:
     """A batch of usual lines before the bound takes no question each; from the bound on each is asked about."""
     market = LastTicks()
-    market.wake_at(tick(10).timestamp)
+    market.set_alarm(tick(10).timestamp)
     lines = [encode(tick(at)) for at in range(20)]
     assert market.scan(lines) == list(range(10, 20))
     assert market.scan(lines, 15) == list(range(15, 20))
-    market.wake_at(tick(10).timestamp + timedelta(days=1))
+    market.set_alarm(tick(10).timestamp + timedelta(days=1))
     assert market.scan(lines) == []
-    market.wake_at(tick(10).timestamp - timedelta(days=1))
+    market.set_alarm(tick(10).timestamp - timedelta(days=1))
     assert market.scan(lines) == list(range(20))
-    market.wake_at(None)
+    market.set_alarm(None)
     market.watch(NIFTY)
     assert market.scan([*lines, encode(tick(1, token=BANK))]) == list(range(20))
 
@@ -328,13 +328,13 @@ def test_the_revision_tells_whether_anything_changed() -> None:
     told = [market.revision]
     changes: list[Callable[[], object]] = [
         lambda: market.watch(7),
-        lambda: market.wake_at(tick(1).timestamp),
+        lambda: market.set_alarm(tick(1).timestamp),
         lambda: market.unwatch(7),
-        lambda: market.wake_at(None),
+        lambda: market.set_alarm(None),
     ]
     for change in changes:
         change()
         assert market.revision not in told
         told.append(market.revision)
-    market.wake_at(None)
+    market.set_alarm(None)
     assert market.revision == told[-1]

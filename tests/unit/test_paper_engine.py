@@ -603,7 +603,7 @@ def test_a_restored_order_sleeps_through_ticks_that_only_others_want(others):
     if others == "watch":
         shared.market.watch(9)
     else:
-        shared.market.wake_at(OPENING, "risk")
+        shared.market.set_alarm(OPENING, "risk")
     shared.now = first.now
     assert shared.tick(500.0, token=9) == []
     assert shared.engine.desk.open["o1"].asleep

@@ -138,7 +138,7 @@ class Schedule:
     def _set_alarm(self) -> None:
         due = self._agenda.next
         if due != self.next_due:
-            self._last_ticks.wake_at(due, self)
+            self._last_ticks.set_alarm(due, self)
             self.next_due = due
 
     # --- positions and days ------------------------------------------------------------------

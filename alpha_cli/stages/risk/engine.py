@@ -407,7 +407,7 @@ class RiskEngine:
                 alarm = self._alarm if self._alarm is not None and self._alarm > now else later(now, MARK_EVERY)
         if alarm != self._alarm:
             self._alarm = alarm
-            self._last_ticks.wake_at(alarm, self)
+            self._last_ticks.set_alarm(alarm, self)
 
 
 def _prepared(inputs: RiskInputs) -> ExposureLedger:
