@@ -54,13 +54,13 @@ def replay_source(
     given: Mapping[str, Any],
     options: Options,
 ) -> Source:
-    """Return what gives back the recordings `sources`. Raise `NoInput` for what is not there."""
+    """Return the replay of the recordings `sources`. Raise `NoInput` for what is not there."""
     from alpha_cli.stages.feed.files import find, is_stream
     from alpha_cli.stages.feed.replay import Replay
 
     streams = [source for source in sources if is_stream(source)]
     if streams and len(sources) > 1:
-        raise click.UsageError(f"{streams[0]} cannot be merged with others; feed it alone")
+        raise click.UsageError(f"{streams[0]} cannot be merged with others; give it alone")
     files = [] if streams else find(sources)
     replay = Replay(
         files=files,
