@@ -571,7 +571,7 @@ def test_a_misspelt_strategy_is_told_of(recording: Path, tmp_path: Path) -> None
     name = "momentum\x1b[H"
     twice = stream([tick(), *(signal(n, strategy_id=name, broker=one) for n, one in enumerate(["paper", "zerodha"]))])
     lines = printed("test", "-", "--config", slip, input=twice).splitlines()
-    assert [line for line in lines if "slip" in line] == [told.replace("momentum has", "momentum\\x1b[H has")]
+    assert [line for line in lines if "did you mean" in line] == [told.replace("momentum has", "momentum\\x1b[H has")]
     numbered = written(tmp_path, {"strategies": {"momentum_1": {"max_position": 5}}})
     assert len(printed("test", str(recording), "--config", numbered).splitlines()) == 1
     other = written(tmp_path, {"strategies": {"rules": {"max_position": 5}}})
