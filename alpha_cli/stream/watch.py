@@ -14,17 +14,22 @@ from alpha_cli.stream.inputs import Inputs
 #: Seconds between looks where the system does not tell of changes; also what a network file system needs.
 LOOK_EVERY = 0.25
 
-_IN_MODIFY, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x80, 0x100, 0x200
+_IN_MODIFY, _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x8, 0x80, 0x100, 0x200
 _EVENT = struct.Struct("iIII")  # inotify(7): watch, mask, cookie, length of the name that follows
 
 
 class FileWatch:
-    """Fires when one of `paths` is made, written to, replaced or removed; their folders must be there."""
+    """Fires when one of `paths` is made, written to, replaced or removed; their folders must be there.
 
-    def __init__(self, paths: Iterable[Path], inputs: Inputs) -> None:
+    With `only_whole`, a write counts when the writer closes the file: for files that are written in one go, so that
+    nothing is read of a half.
+    """
+
+    def __init__(self, paths: Iterable[Path], inputs: Inputs, *, only_whole: bool = False) -> None:
         self._inputs = inputs
         self._names = {os.fsencode(path.name) for path in paths}
-        self._fd = _notifier({path.parent for path in paths})
+        written = _IN_CLOSE_WRITE if only_whole else _IN_MODIFY | _IN_CREATE
+        self._fd = _notifier({path.parent for path in paths}, written | _IN_MOVED_TO | _IN_DELETE)
         if self._fd is None:
             inputs.every(LOOK_EVERY, lambda: True)
         else:
@@ -57,8 +62,8 @@ def _names_in(data: bytes) -> set[bytes]:
     return names
 
 
-def _notifier(folders: Iterable[Path]) -> int | None:
-    """Return a descriptor that tells of changes in `folders`; None where the system has no inotify or none left."""
+def _notifier(folders: Iterable[Path], mask: int) -> int | None:
+    """Return a descriptor that tells of the changes `mask` in `folders`; None where the system has no inotify or none left."""
     if sys.platform != "linux":
         return None
     import ctypes
@@ -67,7 +72,6 @@ def _notifier(folders: Iterable[Path]) -> int | None:
     fd = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
     if fd < 0:
         return None
-    mask = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
     for folder in folders:
         if libc.inotify_add_watch(fd, os.fsencode(folder), mask) < 0:
             os.close(fd)

@@ -86,7 +86,7 @@ class RiskStage(Lifecycle):
         if self._state is not None:
             from alpha_cli.stream.watch import FileWatch
 
-            watch = FileWatch([self._state / HISTORY, self._state / HALT], inputs)
+            watch = FileWatch([self._state / HISTORY, self._state / HALT], inputs, only_whole=True)
             self._opened.callback(watch.close)
 
     def side_events(self) -> Iterable[Event]:
