@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """The console command."""
+    """Run the console command."""
     # Until the loop has its own handlers, Ctrl-C simply ends a program that has done nothing yet.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from alpha_cli.cli.app import start

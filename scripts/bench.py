@@ -1,12 +1,12 @@
-"""What alpha costs, as ratios taken side by side in one run, because machines differ.
+"""Measure alpha as ratios to bare loops of the same run, because machines differ.
 
     scripts/bench                      everything, about six minutes
-    scripts/bench --only speed start   some of it: speed hosting resting risk latency memory start imports
+    scripts/bench --only speed start   some of it: speed hosting resting risk latency quiet memory start imports
     scripts/bench --ticks 200000       smaller; start-up then weighs more
 
-`speed` compares whole processes, start-up included, with a loop inside a process that is already
-running and only decodes the same lines: `for line in file: decode(line)`. Rounds alternate, and a
-ratio is taken within its round. Ends with 1 if a bound is not kept.
+`speed` compares whole processes, with their start-up, to a loop inside a running process that only
+decodes the same lines: `for line in file: decode(line)`. The two sides of a ratio run in turn. The
+exit code is 1 if a bound is exceeded.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bench_hosting import hosting
+from bench_quiet import quiet
 from bench_resting import resting
 from bench_risk import signals, write
 
@@ -40,7 +41,7 @@ missed: list[str] = []
 def report(
     what: str, values: Iterable[float], *, bound: float | None = None, aim: float | None = None, unit: str = "×"
 ) -> None:
-    """One figure: median (min to max), and whether its bound is kept."""
+    """Print one figure: median (min to max), and whether it is within its bound."""
     figures = sorted(values)
     middle = statistics.median(figures)
     line = f"  {what:<58} {middle:8.2f} {unit:<3} ({figures[0]:.2f} to {figures[-1]:.2f})"
@@ -66,7 +67,7 @@ def quietly(*command: str, stdin: Path | None = None) -> bytes:
 
 FLOOR = """
 import sys, time
-from alpha_cli import events
+from alpha_cli.core import codec
 decode = {decode}
 start = time.perf_counter()
 with open(sys.argv[1], "rb") as file:
@@ -75,7 +76,7 @@ with open(sys.argv[1], "rb") as file:
 print(time.perf_counter() - start)
 """
 
-#: Momentum over prices in memory, no events at all: what peers' figures are multiples of.
+#: Momentum over prices in memory, without events: the base of the figures that other projects publish.
 PRICES = """
 import sys, time
 from collections import deque
@@ -122,8 +123,8 @@ def speed(ticks: int, rounds: int, folder: Path) -> None:
     print(f"  {counted['fill']:,} fills; output of both {hashlib.sha256(one).hexdigest()[:16]}")
     ratios: dict[str, list[float]] = {}
     for _ in range(rounds):
-        floor = float(quietly(sys.executable, "-c", FLOOR.format(decode="events.decode"), str(path)))
-        raw = float(quietly(sys.executable, "-c", FLOOR.format(decode="events._decode_strictly"), str(path)))
+        floor = float(quietly(sys.executable, "-c", FLOOR.format(decode="codec.decode"), str(path)))
+        raw = float(quietly(sys.executable, "-c", FLOOR.format(decode="codec._decode_strictly"), str(path)))
         prices = float(quietly(sys.executable, "-c", PRICES, str(path)))
         in_one, in_four = wall(lambda: quietly(*fused)), wall(lambda: quietly(*shell))
         for name, value in {
@@ -137,8 +138,8 @@ def speed(ticks: int, rounds: int, folder: Path) -> None:
             "shell": in_four / ticks * 1e6,
         }.items():
             ratios.setdefault(name, []).append(value)
-    report("fused pipeline ÷ bare loop of events.decode", ratios["fused ÷ decode"], bound=2.2, aim=1.7)
-    report("shell pipeline of four ÷ bare loop of events.decode", ratios["shell ÷ decode"], bound=4.5, aim=3.5)
+    report("fused pipeline ÷ bare loop of decode", ratios["fused ÷ decode"], bound=2.2, aim=1.7)
+    report("shell pipeline of four ÷ bare loop of decode", ratios["shell ÷ decode"], bound=4.5, aim=3.5)
     report("fused pipeline ÷ bare loop of the C decoder alone", ratios["fused ÷ raw"])
     report("shell pipeline ÷ bare loop of the C decoder alone", ratios["shell ÷ raw"])
     report("fused pipeline ÷ bare loop over preloaded prices", ratios["fused ÷ prices"])
@@ -146,8 +147,8 @@ def speed(ticks: int, rounds: int, folder: Path) -> None:
         report(f"{name}, for orientation", ratios[name], unit="µs")
 
 
-def everything(ticks: int, rounds: int, folder: Path) -> None:
-    """Pipelines with every control on and a signal at each hundredth tick, against the decoding loop."""
+def all_controls(ticks: int, rounds: int, folder: Path) -> None:
+    """Compare pipelines with every control on and a signal at every hundredth tick to the decoding loop."""
     path = folder / "risk.ndjson"
     with path.open("wb") as file:
         subprocess.run(
@@ -166,14 +167,14 @@ def everything(ticks: int, rounds: int, folder: Path) -> None:
     fills = one.count(b'{"type":"fill"')
     print(f"risk: {ticks:,} ticks, {fills:,} fills, every control on")
     if fills < ticks // 110:  # the last minutes are after the square-off of MIS: no entries
-        sys.exit("bench: risk let too little pass")
-    decode = FLOOR.format(decode="events.decode")
+        sys.exit("bench: risk passed too few orders")
+    decode = FLOOR.format(decode="codec.decode")
     ratios: list[tuple[float, float]] = []
     for _ in range(rounds):
         floor = float(quietly(sys.executable, "-c", decode, str(path)))
         ratios.append((wall(lambda: quietly(*fused)) / floor, wall(lambda: quietly(*shell)) / floor))
     in_one, in_four = zip(*ratios, strict=True)
-    report("fused pipeline, every control on ÷ bare loop of events.decode", in_one, bound=2.2)
+    report("fused pipeline, every control on ÷ bare loop of decode", in_one, bound=2.2)
     report("shell pipeline, every control on ÷ the same", in_four, bound=4.5)
 
 
@@ -181,7 +182,7 @@ def everything(ticks: int, rounds: int, folder: Path) -> None:
 
 
 def latency(seconds: int, rate: int, rounds: int) -> None:
-    """From the write of a tick to the read of its fill, over three processes."""
+    """Measure the time from the write of a tick to the read of its fill, over three processes."""
     print(f"latency: run-strategy | risk | paper --forward, {rate:,} ticks a second, {rounds} times {seconds} s")
     runs = [time_to_fill(seconds, rate) for _ in range(rounds)]
     print(f"  {sum(map(len, runs))} fills")
@@ -190,7 +191,7 @@ def latency(seconds: int, rate: int, rounds: int) -> None:
 
 
 def time_to_fill(seconds: int, rate: int) -> list[float]:
-    """Seconds that each fill took, sorted."""
+    """Return the seconds that each fill took, sorted."""
     command = f"{ALPHA} run-strategy momentum -q | {ALPHA} risk -q | {ALPHA} paper --forward -q"
     process = subprocess.Popen(["bash", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
@@ -211,7 +212,7 @@ def time_to_fill(seconds: int, rate: int) -> list[float]:
                 taken.append(now - written[moment])
 
     open_at = datetime.fromisoformat("2026-01-05T09:15:00+05:30")
-    start = time.perf_counter() + 1.0  # the stages are up by then: the first tick waits for nobody
+    start = time.perf_counter() + 1.0  # by then the stages have started
     for number in range(seconds * rate):
         due = start + number / rate
         while (left := due - time.perf_counter()) > 0:
@@ -238,7 +239,7 @@ def time_to_fill(seconds: int, rate: int) -> list[float]:
 
 
 def peak_memory(ticks: int, limits: Path) -> dict[str, float]:
-    """Peak resident memory of each stage of a shell pipeline, in MiB."""
+    """Return the peak resident memory of each stage of a shell pipeline, in MiB."""
     processes = []
     upstream = None
     strategy, risk, paper = STAGES
@@ -266,7 +267,7 @@ def peak_memory(ticks: int, limits: Path) -> dict[str, float]:
 
 
 def memory(ticks: int, folder: Path) -> None:
-    """By the packaged limits, but for that of losses: so many days of momentum lose more than it allows."""
+    """Measure memory with the packaged limits, except that of losses, which so many days of momentum exceed."""
     print(f"memory: peak resident, {ticks:,} and {5 * ticks:,} ticks")
     limits = folder / "risk.yaml"
     packaged = (Path(__file__).parent.parent / "configs" / "risk.yaml").read_text().splitlines(keepends=True)
@@ -312,7 +313,7 @@ sys.stderr.write(", ".join(others) + "|" + str(len(sys.modules)) + "|" + " ".joi
 
 
 def imports() -> None:
-    print("imports: other people's packages, number of modules, our own modules")
+    print("imports: third-party packages, number of modules, modules of alpha")
     for name, command, _ in STARTS:
         loaded = subprocess.run(
             [sys.executable, "-c", LOADED, *command[1:]], stdin=subprocess.DEVNULL, capture_output=True, check=True
@@ -323,7 +324,7 @@ def imports() -> None:
 
 
 def main() -> None:
-    parts = ("speed", "hosting", "resting", "risk", "latency", "memory", "start", "imports")
+    parts = ("speed", "hosting", "resting", "risk", "latency", "quiet", "memory", "start", "imports")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ticks", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -333,7 +334,7 @@ def main() -> None:
         if "speed" in options.only:
             speed(options.ticks, options.rounds, Path(folder))
         if "risk" in options.only:
-            everything(options.ticks, options.rounds, Path(folder))
+            all_controls(options.ticks, options.rounds, Path(folder))
             signals(report, options.rounds, Path(folder))
     if "hosting" in options.only:
         hosting(report, options.rounds)
@@ -341,6 +342,8 @@ def main() -> None:
         resting(report, min(options.rounds, 3))
     if "latency" in options.only:
         latency(seconds=8, rate=1000, rounds=options.rounds)
+    if "quiet" in options.only:
+        quiet(report, ALPHA)
     if "memory" in options.only:
         with tempfile.TemporaryDirectory() as folder:
             memory(options.ticks, Path(folder))
@@ -349,7 +352,7 @@ def main() -> None:
     if "imports" in options.only:
         imports()
     if missed:
-        sys.exit(f"bench: bounds not kept: {', '.join(missed)}")
+        sys.exit(f"bench: bounds exceeded: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What hosting many strategies costs; a part of scripts/bench.
+"""The cost of many strategies in one process; a part of scripts/bench.
 
-Each figure is taken in a process of its own, over lines that are in memory already: from the bytes of a tick to
-the bytes that leave the stage. Rounds alternate between the two sides of a ratio.
+Each figure comes from a process of its own, over lines in memory: from the bytes of a tick to the bytes of the
+output. The two sides of a ratio run in turn.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ print(json.dumps((best - bare) / count / strategies * 1e6))
 
 
 def hosting(report: Callable[..., None], rounds: int, ticks: int = 200_000) -> None:
-    """1,000 strategies on as many instruments against one on one, and what a call costs beside itself."""
+    """Compare 1,000 strategies on as many instruments to one on one, and measure the overhead of a call."""
     print("hosting: many strategies in one process")
     ratios: list[float] = []
     spread: list[float] = []
@@ -129,7 +129,7 @@ def hosting(report: Callable[..., None], rounds: int, ticks: int = 200_000) -> N
     report("a tick, 1,000 strategies on 1,000 instruments ÷ one on one", ratios, bound=1.3)
     report("a tick, one strategy on one of 1,000 instruments ÷ the same", spread)
     overheads = _each(rounds, lambda: _figure(CALLS, 1000, 300))
-    report("1,000 strategies on one instrument, a call beside itself", overheads, bound=0.5, unit="µs")
+    report("1,000 strategies on one instrument, overhead of a call", overheads, bound=0.5, unit="µs")
 
 
 def _each(rounds: int, figure: Callable[[], float]) -> Iterable[float]:
@@ -137,6 +137,6 @@ def _each(rounds: int, figure: Callable[[], float]) -> Iterable[float]:
 
 
 def _figure(code: str, *numbers: int) -> float:
-    """What a process that runs `code` says."""
-    said = subprocess.run([sys.executable, "-c", code, *map(str, numbers)], stdout=subprocess.PIPE, check=True).stdout
-    return float(json.loads(said.splitlines()[-1]))
+    """Return the figure that a process running `code` prints."""
+    output = subprocess.run([sys.executable, "-c", code, *map(str, numbers)], stdout=subprocess.PIPE, check=True).stdout
+    return float(json.loads(output.splitlines()[-1]))

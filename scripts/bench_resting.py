@@ -1,7 +1,7 @@
-"""What orders that rest cost the ticks that do not reach them; a part of scripts/bench.
+"""The cost of resting orders for ticks that do not trigger them; a part of scripts/bench.
 
-Each figure is taken in a process of its own, over lines that are in memory already: from the bytes of a tick to
-the bytes that leave `alpha paper`. Rounds alternate between the two sides of the ratio.
+Each figure comes from a process of its own, over lines in memory: from the bytes of a tick to the output of
+`alpha paper`. The two sides of the ratio run in turn.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def passed():
     chain.process(decoder.batch(ticks(0, instruments)))
     for order in resting():
         chain.process(decoder.batch(encode(order) + b"\\n"))
-    if len(list(engine.working_orders())) != orders:
+    if len(list(engine.desk.open_orders())) != orders:
         sys.exit("bench: some orders do not rest")
     gc.collect()
     gc.freeze()
@@ -82,7 +82,7 @@ def passed():
     for block in data:
         chain.process(decoder.batch(block))
     taken = (time.perf_counter() - begin) / count * 1e6
-    if len(list(engine.working_orders())) != orders:
+    if len(list(engine.desk.open_orders())) != orders:
         sys.exit("bench: some orders were filled")
     return taken
 
@@ -93,7 +93,7 @@ print(json.dumps(min(passed() for _ in range(2))))
 
 
 def resting(report: Callable[..., None], rounds: int, ticks: int = 150_000) -> None:
-    """100,000 resting orders on 1,000 instruments against 10 on 10."""
+    """Compare 100,000 resting orders on 1,000 instruments to 10 on 10."""
     print("resting: orders that no tick reaches, limits and stops on both sides")
     few, ratios = [], []
     for _ in range(rounds):
@@ -104,6 +104,8 @@ def resting(report: Callable[..., None], rounds: int, ticks: int = 150_000) -> N
 
 
 def _figure(*numbers: int) -> float:
-    """Microseconds a tick of one side."""
-    said = subprocess.run([sys.executable, "-c", STREAM, *map(str, numbers)], stdout=subprocess.PIPE, check=True).stdout
-    return float(json.loads(said.splitlines()[-1]))
+    """Return the microseconds a tick of one side."""
+    output = subprocess.run(
+        [sys.executable, "-c", STREAM, *map(str, numbers)], stdout=subprocess.PIPE, check=True
+    ).stdout
+    return float(json.loads(output.splitlines()[-1]))

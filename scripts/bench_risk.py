@@ -1,7 +1,7 @@
-"""What risk costs with every control on; a part of scripts/bench.
+"""The cost of risk with every control on; a part of scripts/bench.
 
-A pipeline, fused, with a signal at each hundredth tick against the decoding loop (`bench.everything`), and the time
-from a signal to its order, in a process of its own (`signals`).
+`bench.all_controls` compares a fused pipeline with a signal at every hundredth tick to the decoding loop; `signals`
+measures the time from a signal to its order, in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-#: Every control that a stream can decide, none of which refuses here.
+#: Every control that a stream can decide; none of them refuses here.
 EVERYTHING = """
 brokers:
   paper:
@@ -53,7 +53,7 @@ instruments:
   260105: {average_daily_volume: 1000000000}
 """
 
-#: A buy and a sell in turn, one signal at each hundredth tick of an instrument.
+#: A buy and a sell in turn, at every hundredth tick of an instrument.
 STRATEGY = """
 from alpha_cli import SignalResult
 
@@ -115,7 +115,7 @@ print(json.dumps([taken[count // 2] * 1e6, taken[count * 99 // 100] * 1e6]))
 
 
 def write(folder: Path) -> tuple[Path, Path]:
-    """The limits and the strategy's configuration, in `folder`."""
+    """Write the limits and the strategy's configuration to `folder`, and return their paths."""
     limits, config = folder / "everything.yaml", folder / "every_hundredth.yaml"
     limits.write_text(EVERYTHING)
     (folder / "every_hundredth.py").write_text(STRATEGY)
@@ -126,7 +126,7 @@ def write(folder: Path) -> tuple[Path, Path]:
 
 
 def signals(report: Callable[..., None], rounds: int, folder: Path, count: int = 20_000) -> None:
-    """Microseconds from a signal to its order, with every control on."""
+    """Measure the microseconds from a signal to its order, with every control on."""
     limits, _ = write(folder)
     middle, late = [], []
     for _ in range(rounds):

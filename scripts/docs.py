@@ -1,9 +1,9 @@
-"""The tables in docs/ that the code knows: written anew in place, between their two marks.
+"""Write the tables in docs/ that are generated from the code, between their two marks.
 
     scripts/docs            write them
-    scripts/docs --check    write nothing; end with 1 if one is stale
+    scripts/docs --check    write nothing; exit with 1 if one is stale
 
-A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; what is around it is written by hand.
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; the rest of the page is written by hand.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _sections(ctx: click.Context) -> Iterator[str]:
         yield from _sections(click.Context(command, info_name=name, parent=ctx, **command.context_settings))
 
 
-#: What a page may ask for.
+#: The tables that a page can have.
 TABLES: dict[str, Callable[[], str]] = {
     "commands": commands,
     "exit codes": exit_codes,
@@ -81,14 +81,14 @@ _TABLE = re.compile(r"(<!-- table: ([^>]*?) -->\n).*?(<!-- end of table -->)", r
 
 
 def written(page: str) -> str:
-    """`page` with its tables as they are now. Raises `KeyError` for one that nobody makes."""
+    """Return `page` with its current tables. Raises `KeyError` for an unknown one."""
     return _TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", page)
 
 
 def main() -> int:
-    """0: all is as it should be, or was written; 1: `--check` found a stale table; 65: a table that nobody makes."""
-    parser = argparse.ArgumentParser(description="Write the tables in docs/ anew from the code.")
-    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if one is stale")
+    """Return 0 if all tables are current or were written, 1 if `--check` found a stale one, 65 for an unknown one."""
+    parser = argparse.ArgumentParser(description="Write the tables in docs/ from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if one is stale")
     check = parser.parse_args().check
     stale = 0
     for path in sorted(DOCS.glob("*.md")):

@@ -1,7 +1,7 @@
 """How often the way of one order through the paper engine changes from file to file.
 
-    scripts/trace_order.py            print the calls and the figures
-    scripts/trace_order.py --figures  print the figures alone
+    python scripts/trace_order.py            print the calls and the figures
+    python scripts/trace_order.py --figures  print the figures alone
 
 After warm-up a MARKET order, as risk makes it, is placed and filled at once, under `sys.setprofile`. Every call of a
 function in alpha_cli/ is a step; consecutive steps in one file are one visit. Returns are not steps. Then

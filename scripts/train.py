@@ -4,16 +4,16 @@
     scripts/train --days 3 --ticks 5000 --output DIR
 
 The model estimates whether the price will be higher HORIZON ticks from now. The synthetic market of
-`alpha feed` is a random walk: there is nothing to learn in it, and a model trained on it says 0.5 for
-ever. So the pattern to be learned is put in: each change gets a share of the mean change of the last
-twenty ticks or so added, which is momentum, and a share of that of the last three taken off, which is how
-trades bounce between bid and ask. What comes out is a rule that was fitted and not written, good for
-showing and testing the way from features to a signal. It is no evidence that any market moves like that;
-how it does on the unaltered random walk is measured and written beside it.
+`alpha feed` is a random walk: there is nothing to learn in it, and a model trained on it always answers 0.5.
+So a pattern is added: a share of the mean change of about the last twenty ticks is added to each change,
+which is momentum, and a share of that of the last three is subtracted, which is how trades bounce between
+bid and ask. The result is a fitted rule for showing and testing the way from features to a signal. It is no
+evidence that any market moves like that; its accuracy on the unaltered random walk is measured and stored
+with it.
 
-Every day is used twice, the second time upside down, so that the model holds no opinion on whether
-markets rise. Days, features, solver and conversion are deterministic: the same command with the same
-versions writes the same bytes.
+Every day is used twice, the second time upside down, so that the model does not prefer rising markets.
+Days, features, solver and conversion are deterministic: the same command with the same versions writes the
+same bytes.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ NAME = "direction"
 OUTPUT = Path(__file__).resolve().parent.parent / "strategies" / "models"
 INSTRUMENTS = (256265, 260105)
 HORIZON = 20  # ticks
-MOMENTUM = 0.8, 20  # the share of the recent mean change that the next change gets; recent: this many ticks
-BOUNCE = 0.6, 3  # likewise, the share that is taken off
+MOMENTUM = 0.8, 20  # share of the recent mean change that is added to the next change; ticks that count as recent
+BOUNCE = 0.6, 3  # share that is subtracted; ticks
 STEP = 0.05  # rupees, of prices
 OPSETS = {"": 17, "ai.onnx.ml": 3}  # old enough for any onnxruntime that runs on Python 3.11
 NOTE = (
@@ -58,7 +58,7 @@ Samples = tuple[np.ndarray, np.ndarray]
 
 
 def synthetic_days(seeds: Sequence[int], ticks: int) -> Iterator[Prices]:
-    """The prices of each instrument on the synthetic day of each seed."""
+    """Yield the prices of each instrument on the synthetic day of each seed."""
     for seed in seeds:
         for token in INSTRUMENTS:
             events = pipe(f"feed --mode ltp --seed {seed} --ticks {ticks} --instruments {token}")
@@ -66,7 +66,7 @@ def synthetic_days(seeds: Sequence[int], ticks: int) -> Iterator[Prices]:
 
 
 def with_pattern(prices: Prices, sign: int = 1) -> Prices:
-    """The same day in a market with momentum and bounce; upside down for a `sign` of -1."""
+    """Return the same day in a market with momentum and bounce; upside down for a `sign` of -1."""
     (momentum, long), (bounce, short) = MOMENTUM, BOUNCE
     made, drift, swing = [prices[0]], 0.0, 0.0
     for before, price in pairwise(prices):
@@ -78,7 +78,7 @@ def with_pattern(prices: Prices, sign: int = 1) -> Prices:
 
 
 def samples(days: Sequence[Prices]) -> Samples:
-    """Features, and whether the price was higher HORIZON ticks later. Where it was the same, no sample."""
+    """Return features, and whether the price was higher HORIZON ticks later. Equal prices give no sample."""
     rows, rose = [], []
     for prices in days:
         features = Features()
@@ -91,7 +91,7 @@ def samples(days: Sequence[Prices]) -> Samples:
 
 
 def measure(model: Pipeline, of: Samples) -> dict[str, float]:
-    """How often it is right and how sure it was (log loss; 0.6931 is that of always saying 0.5)."""
+    """Return accuracy and log loss (0.6931 is the log loss of always answering 0.5)."""
     rows, rose = of
     up = model.predict_proba(rows)[:, 1]
     return {
@@ -103,7 +103,7 @@ def measure(model: Pipeline, of: Samples) -> dict[str, float]:
 
 
 def to_onnx(model: Pipeline) -> bytes:
-    """The model as ONNX, whose last output is [P(fall), P(rise)]."""
+    """Return the model as ONNX; its last output is [P(fall), P(rise)]."""
     converted = convert_sklearn(
         model, NAME, [("features", FloatTensorType([None, len(FEATURES)]))], target_opset=OPSETS,
         options={id(model): {"zipmap": False}},
@@ -112,7 +112,7 @@ def to_onnx(model: Pipeline) -> bytes:
 
 
 def assert_equal(model: Pipeline, onnx: bytes, rows: np.ndarray) -> None:
-    """What was converted says what was trained."""
+    """Check that the converted model gives the same probabilities as the trained one."""
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     difference = np.abs(session.run(None, {"features": rows})[-1] - model.predict_proba(rows)).max()
     if not difference < 1e-5:

@@ -92,8 +92,10 @@ def _made(argv: Sequence[str]) -> Any:
     """Return what the command returned. Raise `BrokenPipeError` if the reader left while it printed."""
     try:
         return cli.main(args=list(argv), prog_name="alpha", standalone_mode=False)
-    except SystemExit:  # what click makes of that
-        raise BrokenPipeError from None
+    except SystemExit as leave:
+        if leave.code:  # what click makes of a reader that left
+            raise BrokenPipeError from None
+        return 0  # completion printed what it has
 
 
 def _complain(program: str, message: str, code: int) -> int:

@@ -17,7 +17,7 @@ from alpha_cli.stream.stage import Program, Source, Stage
 @click.command("pipe")
 @click.argument("pipeline")
 @click.option("--feedback", is_flag=True, help="Orders and fills return to strategies and risk before the next tick.")
-@click.option("-q", "--quiet", is_flag=True, help="No lines of counters at the end.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no lines of counters at the end.")
 @click.pass_context
 def command(ctx: click.Context, pipeline: str, *, feedback: bool, quiet: bool) -> Program:
     """Run PIPELINE, stages joined by |, in one process: the same bytes as from the shell, faster.

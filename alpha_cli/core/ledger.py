@@ -1,8 +1,8 @@
-"""The books of one broker account: double entry, in whole numbers; `engine` enters, `store` keeps them.
+"""The books of one broker account: double entry, in whole numbers.
 
-Amounts are integers of a hundredth of a paisa (`UNITS` to a rupee), the finest amount on the wire, so
-nothing is ever rounded but one thing: when a part of a position is closed, the cost it releases is
-rounded half-even to a unit, and that same figure leaves the position and enters the realised P&L.
+Amounts are integers of a hundredth of a paisa (`UNITS` to a rupee), the finest amount on the wire. Only one
+thing is ever rounded: when a part of a position is closed, the cost it releases is rounded half-even to a
+unit, and that same figure leaves the position and enters the realised P&L.
 
 Every event is a `Booking`: postings that add up to zero, so that after any number of them
 
@@ -30,7 +30,7 @@ ZERO = Decimal(0)
 MAX_QUANTITY = 10**12
 _TOO_MUCH = 10**MAX_DIGITS * UNITS
 
-#: What is one position: an instrument token under a product.
+#: Identifies a position: an instrument token under a product.
 Key = tuple[int, Product]
 
 CASH = "cash"
@@ -39,25 +39,25 @@ REALISED = "realised"
 POSITIONS = "positions"
 CHARGES = "charges:"  # and the charge's name
 
-#: (account, amount): what comes into an account, in ledger units; what goes out is negative. Where the
-#: account tells what the trader owns or spent that is a debit, where it tells whence it came a credit.
+#: (account, amount) in ledger units: positive is a debit (cash, positions, charges grow), negative a credit
+#: (capital and realised profit grow).
 Posting = tuple[str, int]
 
 
 class Unbookable(Exception):
-    """A fill that would make the books too large to be told; the message says which figure."""
+    """A fill would make a figure of the books too large for the wire; the message says which."""
 
 
 class Holding(Struct):
-    """What is held of one instrument under one product.
+    """The position in one instrument under one product.
 
     quantity    units, negative when short
     cost        paid for it, negative when short, in ledger units
-    realised    won or lost by closing, gross of charges, in ledger units
+    realised    profit or loss of what was closed, gross of charges, in ledger units
     last_price  of a unit, in ledger units: the newest known
     day         the last Indian day it was traded, as a proleptic ordinal; 0 if never
     delivered   the last such day on which a sale took shares from the demat account
-    overnight   what was held when that day began: of CNC, what a sale takes from the demat account
+    overnight   quantity when `day` began: of CNC, what a sale takes from the demat account
     """
 
     instrument_token: int
@@ -82,12 +82,12 @@ class Holding(Struct):
 
     @property
     def unrealised(self) -> int:
-        """What closing at the last price would realise, in ledger units."""
+        """Profit or loss that closing at the last price would realise, in ledger units."""
         return self.quantity * self.last_price - self.cost
 
 
 class Booking(NamedTuple):
-    """One event in the books: postings that add up to zero, all of the position of `key` if there is one."""
+    """One event in the books: postings that add up to zero. `key` is the position that it changes, if any."""
 
     postings: tuple[Posting, ...]
     key: Key | None = None
@@ -96,7 +96,7 @@ class Booking(NamedTuple):
 class Account(Struct):
     """Cash, positions, charges and profit of one broker account, in ledger units.
 
-    capital    put in less taken out: what the account began with and deposits
+    capital    deposits less withdrawals, the opening cash included
     charges    by name
     """
 
@@ -109,49 +109,32 @@ class Account(Struct):
 
     @classmethod
     def opened(cls, broker: str, starting_cash: Decimal) -> Account:
-        """A new account that holds nothing but `starting_cash` rupees."""
+        """Return a new account with `starting_cash` rupees and no positions."""
         amount = units(starting_cash)
-        return cls(broker, amount, amount)
+        return cls(broker=broker, capital=amount, cash=amount)
 
     def fill(
         self, key: Key, side: Side, quantity: int, price: int, charges: Mapping[str, int] | None = None
     ) -> Booking:
-        """Enter a trade of `quantity` (> 0) units at `price` ledger units each, and what it cost by charge.
+        """Enter a trade of `quantity` (> 0) units at `price` ledger units each, with its charges by name.
 
-        Raises `Unbookable`, and changes nothing, if a figure would grow beyond what the wire can say.
+        Raise `Unbookable`, and change nothing, if a figure would become too large for the wire.
         """
         signed = quantity if side == "BUY" else -quantity
         holding = self.positions.get(key)
         if holding is None:
-            holding = Holding(*key)
-        held, cost = holding.quantity, holding.cost
-        closing = 0 if held == 0 or (held > 0) == (signed > 0) else min(quantity, abs(held))
-        if not closing:
-            released = won = 0
-            opened = signed * price
-        else:
-            # Rounded once; what the position gives up is what the P&L receives, so nothing is made or lost.
-            released = cost if closing == abs(held) else divided(cost * closing, abs(held))
-            won = (closing if held > 0 else -closing) * price - released
-            opened = (quantity - closing) * (price if signed > 0 else -price)  # of one that flips, beyond flat
-        flow = -signed * price
-        paid = sum(charges.values()) if charges else 0
-        self._check_figures(
-            holding,
-            held + signed,
-            cost=cost + opened - released,
-            realised=holding.realised + won,
-            flow=flow - paid,
-            price=price,
-        )
-        holding.quantity = held + signed
-        holding.cost = cost + opened - released
+            holding = Holding(instrument_token=key[0], product=key[1])
+        added, won = _traded(holding, signed, price)
+        flow = -signed * price - (sum(charges.values()) if charges else 0)
+        held, cost = holding.quantity + signed, holding.cost + added
+        self._check_figures(holding, held, cost=cost, realised=holding.realised + won, flow=flow, price=price)
+        holding.quantity, holding.cost = held, cost
         holding.realised += won
         holding.last_price = price
         self.positions[key] = holding
-        self.cash += flow - paid
+        self.cash += flow
         self.realised += won
-        postings: list[Posting] = [(CASH, flow - paid), (POSITIONS, opened - released), (REALISED, -won)]
+        postings: list[Posting] = [(CASH, flow), (POSITIONS, added), (REALISED, -won)]
         if charges:
             mine = self.charges
             for name, amount in charges.items():
@@ -160,7 +143,7 @@ class Account(Struct):
         return _balanced(Booking(tuple(postings), key))
 
     def charge(self, charges: Mapping[str, int]) -> Booking:
-        """Take charges that no single trade caused; a negative one gives back what was taken too much."""
+        """Take charges that no single trade caused; a negative one refunds what was taken too much."""
         for name, amount in charges.items():
             self.charges[name] = self.charges.get(name, 0) + amount
         paid = sum(charges.values())
@@ -168,7 +151,7 @@ class Account(Struct):
         return _balanced(Booking(((CASH, -paid), *((CHARGES + name, amount) for name, amount in charges.items()))))
 
     def deposit(self, amount: int) -> Booking:
-        """Put money in; a negative amount takes it out."""
+        """Deposit `amount`; a negative one is withdrawn. Raise `Unbookable` if a figure would become too large."""
         if abs(self.cash + amount) >= _TOO_MUCH or abs(self.capital + amount) >= _TOO_MUCH:
             _too_much("cash", self.cash + amount)
         self.cash += amount
@@ -214,7 +197,7 @@ class Account(Struct):
     def _check_figures(
         self, holding: Holding, quantity: int, *, cost: int, realised: int, flow: int, price: int
     ) -> None:
-        """Refuse a fill after which a figure could not be told."""
+        """Raise `Unbookable` for a fill after which a figure would be too large for the wire."""
         if abs(quantity) > MAX_QUANTITY:
             raise Unbookable(f"the position would be {quantity} units; at most {MAX_QUANTITY} can be held")
         cash = self.cash + flow
@@ -239,6 +222,22 @@ class Account(Struct):
 
     def _broken(self, what: str) -> NoReturn:
         raise InvariantBroken(f"account {self.broker}: {what}; stop trading and compare the fills with the positions")
+
+
+def _traded(holding: Holding, signed: int, price: int) -> tuple[int, int]:
+    """Return what a trade of `signed` units at `price` adds to the cost of `holding`, and what it realises.
+
+    The cost of a part that is closed is rounded once: what the position gives up is what the P&L receives, so that
+    nothing is made or lost.
+    """
+    held, cost = holding.quantity, holding.cost
+    if held == 0 or (held > 0) == (signed > 0):
+        return signed * price, 0
+    closing = min(abs(signed), abs(held))
+    released = cost if closing == abs(held) else divided(cost * closing, abs(held))
+    won = (closing if held > 0 else -closing) * price - released
+    opened = (abs(signed) - closing) * (price if signed > 0 else -price)  # of one that flips, beyond flat
+    return opened - released, won
 
 
 def _balanced(booking: Booking) -> Booking:

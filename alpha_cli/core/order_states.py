@@ -1,4 +1,4 @@
-"""The states of an order and the ways from one to the next: one table for every broker stage.
+"""The states of an order and the transitions between them: one table for every broker stage.
 
 The names are Kite's. `docs/orders.md` prints this table; `advance` is the only way a broker stage
 changes a status, so that a transition which is not in it cannot happen unseen.
@@ -24,7 +24,7 @@ REJECTED = "REJECTED"
 
 
 class State(NamedTuple):
-    """One state: what it means, and where an order may go from it. Staying is always allowed."""
+    """One state: its meaning, and the states that may follow. Staying is always allowed."""
 
     meaning: str
     to: frozenset[str]
@@ -37,7 +37,7 @@ def _to(*states: str) -> frozenset[str]:
 _ENDS = (COMPLETE, CANCELLED, REJECTED)
 _WORKING = (OPEN, TRIGGER_PENDING)
 
-#: state -> what may come of it. Kite may skip any of the interim states, so each leads to all that lie beyond it.
+#: state -> what may follow. Kite may skip any interim state, so each leads to all that lie beyond it.
 STATES: dict[str, State] = {
     RECEIVED: State(
         "the broker has it, and has not looked at it yet",
@@ -67,24 +67,24 @@ STATES: dict[str, State] = {
     REJECTED: State("refused; none of it was filled", _to()),
 }  # fmt: skip
 
-#: Nothing comes after these.
+#: No state follows these.
 TERMINAL = frozenset(name for name, state in STATES.items() if not state.to)
 
 
 def is_terminal(status: str) -> bool:
-    """Whether nothing can come of an order after `status`. A status that is not in the table is not an end."""
+    """Return whether an order has ended. A status that is not in the table is not an end."""
     return status in TERMINAL
 
 
 def advance(order_id: str, status: str, new: str) -> str:
-    """`new`, if an order may go there from `status`. Raises `InvariantBroken` if not."""
+    """Return `new`, if it may follow `status`. Raise `InvariantBroken` if not."""
     if new == status or new in STATES[status].to:
         return new
     raise InvariantBroken(f"order {order_id}: {status} cannot become {new}; stop trading and compare with the broker")
 
 
 def table() -> str:
-    """The table in Markdown, for the docs."""
+    """Return the table in Markdown, for the docs."""
     lines = ["| state | meaning | next |", "|---|---|---|"]
     for name, state in STATES.items():
         after = ", ".join(other for other in STATES if other in state.to) or "– (end)"

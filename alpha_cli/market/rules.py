@@ -57,7 +57,7 @@ def broken_rules(
 
 
 def untradable(contract: Contract) -> MarketCode | None:
-    """Return why nobody can trade `contract`: not in the master, an index, or expired. None if it can be traded."""
+    """Return why orders cannot trade `contract`: not in the master, an index, or expired. None if it can be traded."""
     if not contract.listed:
         return MarketCode.INSTRUMENT_UNKNOWN
     if contract.kind == "index":

@@ -1,9 +1,8 @@
-"""The folder of `--state`: who may use it, one process at a time a stage, and how its databases are opened.
+"""The folder of `--state`: its owner, one process at a time for each stage, and its databases.
 
-A stage that keeps state opens `DIR/NAME.db` through `State` before it reads a line, and holds
-`DIR/NAME.lock` until it ends. The folder belongs to one user and nobody else may
-write to it (one made here has mode 0700); its files have mode 0600. Nothing here imports SQLite until
-a database is opened.
+A stage that keeps state opens `DIR/NAME.db` through `State` before it reads a line, and holds `DIR/NAME.lock` until
+it ends. The folder belongs to one user and nobody else may write to it (one made here has mode 0700); its files have
+mode 0600. SQLite is not imported until a database is opened.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def check_name(name: str) -> None:
-    """Raise `UsageError` unless `name` may be that of a stage: it becomes part of paths."""
+    """Raise `UsageError` unless `name` may be the name of a stage: it becomes part of paths."""
     if not NAME.fullmatch(name):
         raise UsageError(f"--as {printable(name)}: use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit")
 
@@ -105,7 +104,7 @@ class State:
 
 
 def _own_folder(folder: Path) -> None:
-    """Make the folder if it is not there; refuse one that others could have prepared."""
+    """Make the folder if it is missing. Raise `ConfigurationError` for one that others could have prepared."""
     if folder.is_symlink():
         raise ConfigurationError(f"--state {folder}: is a symbolic link; name the folder itself")
     with suppress(FileExistsError):

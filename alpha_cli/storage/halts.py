@@ -1,4 +1,4 @@
-"""Halts: the file HALT, which stops all trading of a state folder, and the history of what people did."""
+"""Halts: the file HALT, which stops all trading of a state folder, and the history of requests by people."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import os
 import stat
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alpha_cli.core.text import printable
-
-if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
-    pass
-
+from alpha_cli.storage.files import write_synced
 
 #: While it is in a state folder, nothing of that folder trades.
 HALT = "HALT"
+#: What people did, one JSON object a line.
+HISTORY = "halts.ndjson"
+
+_LONGEST_REASON = 500  # characters
 
 
 def halt_reason(folder: Path) -> str | None:
-    """Why trading is halted for every stage that shares `folder`, or None if it is not.
+    """Return why trading is halted for every stage that shares `folder`; None if it is not.
 
-    It is halted while a file HALT is there, of whatever kind and with whatever in it; `alpha halt` puts the reason
-    there. What cannot be looked at counts as halted.
+    It is halted while a file HALT is there, of any kind and content; `alpha halt` writes the reason into it. A folder
+    that cannot be looked at counts as halted.
     """
     path = folder / HALT
     try:
@@ -33,11 +31,11 @@ def halt_reason(folder: Path) -> str | None:
         return None
     except OSError as error:
         return f"{path} cannot be looked at: {error.strerror}"
-    return f"{path} exists{_said_in(path)}"
+    return f"{path} exists{_recorded_in(path)}"
 
 
-def _said_in(path: Path) -> str:
-    """Who halted and why, if `alpha halt` wrote it; nothing of a file of another kind, which might not even end."""
+def _recorded_in(path: Path) -> str:
+    """Return who halted and why, if `alpha halt` wrote the file; other kinds of file are not read: one may not end."""
     import json  # slow to import, and seldom needed
 
     try:
@@ -46,33 +44,26 @@ def _said_in(path: Path) -> str:
             text = os.read(fd, 4096) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
         finally:
             os.close(fd)
-        said = json.loads(text) if text else {}
-        by, at, reason = (str(said[name]) for name in ("by", "at", "reason"))
+        record = json.loads(text) if text else {}
+        by, at, reason = (str(record[name]) for name in ("by", "at", "reason"))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
     return f", by {printable(by, 64)} at {printable(at, 40)}" + (f": {printable(reason, 500)}" if reason else "")
 
 
-HISTORY = "halts.ndjson"
-
-
-_LONGEST_REASON = 500  # characters
-
-
 def halt_record(action: str, reason: str, target: str | None = None) -> bytes:
-    """One line of JSON: what was done, when, by whom and why."""
+    """Return one line of JSON: what was done, when, by whom and why."""
     import msgspec
 
     from alpha_cli.core.times import IST
 
     now = datetime.now(IST).isoformat(timespec="seconds")
-    by = user()
-    said = {"action": action, "at": now, "by": by, "reason": reason[:_LONGEST_REASON]}
-    return msgspec.json.encode(said if target is None else {**said, "target": target}) + b"\n"
+    record = {"action": action, "at": now, "by": user(), "reason": reason[:_LONGEST_REASON]}
+    return msgspec.json.encode(record if target is None else {**record, "target": target}) + b"\n"
 
 
 def user() -> str:
-    """Who runs this, by name if they have one."""
+    """Return the name of the user who runs this, or their number if they have no name."""
     import pwd
 
     try:
@@ -85,22 +76,3 @@ def remember(folder: Path, record: bytes) -> None:
     """Append `record` to the history in `folder`. Raise OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     write_synced(os.open(folder / HISTORY, flags, 0o600), record)
-
-
-def write_synced(fd: int, data: bytes) -> None:
-    """Write and keep it. Raises OSError."""
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a name that came or went in `folder` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -12,6 +12,7 @@ from typing import Any
 
 from alpha_cli.core.errors import BadLine, InputOutputError, UsageError
 from alpha_cli.core.text import printable
+from alpha_cli.storage.files import write_all
 from alpha_cli.stream.lines import KEPT_OF_LONG_LINE
 from alpha_cli.stream.log import log_line, worth_logging
 
@@ -76,8 +77,6 @@ class BadLines:
 
             letter["raw_base64"] = b64encode(kept).decode("ascii")
         try:
-            data = orjson.dumps(letter) + b"\n"
-            while data:
-                data = data[os.write(self._file, data) :]
+            write_all(self._file, orjson.dumps(letter) + b"\n")
         except OSError as error:
             raise InputOutputError(f"dead-letter file {self.policy}: {error.strerror}") from None

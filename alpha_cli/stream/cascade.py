@@ -36,12 +36,15 @@ class Cascade:
                 self._returning.extend((place, event) for event in stage.lifecycle.opening())
             self.give_back([])
 
-    def side_events(self) -> list[Any]:
-        """Return what comes of the events from the side inputs of the stages."""
+    def side_events(self, *, quiet: bool) -> list[Any]:
+        """Return what comes of the side inputs of the stages; `quiet` says that there is no other input to read."""
         out: list[Any] = []
         for place, stage in enumerate(self._stages):
             for event in stage.lifecycle.side_events():
                 self.push(place, event, out)
+            if quiet:
+                for event in stage.lifecycle.on_quiet_input():
+                    self._push_new(place, event, out)
         if out:
             self.give_back(out)
         return out

@@ -67,7 +67,7 @@ class Chain:
 
     def side_events(self, batch: Batch) -> bytes:
         """Return what comes of events from side inputs, before `batch`; nothing before the first line of the stream."""
-        events = self._cascade.side_events() if self.begun else []
+        events = self._cascade.side_events(quiet=not batch.lines) if self.begun else []
         if not events:
             return b""
         if self._refresh_decoder() and self._decoder is not None and batch.events is not None:

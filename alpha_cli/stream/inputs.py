@@ -13,7 +13,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from alpha_cli.core.errors import InputOutputError
 from alpha_cli.stream.lines import READ_SIZE, enlarge_pipe
@@ -24,13 +23,13 @@ Ready = Callable[[], object]
 _READABLE = select.POLLIN | select.POLLPRI
 
 
-@dataclass
 class _Timer:
     """A call every `seconds`, next at `due` (of the monotonic clock)."""
 
-    seconds: float
-    due: float
-    ready: Ready
+    def __init__(self, seconds: float, ready: Ready) -> None:
+        self.seconds = seconds
+        self.ready = ready
+        self.due = time.monotonic() + seconds
 
 
 class Inputs:
@@ -61,7 +60,7 @@ class Inputs:
 
     def every(self, seconds: float, ready: Ready) -> None:
         """Call `ready` every `seconds`, for as long as the program runs."""
-        self._timers.append(_Timer(seconds, time.monotonic() + seconds, ready))
+        self._timers.append(_Timer(seconds, ready))
 
     def wake_on_signals(self) -> None:
         """Count a signal that Python handles as something that fired: its handler has run by then."""

@@ -99,6 +99,13 @@ class Lifecycle:
         """
         return ()
 
+    def on_quiet_input(self) -> Iterable[Event]:
+        """Return what the stage has to say although no line comes.
+
+        Called after `side_events` when something registered fired while there was no input to read.
+        """
+        return ()
+
     def session_end(self) -> Iterable[Event]:
         """Return the events that end a session; they come before its `eof`."""
         return ()

@@ -1,4 +1,4 @@
-"""`alpha charges`: options and wiring. The only place that asks a clock for the day."""
+"""`alpha charges`: what trades cost. The computer's clock gives the day, if --date does not."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from alpha_cli.core.text import printable
 if TYPE_CHECKING:
     from alpha_cli.market.charges.engine import Charges, Tariff
     from alpha_cli.market.charges.note import Note
+    from alpha_cli.market.charges.rates import Row
 
-#: As `rates.EXCHANGES` has them; here so that --help needs nothing.
+#: The same as in `rates.EXCHANGES`; repeated here so that --help loads no tariff.
 EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO")
 SIDES = ("BUY", "SELL", "EXERCISE")
 MAX_QUANTITY = 10**12  # units, as on the wire
@@ -40,15 +41,15 @@ _AGRI = {None: "", True: "agri", False: "non-agri"}
 
 
 class Leg(NamedTuple):
-    """One TRADE of the command line: an order that filled at once. `side` may be EXERCISE."""
+    """One trade of the command line: an order with one fill. `side` may be EXERCISE."""
 
     side: str
     quantity: int
     price: Decimal
 
 
-class Asked(NamedTuple):
-    """What the trades have in common."""
+class Terms(NamedTuple):
+    """The common properties of all trades."""
 
     day: date
     exchange: str
@@ -60,33 +61,33 @@ class Asked(NamedTuple):
 
 @click.command()
 @click.argument("trades", metavar="[SIDE QUANTITY@PRICE]…", nargs=-1)
-@click.option("--exchange", type=click.Choice(EXCHANGES, case_sensitive=False), help="Where.  [default: NSE]")
+@click.option("--exchange", type=click.Choice(EXCHANGES, case_sensitive=False), help="The exchange.  [default: NSE]")
 @click.option(
     "--kind",
     type=click.Choice(("equity", "future", "option")),
-    help="Of what; on NSE and BSE it is equity.",
+    help="The kind of instrument; always equity on NSE and BSE.",
 )
 @click.option(
     "--product",
     type=click.Choice(("MIS", "CNC", "NRML"), case_sensitive=False),
     help="MIS is intraday, CNC delivery.  [default: MIS for equity, NRML otherwise]",
 )
-@click.option("--date", "day", metavar="YYYY-MM-DD", help="Of the trade.  [default: today in India]")
+@click.option("--date", "day", metavar="YYYY-MM-DD", help="The day of the trade.  [default: today in India]")
 @click.option("--group", metavar="NAME", help="BSE scrip group (X, Z, M, …), or ETF, ETF-OTHER, STOCK, SX50, FOCIT.")
 @click.option("--agri", is_flag=True, help="An agricultural commodity (MCX, NCO).")
-@click.option("--note", is_flag=True, help="The contract note of that day: netted and rounded as published.")
+@click.option("--note", is_flag=True, help="Print the contract note of that day, netted and rounded.")
 @click.option("--sources", is_flag=True, help="List each rate with its dates and its source.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")  # fmt: skip
 def command(trades: tuple[str, ...], *, day: str | None, note: bool, sources: bool, as_json: bool, **of: Any) -> None:
-    """What trades cost: brokerage, STT or CTT, transaction charges, SEBI fee, stamp duty and GST.
+    """Compute what trades cost: brokerage, STT or CTT, transaction charges, SEBI fee, stamp duty and GST.
 
-    Each SIDE QUANTITY@PRICE is an order of that many units at that many rupees each (the premium, for an
-    option). SIDE is BUY, SELL or EXERCISE (an option held until it expired in the money; PRICE is its
-    intrinsic value). Without --note the figures are an estimate: exact, each order by itself, the product
-    taken at its word. With it, one day's contract note: what was bought and sold on that day is intraday,
-    STT and stamp duty are whole rupees, and the DP charge is there.
+    Each SIDE QUANTITY@PRICE is an order for that many units at that price in rupees (the premium, for an
+    option). SIDE is BUY, SELL or EXERCISE (an option that expired in the money; PRICE is its intrinsic value).
+    Without --note the result is an unrounded estimate of each order by itself: MIS is intraday, everything else
+    delivery. With --note it is the contract note of the day: units both bought and sold are intraday, STT and
+    stamp duty are whole rupees, and the DP charge is included.
 
-    The rates are those of configs/charges/zerodha.json, from 2022 on, each with its source.
+    The rates are in configs/charges/zerodha.json, from 2022 on, each with its source.
 
     \b
     Example:
@@ -100,20 +101,20 @@ def command(trades: tuple[str, ...], *, day: str | None, note: bool, sources: bo
 
     if sources:
         if trades or note:
-            raise UsageError("--sources lists the tariff: give no trades and no --note with it")
+            raise UsageError("--sources lists the tariff; it takes no trades and no --note")
         tariff = Tariff.load()
         for line in _sources(tariff, of["exchange"], of["kind"], as_json=as_json):
             click.echo(line)
         return
     legs = _legs(trades)
-    asked = _asked(day, **of)
-    if any(leg.side == "EXERCISE" for leg in legs) and asked.kind != "option":
+    terms = _terms(day, **of)
+    if any(leg.side == "EXERCISE" for leg in legs) and terms.kind != "option":
         raise UsageError("EXERCISE is for options: --exchange NFO --kind option")
     tariff = Tariff.load()
     if note:
-        lines = _note_lines(_note(tariff, asked, legs), asked, as_json=as_json)
+        lines = _note_lines(_note(tariff, terms, legs), terms, as_json=as_json)
     else:
-        lines = _estimate_lines(tariff, asked, legs, as_json=as_json)
+        lines = _estimate_lines(tariff, terms, legs, as_json=as_json)
     for line in lines:
         click.echo(line)
 
@@ -122,7 +123,7 @@ def command(trades: tuple[str, ...], *, day: str | None, note: bool, sources: bo
 
 
 def _legs(words: Sequence[str]) -> list[Leg]:
-    """Raises `UsageError`."""
+    """Return the trades of the command line. Raises `UsageError`."""
     if not words:
         raise UsageError("give at least one trade, as in: alpha charges BUY 400@1000 SELL 400@1100")
     if len(words) % 2:
@@ -132,7 +133,7 @@ def _legs(words: Sequence[str]) -> list[Leg]:
 
 def _leg(side: str, text: str) -> Leg:
     if side.upper() not in SIDES:
-        raise UsageError(f"{printable(repr(side))} is no side; known: {', '.join(SIDES)}")
+        raise UsageError(f"{printable(repr(side))} is not a side; known: {', '.join(SIDES)}")
     quantity, at, price = text.partition("@")
     try:
         units = int(quantity) if quantity.isascii() and quantity.isdecimal() and len(quantity) <= 13 else 0
@@ -146,9 +147,9 @@ def _leg(side: str, text: str) -> Leg:
     return Leg(side.upper(), units, rupees)
 
 
-def _asked(
+def _terms(
     day: str | None, *, exchange: str | None, kind: str | None, product: str | None, group: str | None, agri: bool
-) -> Asked:
+) -> Terms:
     from alpha_cli.market.charges.rates import COMMODITIES, EXCHANGES as KINDS
 
     exchange = exchange or "NSE"
@@ -163,7 +164,7 @@ def _asked(
     product = product or ("MIS" if kind == "equity" else "NRML")
     if product == "CNC" and kind != "equity":
         raise UsageError(f"CNC is for equity; a {kind} is MIS or NRML")
-    return Asked(_day(day), exchange, kind, product, group and group.upper(), agri)
+    return Terms(_day(day), exchange, kind, product, group and group.upper(), agri)
 
 
 def _day(text: str | None) -> date:
@@ -171,41 +172,40 @@ def _day(text: str | None) -> date:
         from alpha_cli.core.times import IST
 
         return datetime.now(IST).date()
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--date {printable(repr(text))} is no date, as in 2026-11-20") from None
+    from alpha_cli.core.time_text import parse_date
+
+    return parse_date("--date", text)
 
 
 # --- the estimate ----------------------------------------------------------------------------
 
 
-def _estimate(tariff: Tariff, asked: Asked, leg: Leg) -> Charges:
+def _estimate(tariff: Tariff, terms: Terms, leg: Leg) -> Charges:
     from alpha_cli.market.charges.engine import Trade
 
     if leg.side == "EXERCISE":
-        return tariff.on_exercise(asked.day, asked.exchange, leg.price * leg.quantity)
-    of: Any = asked  # the choices of click are the literals of Trade
+        return tariff.on_exercise(terms.day, terms.exchange, leg.price * leg.quantity)
+    of: Any = terms  # the choices of click are the literals of Trade
     side: Any = leg.side
     return tariff.unrounded(
         Trade(of.day, of.exchange, of.kind, of.product, side, leg.quantity, leg.price, of.group, of.agri)
     )
 
 
-def _estimate_lines(tariff: Tariff, asked: Asked, legs: Sequence[Leg], *, as_json: bool) -> Iterator[str]:
+def _estimate_lines(tariff: Tariff, terms: Terms, legs: Sequence[Leg], *, as_json: bool) -> Iterator[str]:
     from alpha_cli.market.charges.engine import together
 
-    each = [_estimate(tariff, asked, leg) for leg in legs]
+    each = [_estimate(tariff, terms, leg) for leg in legs]
     summed = together(each)
     if as_json:
         for leg, charges in zip(legs, each, strict=True):
             yield _json(
-                {"kind": "trade", **_common(asked), "side": leg.side, "quantity": leg.quantity, "price": leg.price},
+                {"kind": "trade", **_common(terms), "side": leg.side, "quantity": leg.quantity, "price": leg.price},
                 charges,
             )
-        yield _json({"kind": "total", **_common(asked)}, summed)
+        yield _json({"kind": "total", **_common(terms)}, summed)
         return
-    yield f"{_title(asked)}, estimate"
+    yield f"{_title(terms)}, estimate"
     yield from _table(summed)
     breakeven = _breakeven(legs, summed["total"])
     if breakeven is not None:
@@ -213,7 +213,7 @@ def _estimate_lines(tariff: Tariff, asked: Asked, legs: Sequence[Leg], *, as_jso
 
 
 def _breakeven(legs: Sequence[Leg], total: Decimal) -> Decimal | None:
-    """By how many rupees the price must move for a round trip to pay for itself; None if it is none."""
+    """Return by how many rupees the price must move to pay for a round trip; None if the trades are none."""
     units = {side: sum(leg.quantity for leg in legs if leg.side == side) for side in SIDES}
     if not units["BUY"] or units["BUY"] != units["SELL"] or units["EXERCISE"]:
         return None
@@ -223,10 +223,10 @@ def _breakeven(legs: Sequence[Leg], total: Decimal) -> Decimal | None:
 # --- the contract note -----------------------------------------------------------------------
 
 
-def _note(tariff: Tariff, asked: Asked, legs: Sequence[Leg]) -> Note:
+def _note(tariff: Tariff, terms: Terms, legs: Sequence[Leg]) -> Note:
     from alpha_cli.market.charges.note import NoteTrade, contract_note
 
-    of: Any = asked
+    of: Any = terms
     trades = []
     for number, leg in enumerate(legs, 1):
         side: Any = "SELL" if leg.side == "EXERCISE" else leg.side
@@ -236,17 +236,17 @@ def _note(tariff: Tariff, asked: Asked, legs: Sequence[Leg]) -> Note:
                 of.group, of.agri, exercise=leg.side == "EXERCISE",
             )
         )  # fmt: skip
-    return contract_note(tariff, asked.day, trades)
+    return contract_note(tariff, terms.day, trades)
 
 
-def _note_lines(note: Note, asked: Asked, *, as_json: bool) -> Iterator[str]:
+def _note_lines(note: Note, terms: Terms, *, as_json: bool) -> Iterator[str]:
     if as_json:
         for exchange, charges in note.columns.items():
-            yield _json({"kind": "column", **_common(asked), "exchange": exchange}, charges)
-        yield _json({"kind": "ledger", **_common(asked)}, note.ledger)
-        yield _json({"kind": "total", **_common(asked)}, note.charges)
+            yield _json({"kind": "column", **_common(terms), "exchange": exchange}, charges)
+        yield _json({"kind": "ledger", **_common(terms)}, note.ledger)
+        yield _json({"kind": "total", **_common(terms)}, note.charges)
         return
-    yield f"{_title(asked)}, contract note"
+    yield f"{_title(terms)}, contract note"
     yield from _table(note.charges)
     if note.taxes:
         yield ""
@@ -258,6 +258,7 @@ def _note_lines(note: Note, asked: Asked, *, as_json: bool) -> Iterator[str]:
 
 
 def _sources(tariff: Tariff, exchange: str | None, kind: str | None, *, as_json: bool) -> Iterator[str]:
+    """Yield the rows of the tariff for `exchange` and `kind`, None for all."""
     import msgspec
 
     rows = [
@@ -267,29 +268,28 @@ def _sources(tariff: Tariff, exchange: str | None, kind: str | None, *, as_json:
         and (kind is None or not row.kinds or kind in row.kinds)
     ]
     if as_json:
-        for row in rows:
-            yield msgspec.json.encode(row).decode()
+        yield from (msgspec.json.encode(row).decode() for row in rows)
         return
-    from alpha_cli.cli.tables import NOTHING, table
+    from alpha_cli.cli.tables import table
 
     yield f"{tariff.file.broker}, from {tariff.file.first_day}, compared with the sources on {tariff.file.checked}\n"
-    yield from table(
-        ("component", "exchange", "of", "side", "from", "rate", "source"),
-        [
-            (
-                NAMES[row.component] + (f" ({row.event})" if row.event else ""),
-                " ".join(row.exchanges) or "all",
-                " ".join(filter(None, (*row.kinds, row.holding, *(row.groups or ()), _AGRI[row.agri]))) or "all",
-                row.side,
-                str(row.first),
-                NOTHING if row.rate is None else _rate(row.rate, row.unit, row.cap),
-                row.source,
-            )
-            for row in rows
-        ],
-    )
+    yield from table(("component", "exchange", "of", "side", "from", "rate", "source"), map(_source_cells, rows))
     for note in tariff.file.notes:
         yield f"\n{printable(note, 500)}"
+
+
+def _source_cells(row: Row) -> tuple[str, ...]:
+    from alpha_cli.cli.tables import NOTHING
+
+    return (
+        NAMES[row.component] + (f" ({row.event})" if row.event else ""),
+        " ".join(row.exchanges) or "all",
+        " ".join(filter(None, (*row.kinds, row.holding, *(row.groups or ()), _AGRI[row.agri]))) or "all",
+        row.side,
+        str(row.first),
+        NOTHING if row.rate is None else _rate(row.rate, row.unit, row.cap),
+        row.source,
+    )
 
 
 def _rate(rate: str, unit: str, cap: str | None) -> str:
@@ -300,11 +300,11 @@ def _rate(rate: str, unit: str, cap: str | None) -> str:
 # --- printing --------------------------------------------------------------------------------
 
 
-def _title(asked: Asked) -> str:
+def _title(terms: Terms) -> str:
     extra = "".join(
-        f" {word}" for word in (asked.group and printable(asked.group), "agri" if asked.agri else "") if word
+        f" {word}" for word in (terms.group and printable(terms.group), "agri" if terms.agri else "") if word
     )
-    return f"{asked.exchange} {asked.kind} {asked.product}{extra} on {asked.day}"
+    return f"{terms.exchange} {terms.kind} {terms.product}{extra} on {terms.day}"
 
 
 def _table(charges: Charges) -> Iterator[str]:
@@ -321,8 +321,8 @@ def _paisa(amount: Decimal) -> Decimal:
     return EXACT.quantize(amount, PAISA)
 
 
-def _common(asked: Asked) -> dict[str, object]:
-    return {"date": asked.day, "exchange": asked.exchange, "of": asked.kind, "product": asked.product}
+def _common(terms: Terms) -> dict[str, object]:
+    return {"date": terms.day, "exchange": terms.exchange, "of": terms.kind, "product": terms.product}
 
 
 def _json(values: dict[str, object], charges: Charges) -> str:

@@ -16,7 +16,8 @@ import click
 
 from alpha_cli.cli.options import given_state, state_option
 from alpha_cli.core.errors import AlphaError, InputOutputError, NoInput, UsageError
-from alpha_cli.storage.halts import HALT, HISTORY, halt_reason, halt_record, remember, sync_folder, write_synced
+from alpha_cli.storage.files import sync_folder, write_synced
+from alpha_cli.storage.halts import HALT, HISTORY, halt_reason, halt_record, remember
 from alpha_cli.stream.log import log_line
 
 if TYPE_CHECKING:

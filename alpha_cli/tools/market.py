@@ -1,4 +1,4 @@
-"""`alpha market`: options and wiring. The wall clock is read here, and only without --at."""
+"""`alpha market`: when exchanges are open. The computer's clock is read only without --at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alpha_cli.cli.groups import Group
 from alpha_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from alpha_cli.market.calendar.sessions import Calendar, OutOfCoverage, Phase, Session, TradingDay
+    from alpha_cli.market.calendar.sessions import Calendar, OutOfCoverage, Session, TradingDay
 
 CLOSED = 1
 
@@ -22,10 +22,10 @@ Command = TypeVar("Command", bound=Callable[..., object])
 @click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """When the markets are open: now, next, and on a date.
+    """Show when the markets are open: now, next, and on a date.
 
-    The calendar is that of the shipped files, with what calendar.yaml in $ALPHA_CONFIG_DIR or ./configs says.
-    It covers the days that it has a source for; of another it says so, and ends with 78.
+    The calendar comes with alpha. To correct or extend it, write calendar.yaml in $ALPHA_CONFIG_DIR or ./configs.
+    On a day that it does not cover the exit code is 78.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def _complete_exchange(_: click.Context, __: click.Parameter, incomplete: str) -
 
 
 def _at(_: click.Context, __: click.Parameter, text: str | None) -> datetime:
-    """`--at`, or now. Raises `UsageError`."""
+    """Return the time of `--at`, or now. Raises `UsageError`."""
     from alpha_cli.core.times import IST
 
     if text is None:
@@ -60,23 +60,27 @@ def _at(_: click.Context, __: click.Parameter, text: str | None) -> datetime:
     return moment
 
 
-def _one_exchange(command: Command) -> Command:
-    """The argument and the option that `open` and `next` share."""
+def _exchange_and_time(command: Command) -> Command:
+    """Add the argument and the option of `open` and `next`."""
     command = click.option(
-        "--at", "moment", callback=_at, metavar="TIME", help="Not now but then; without an offset, in Indian time."
+        "--at",
+        "moment",
+        callback=_at,
+        metavar="TIME",
+        help="At this time instead of now; Indian time if it has no offset.",
     )(command)
     return click.argument("exchange", default="NSE", shell_complete=_complete_exchange)(command)
 
 
-@command.command("open", short_help="Whether a market is open: exit code 0 if it is, 1 if not.")
-@_one_exchange
-@click.option("-v", "--verbose", is_flag=True, help="Say so in a line on stdout, too.")  # fmt: skip
+@command.command("open", short_help="Tell whether a market is open: exit code 0 if it is, 1 if not.")
+@_exchange_and_time
+@click.option("-v", "--verbose", is_flag=True, help="Also print a line about it.")  # fmt: skip
 @click.pass_context
 def open_(ctx: click.Context, exchange: str, moment: datetime, *, verbose: bool) -> None:
-    """Whether EXCHANGE (NSE) is open for continuous trading, as an exit code: 0 open, 1 closed, 78 not known.
+    """Tell by the exit code whether EXCHANGE (NSE) is open: 0 open, 1 closed, 78 unknown.
 
-    Made for cron and shell conditions, so 1 is not a bug here, as it is elsewhere. An auction is not continuous
-    trading. Prints nothing without --verbose.
+    It is made for cron conditions, so here 1 does not mean a bug. Open means continuous trading; an auction does
+    not count. Prints nothing without --verbose.
 
     \b
     Example:
@@ -105,16 +109,16 @@ def _in_words(calendar: Calendar, moment: datetime, *, is_open: bool) -> str:
     because = f" ({name})" if name else ""
     try:
         return f"{calendar.exchange} is closed{because} until {calendar.next_open(moment).isoformat()}"
-    except OutOfCoverage:  # nobody asked of that day
+    except OutOfCoverage:  # the question was about `day`
         return f"{calendar.exchange} is closed{because}"
 
 
-@command.command("next", short_help="When a market opens next.")
-@_one_exchange
+@command.command("next", short_help="Print when a market opens next.")
+@_exchange_and_time
 def next_(exchange: str, moment: datetime) -> None:
-    """When EXCHANGE (NSE) opens next for continuous trading, in Indian time.
+    """Print when EXCHANGE (NSE) opens next for continuous trading, in Indian time.
 
-    If it is open, that is the opening after this one.
+    If it is open now, this is the opening after the current one.
 
     \b
     Example:
@@ -126,15 +130,15 @@ def next_(exchange: str, moment: datetime) -> None:
     click.echo(Calendar.of(exchange.upper()).next_open(moment).isoformat())
 
 
-@command.command(short_help="The sessions of a date.")
+@command.command(short_help="Print the sessions of a date.")
 @click.argument("date_", metavar="DATE")
 @click.argument("exchanges", nargs=-1, metavar="[EXCHANGE]...", shell_complete=_complete_exchange)
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")  # fmt: skip
 def sessions(date_: str, exchanges: Sequence[str], *, as_json: bool) -> None:
-    """The sessions of DATE at each EXCHANGE, or at all of them.
+    """Print the sessions of DATE at each EXCHANGE, or at all of them.
 
-    Stocks with a closing auction, and index contracts that expire on that day, have a line of their own
-    where their hours differ. Square-off is when a broker begins to close intraday positions.
+    Stocks with a closing auction, and index contracts that expire on that day, have a line of their own if
+    their hours differ. Square-off is when a broker begins to close intraday positions.
 
     \b
     Example:
@@ -148,7 +152,7 @@ def sessions(date_: str, exchanges: Sequence[str], *, as_json: bool) -> None:
     day = parse_date("DATE", date_)
     calendars = [Calendar.of(name) for name in dict.fromkeys(name.upper() for name in exchanges or EXCHANGES)]
     rows = [row for calendar in calendars for row in _rows(calendar, day)]
-    for line in _for_programs(day, rows) if as_json else _for_people(rows):
+    for line in _as_json(day, rows) if as_json else _as_table(rows):
         click.echo(line)
     for row in rows:
         if row.fault is not None:
@@ -156,7 +160,7 @@ def sessions(date_: str, exchanges: Sequence[str], *, as_json: bool) -> None:
 
 
 class Row(NamedTuple):
-    """The day of one exchange, for one kind of instrument. `fault`: it is not covered."""
+    """The day of one exchange, for one kind of instrument. `fault` is set if the calendar does not cover it."""
 
     exchange: str
     kind: str | None
@@ -179,70 +183,69 @@ def _rows(calendar: Calendar, day: date) -> Iterator[Row]:
         yield Row(calendar.exchange, kind, calendar.day(day, **{kind: True}), name)
 
 
-def _for_programs(day: date, rows: Sequence[Row]) -> Iterator[str]:
-    """One JSON object a line. `kind` is null for what has no hours of its own."""
+def _as_json(day: date, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield one JSON object a line. `kind` is null for instruments at the usual hours."""
     import msgspec
 
-    def session(one: Session | None) -> object:
-        return None if one is None else one._asdict()
-
-    def phases(some: Sequence[Phase] | None) -> object:
-        return None if some is None else [one._asdict() for one in some]
-
     for row in rows:
-        found = row.day
         values: dict[str, object] = {
             "exchange": row.exchange,
             "kind": row.kind,
             "date": day,
             "covered": row.fault is None,
-            "trading": found is not None,
+            "trading": row.day is not None,
             "name": row.name,
         }
-        if found is not None:
-            values |= {
-                "pre_open": session(found.pre_open),
-                "pre_open_phases": phases(found.pre_open_phases),
-                "continuous": [session(one) for one in found.continuous],
-                "closing_auction": phases(found.closing_auction),
-                "post_close": session(found.post_close),
-                "square_off": found.square_off,
-                "provisional": found.provisional or None,
-            }
+        if row.day is not None:
+            values |= _sessions_of(row.day)
         yield msgspec.json.encode(values).decode()
+
+
+def _sessions_of(day: TradingDay) -> dict[str, object]:
+    auction = day.closing_auction
+    return {
+        "pre_open": None if day.pre_open is None else day.pre_open._asdict(),
+        "pre_open_phases": [phase._asdict() for phase in day.pre_open_phases],
+        "continuous": [session._asdict() for session in day.continuous],
+        "closing_auction": None if auction is None else [phase._asdict() for phase in auction],
+        "post_close": None if day.post_close is None else day.post_close._asdict(),
+        "square_off": day.square_off,
+        "provisional": day.provisional or None,
+    }
 
 
 KINDS = {None: "", "closing_auction": "with a closing auction", "expiring": "expiring today"}
 
 
-def _for_people(rows: Sequence[Row]) -> Iterator[str]:
-    """A table, and below it what is not certain in it."""
-    from alpha_cli.cli.tables import NOTHING, table
-
-    def cells(row: Row) -> tuple[str, ...]:
-        found = row.day
-        note = ", ".join(part for part in (KINDS[row.kind], row.name) if part)
-        if row.fault is not None:
-            return (row.exchange, NOTHING, "not known", NOTHING, NOTHING, NOTHING, note)
-        if found is None:
-            return (row.exchange, NOTHING, "closed", NOTHING, NOTHING, NOTHING, note)
-        auction = found.closing_auction
-        return (
-            row.exchange,
-            NOTHING if found.pre_open is None else _hours(found.pre_open),
-            ", ".join(_hours(one) for one in found.continuous),
-            f"{auction[0].open:%H:%M}-{auction[-1].close:%H:%M}" if auction else NOTHING,
-            NOTHING if found.post_close is None else _hours(found.post_close),
-            f"{found.square_off:%H:%M}",
-            f"{note}, provisional" if found.provisional else note,
-        )
+def _as_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a table, and below it the reasons for provisional hours."""
+    from alpha_cli.cli.tables import table
 
     header = ("exchange", "pre-open", "continuous", "closing auction", "post-close", "square-off", "note")
-    yield from table(header, [cells(row) for row in rows])
+    yield from table(header, [_cells(row) for row in rows])
     reasons = dict.fromkeys(row.day.provisional for row in rows if row.day is not None and row.day.provisional)
     if reasons:
         yield ""
         yield from (f"provisional: {reason}" for reason in reasons)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    from alpha_cli.cli.tables import NOTHING
+
+    day = row.day
+    note = ", ".join(part for part in (KINDS[row.kind], row.name) if part)
+    if day is None:
+        return (row.exchange, NOTHING, "closed" if row.fault is None else "not known", *[NOTHING] * 3, note)
+    auction = day.closing_auction
+    return (
+        row.exchange,
+        NOTHING if day.pre_open is None else _hours(day.pre_open),
+        ", ".join(_hours(session) for session in day.continuous),
+        f"{auction[0].open:%H:%M}-{auction[-1].close:%H:%M}" if auction else NOTHING,
+        NOTHING if day.post_close is None else _hours(day.post_close),
+        f"{day.square_off:%H:%M}",
+        f"{note}, provisional" if day.provisional else note,
+    )
 
 
 def _hours(session: Session) -> str:

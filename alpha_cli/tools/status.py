@@ -141,21 +141,21 @@ def for_programs(folder: Folder) -> Iterator[str]:
         asked = {"action": request.action, "target": request.target, "reason": request.reason}
         yield line("request", {**asked, **request.value})
     for stage in folder.stages:
-        status = stage.status
-        yield line(
-            "stage",
-            {
-                "name": stage.name,
-                "state": stage.doing,
-                "pid": stage.pid,
-                "database": stage.database,
-                "written": None if status is None else status.at,
-                "fault": stage.fault,
-            },
-        )
-        for one in () if status is None else status.strategies:
+        yield line("stage", _stage_values(stage))
+        for one in () if stage.status is None else stage.status.strategies:
             values = {name: getattr(one, name) for name in one.__struct_fields__}
             yield line("strategy", {"stage": stage.name, **values, "state": _state(stage, one)})
+
+
+def _stage_values(stage: StageState) -> dict[str, object]:
+    return {
+        "name": stage.name,
+        "state": stage.doing,
+        "pid": stage.pid,
+        "database": stage.database,
+        "written": None if stage.status is None else stage.status.at,
+        "fault": stage.fault,
+    }
 
 
 def for_people(folder: Folder, now: datetime) -> Iterator[str]:

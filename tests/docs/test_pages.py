@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from support.processes import ROOT, environment
 
-ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LANGUAGES = {"console", "python", "yaml", "sh", "text", "mermaid"}
@@ -53,48 +53,60 @@ def _blocks(path: Path) -> Iterator[Block]:
 BLOCKS = [block for path in PAGES for block in _blocks(path)]
 
 
-class Folders:
-    """A folder for each page, in which its blocks were run as far as a test needed them."""
+class Command(NamedTuple):
+    """A command of a console block, what the page says that it prints, and what it printed."""
+
+    line: str
+    expected: str
+    printed: str
+
+
+class Reader:
+    """Somebody who follows a page from its beginning, each page in a folder of its own, and does nothing twice."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._done: dict[str, int] = {}
+        self._done: dict[Block, list[Command]] = {}
 
-    def before(self, block: Block) -> Path:
-        """The folder of the block's page as it is when a reader comes to the block."""
-        folder = self._root / block.page.replace("/", "-")
+    def folder(self, page: str) -> Path:
+        """Return where the examples of `page` are run."""
+        folder = self._root / page.replace("/", "-")
         folder.mkdir(exist_ok=True)
-        for earlier in BLOCKS:
-            if earlier.page == block.page and self._done.get(block.page, 0) < earlier.line < block.line:
-                self.do(earlier, folder)
         return folder
 
-    def do(self, block: Block, folder: Path) -> list[tuple[str, str, str]]:
-        """Save or run `block`; (command, expected, printed) of each command in it."""
-        self._done[block.page] = block.line
+    def follow(self, until: Block) -> list[Command]:
+        """Do what the page says up to the block `until`; return the commands of that one."""
+        for block in BLOCKS:
+            if block.page == until.page and block.line <= until.line and block not in self._done:
+                self._done[block] = self._do(block)
+        return self._done[until]
+
+    def _do(self, block: Block) -> list[Command]:
+        folder = self.folder(block.page)
         if block.saved_as is not None:
             path = folder / block.saved_as
             path.parent.mkdir(exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         if block.language != "console":
             return []
-        return [(command, expected, _run(command, folder)) for command, expected in _commands(block.text)]
+        return [Command(command, expected, _run(command, folder)) for command, expected in _commands(block.text)]
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("pages"))
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return Reader(tmp_path_factory.mktemp("pages"))
 
 
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALPHA_", "PYTHON"))}
-    return {**kept, "ALPHA_INSTRUMENTS": "", "PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "100"}
+def _environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """What a reader has: alpha on the path, no colours, and nothing of the tests that run the examples."""
+    settings = {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "100", "PY_COLORS": "0", **(extra or {})}
+    return {name: value for name, value in environment(settings).items() if not name.startswith("PYTEST_")}
 
 
 def _run(command: str, folder: Path, **extra: str) -> str:
     """What `command` prints on both outputs."""
     done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env={**_environment(), **extra}, stdin=subprocess.DEVNULL,
+        ["bash", "-c", command], cwd=folder, env=_environment(extra), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
     )  # fmt: skip
     return done.stdout.decode()
@@ -126,10 +138,9 @@ _IN_ORDER = [
 
 
 @pytest.mark.parametrize("block", _IN_ORDER)
-def test_an_example_does_what_its_page_says(block: Block, folders: Folders) -> None:
+def test_an_example_does_what_its_page_says(block: Block, reader: Reader) -> None:
     """Commands print what stands below them, Python runs, and YAML is accepted by the command that reads it."""
-    folder = folders.before(block)
-    commands = folders.do(block, folder)
+    commands, folder = reader.follow(block), reader.folder(block.page)
     if block.language == "console":
         assert commands, "a console block has a line that begins with `$ `"
         for command, expected, printed in commands:
@@ -137,8 +148,9 @@ def test_an_example_does_what_its_page_says(block: Block, folders: Folders) -> N
     elif block.language == "yaml":
         _accepted(block, folder)
     elif block.saved_as is None or not block.saved_as.startswith("test_"):  # a console block runs the tests
-        code = [sys.executable, "-W", "error", "-c", block.text]
-        done = subprocess.run(code, cwd=folder, env=_environment(), capture_output=True, timeout=120, check=False)
+        code = block.text if block.saved_as is None else f"import runpy; runpy.run_path({block.saved_as!r})"
+        words = [sys.executable, "-W", "error", "-c", code]
+        done = subprocess.run(words, cwd=folder, env=_environment(), capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr.decode()
 
 
@@ -181,10 +193,6 @@ def _anchors(path: Path) -> set[str]:
     return found
 
 
-#: Pages that come with a part of the work that is not merged yet.
-COMING = {"docs/adding-a-stage.md"}
-
-
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     """To a file that exists, and to a heading that is in it."""
@@ -195,8 +203,6 @@ def test_links_lead_somewhere(path: Path) -> None:
             continue
         file, _, anchor = link.partition("#")
         target = (path.parent / file).resolve() if file else path
-        if str(target.relative_to(ROOT)) in COMING and not target.exists():
-            continue
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             dead.append(link)
     assert not dead

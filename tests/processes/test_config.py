@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import BaseModel
-from support.processes import run_alpha
+from support.events import NIFTY
+from support.processes import environment, run_alpha
 
 from alpha_cli.cli.app import execute
-from alpha_cli.config import opening_cash
 from alpha_cli.config.environment import OTHERS, SETTINGS, misspelt, variable
 from alpha_cli.config.files import packaged
+from alpha_cli.config.opening_cash import opening_cash
 from alpha_cli.config.settings import Settings, load_settings, load_sourced
 from alpha_cli.core.errors import ConfigurationError
 
@@ -185,29 +187,38 @@ def test_a_misspelt_variable_is_one_line_and_stops_nothing(
 # --- one opening cash ------------------------------------------------------------------------
 
 
+SEES_CASH = """
+from alpha_cli import SignalResult
+
+class Sees:
+    def process_tick(self, tick, history, context):
+        if history:
+            return None
+        return SignalResult("BUY", 1, metadata={"cash": str(context.cash)})
+
+def create_processor():
+    return Sees()
+"""
+
+
 @pytest.mark.parametrize("by", ["file", "environment"])
-@pytest.mark.parametrize("state", [(), ("--state", "state")])
-def test_paper_risk_and_strategies_begin_with_the_same_cash(tmp_path: Path, by: str, state: tuple[str, ...]) -> None:
-    """What paper's account has is what a strategy is told, and what risk counts on."""
-    (tmp_path / "see.py").write_text(
-        "class See:\n"
-        "    def process_tick(self, tick, history, context):\n"
-        "        return None\n"
-        "    def snapshot(self):\n"
-        "        return {}\n"
-        "def create_processor(**parameters):\n"
-        "    return See()\n"
-    )
-    env = {}
+@pytest.mark.parametrize("state", ["", " --state state"])
+def test_paper_risk_and_strategies_begin_with_the_same_cash(by: str, state: str) -> None:
+    """What paper's account has is what a strategy is told, and what risk takes its share of."""
+    write(SEES_CASH, "configs/sees.py")
+    strategy = write(f"id: sees\nstrategy_type: ./sees.py\ninstruments: [{NIFTY}]\n", "configs/sees.yaml")
+    write("brokers: {paper: {max_funds_share: 0.01}}\n", "configs/risk.yaml")
+    env = {"ALPHA_OPENING_CASH": "paper=250000"} if by == "environment" else {}
     if by == "file":
         write("opening_cash: {paper: 250000}\n")
-    else:
-        env["ALPHA_OPENING_CASH"] = "paper=250000"
-    made = run_alpha(["pipe", " ".join(["feed --ticks 200 | paper", *state])], env=env, cwd=Path.cwd())
+    stages = f"feed --ticks 50 | run-strategy --config {strategy}{state} | risk{state} | paper --forward{state}"
+    made = run_alpha(["pipe", stages], env=env, cwd=Path.cwd())
     assert made.returncode == 0, made.stderr
-    portfolio = json.loads(made.stdout.splitlines()[-1])
-    assert (portfolio["type"], portfolio["cash"]) == ("portfolio", 250_000)
-    made = run_alpha(["paper", "--cash", "7", *(("--state", "other") if state else ())], env=env, cwd=Path.cwd())
+    said = {event["type"]: event for event in map(json.loads, made.stdout.splitlines())}
+    assert said["signal"]["metadata"] == {"cash": "250000"}
+    assert (said["denial"]["code"], said["denial"]["limit"]) == ("FUNDS_INSUFFICIENT", 2500)
+    assert said["portfolio"]["cash"] == 250_000
+    made = run_alpha(["paper", "--cash", "7", *(["--state", "other"] if state else [])], env=env, cwd=Path.cwd())
     assert json.loads(made.stdout.splitlines()[-1])["cash"] == 7
 
 
@@ -224,9 +235,9 @@ def test_a_broker_that_is_not_named_keeps_its_default(monkeypatch: pytest.Monkey
     write("opening_cash: {zerodha: 500000, other: 1}\n")
     monkeypatch.setenv("ALPHA_OPENING_CASH", "zerodha=7")
     assert load_settings().opening_cash == {"paper": 1_000_000, "zerodha": 7, "other": 1}
-    assert opening_cash.opening_cash("paper") == 1_000_000
-    assert opening_cash.opening_cash("zerodha") == 7
-    assert opening_cash.opening_cash("unknown") == 0
+    assert opening_cash("paper") == 1_000_000
+    assert opening_cash("zerodha") == 7
+    assert opening_cash("unknown") == 0
 
 
 @pytest.mark.parametrize(
@@ -239,10 +250,6 @@ def test_paper_reads_the_settings_only_if_there_are_any(text: str, expected: set
         "import sys; from alpha_cli.cli.app import execute; code = execute(['paper'])\n"
         "print(code, sorted({'pydantic', 'yaml'} & set(sys.modules)), file=sys.stderr)"
     )
-    import subprocess
-
-    from support.processes import environment
-
     made = subprocess.run(
         [sys.executable, "-c", program], input=b"", capture_output=True, env=environment(), check=True
     )

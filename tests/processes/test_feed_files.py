@@ -568,11 +568,11 @@ def test_a_session_without_its_eof_is_told_of(saved: Any, recorded: list[bytes],
     assert code == 0
     assert lines[1:-1] == [line for line in recorded if line not in (HELLO, EOF)]
     assert decode(lines[-1]).ok
-    assert errors.count("breaks off without its eof") == cut_off
+    assert errors.count("has no eof, so its end may be missing") == cut_off
     assert (f"cut_off={cut_off}" in errors) == bool(cut_off)
     assert errors.count("\n") == 1 + cut_off
     if cut_off == 1:
-        assert "a.ndjson: a session breaks off" in alpha(path, saved("b.ndjson", wire(9)))[2]
+        assert "a.ndjson: a session has no eof" in alpha(path, saved("b.ndjson", wire(9)))[2]
         assert "cut_off=1" in alpha("-", stdin=b"\n".join(recorded))[2]
 
 

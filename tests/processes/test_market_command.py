@@ -238,7 +238,7 @@ def test_every_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]
     assert code == 0
     assert f"Example:\n      alpha market {name}" in out
     if name == "open":
-        assert "0 open, 1 closed, 78 not known" in " ".join(out.split())
+        assert "0 open, 1 closed, 78 unknown" in " ".join(out.split())
 
 
 def test_without_a_command_it_is_help_and_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,7 +215,7 @@ def test_the_last_word_on_a_halt_is_what_holds(tmp_path: Path, event: Any, again
     risk = Gate(tmp_path, halt=lambda: why[0])
     assert codes(risk(tick(0), signal(1)))[:1] == ["halt"]
     why[0] = again
-    risk.engine.hear(RESUME)
+    risk.engine.on_side_event(RESUME)
     made = risk(event)
     assert codes(made)[:-1] == (["resume", "halt"] if again else ["resume"])
     assert all(one.timestamp == tick(0).timestamp for one in made)
@@ -296,6 +296,6 @@ def test_a_list_of_requests_that_was_cut_asks_for_nothing_again(tmp_path: Path) 
     assert len(list(requests)) == 3
     path.write_bytes(line * 2)
     assert list(requests) == []
-    assert "was cut" in told[0]
+    assert "was truncated" in told[0]
     path.write_bytes(line * 3)
     assert [one.action for one in requests] == ["resume"]

@@ -121,8 +121,8 @@ def test_explain_tells_how_signals_are_sized(more: list[str], said: str, tmp_pat
     ("account", "paper", "said"),
     [
         (None, True, "yes (from brokers.paper): a MARKET order counts as filled"),
-        (None, False, "off (from brokers.paper): a MARKET order counts as open until it is heard of"),
-        (False, True, "off (from account): a MARKET order counts as open until it is heard of"),
+        (None, False, "off (from brokers.paper): a MARKET order counts as open until a report on it"),
+        (False, True, "off (from account): a MARKET order counts as open until a report on it"),
         (None, None, None),
     ],
 )
@@ -139,7 +139,7 @@ def test_explain_tells_what_a_market_order_counts_as(
 @pytest.mark.parametrize(
     ("strategy", "said"),
     [
-        ("momentumm", "strategy momentumm has no limits of its own, strategies.momentum does; is that a slip?\n"),
+        ("momentumm", "strategy momentumm has no limits of its own; did you mean strategies.momentum?\n"),
         ("rules", "strategy rules has no limits of its own\n"),
         ("momentum", None),
     ],
@@ -557,15 +557,13 @@ def test_a_recording_without_signals_says_what_it_lacks() -> None:
     """Ticks alone ask for nothing."""
     first, second = printed("test", "-", input=stream()).splitlines()
     assert first == "0 signals: 0 would pass, 0 would be refused"
-    assert (
-        second == "nothing was asked for: a recording needs signals; alpha run-strategy or alpha risk > FILE makes one"
-    )
+    assert second == "no signals: a recording needs some; alpha run-strategy > FILE or alpha risk > FILE makes one"
 
 
 def test_a_misspelt_strategy_is_told_of(recording: Path, tmp_path: Path) -> None:
     """By the trial of a recording, and by the stage itself, once; not where the names have nothing in common."""
     slip = written(tmp_path, {"strategies": {"momentumm": {"max_position": 5}}})
-    told = "strategy momentum has no limits of its own, strategies.momentumm does; is that a slip?"
+    told = "strategy momentum has no limits of its own; did you mean strategies.momentumm?"
     assert printed("test", str(recording), "--config", slip).splitlines()[1:] == [told]
     made = run_alpha(["risk", "--config", slip, "-q"], input=recording.read_bytes())
     (line,) = made.stderr.decode().splitlines()

@@ -191,8 +191,6 @@ def test_a_model_that_is_missing_or_corrupt_disables_that_strategy_alone(tmp_pat
 def test_a_model_that_fails_while_it_runs_is_that_strategys_own_affair(tmp_path: Path) -> None:
     """The hybrid whose prediction raises is paused by its circuit; the rules go on."""
     (tmp_path / "broken.py").write_text(
-        "from alpha_cli.config.files import packaged\n"
-        "from importlib import import_module\n"
         "class Broken:\n"
         "    def load_model(self):\n        self.model = object()\n"
         "    def extract_features(self, tick, history):\n        return (tick.last_price,)\n"

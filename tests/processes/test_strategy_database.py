@@ -36,7 +36,7 @@ from alpha_cli.core.errors import (
     Unavailable,
     UsageError,
 )
-from alpha_cli.stages.run_strategy import config_backend, config_table as database
+from alpha_cli.stages.run_strategy import config_postgres, config_sqlite, config_table as database
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
 from alpha_cli.stages.run_strategy.config_table import COLUMNS, Migration, open_table
 from alpha_cli.tools.strategies.db import db
@@ -692,7 +692,8 @@ def test_two_changes_of_one_row_are_both_kept(database_url: str) -> None:
 def test_a_lock_held_too_long_is_try_again(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """75 and one line; once the other has ended, it works. What is not committed is not seen."""
     made(database_url, CONFIG)
-    monkeypatch.setattr(database, "PATIENCE", 1)
+    monkeypatch.setattr(config_sqlite, "PATIENCE", 1)
+    monkeypatch.setattr(config_postgres, "PATIENCE", 1)
     with open_table(database_url) as one, open_table(database_url) as other:
         with one.transaction():
             one.put(config(is_active=False))
@@ -806,8 +807,8 @@ def test_a_server_that_ends_the_connection_is_69(postgresql_url: str) -> None:
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After as long as the URL says, or else five seconds."""
-    assert config_backend.PATIENCE == 5
-    monkeypatch.setattr(database, "PATIENCE", 2)
+    assert config_postgres.PATIENCE == 5
+    monkeypatch.setattr(config_postgres, "PATIENCE", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -18,8 +18,9 @@ from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import Tick
 from alpha_cli.core.times import IST
 from alpha_cli.stages.feed.command import command
-from alpha_cli.stages.feed.synthetic import DEFAULT_DATE, KNOWN, Mode, Synthetic, tokens_of
+from alpha_cli.stages.feed.synthetic import KNOWN, Mode, Synthetic, tokens_of
 
+DEFAULT_DATE = date(2026, 1, 5)
 FIRST_500 = "7179cc612e359729775d0d0ae73e11f7b4a33846ebdc56f055b02cc6a90323a7"
 FIRST_2000 = "52ea47f13ca3025b6453b93a5d8da9fb199aad88e195f1dbf43c5c2defc98305"
 

@@ -114,19 +114,22 @@ BAD_ROWS = {
     "token of zero": (changed(SHARE, instrument_token="0"), "instrument_token '0' is not a number from 1"),
     "token too large": (changed(SHARE, instrument_token=str(1 << 32)), "instrument_token"),
     "token of digits of another script": (changed(SHARE, instrument_token="४०८"), "instrument_token"),
-    "no symbol": (changed(SHARE, tradingsymbol=""), "tradingsymbol '' is not one"),
+    "no symbol": (changed(SHARE, tradingsymbol=""), "tradingsymbol '' is not valid"),
     "symbol with spaces around": (changed(SHARE, tradingsymbol=" INFY"), "tradingsymbol"),
     "symbol with an escape": (changed(SHARE, tradingsymbol="IN\x1bFY"), "tradingsymbol"),
     "symbol that turns text around": (changed(SHARE, tradingsymbol="IN\u202eFY"), "tradingsymbol"),
     "symbol too long": (changed(SHARE, tradingsymbol="A" * 65), "tradingsymbol"),
     "name with a newline": (changed(SHARE, name='"IN\nFY"'), "name"),
-    "lot of zero": (changed(SHARE, lot_size="0"), "lot_size '0' is not a whole number from 1"),
+    "lot of zero": (changed(SHARE, lot_size="0"), "lot_size '0' is not a whole number of at least 1"),
     "lot and a half": (changed(SHARE, lot_size="1.5"), "lot_size"),
     "negative lot": (changed(SHARE, lot_size="-1"), "lot_size"),
     "lot nan": (changed(SHARE, lot_size="nan"), "lot_size"),
     "lot inf": (changed(SHARE, lot_size="inf"), "lot_size"),
     "lot with an underscore": (changed(SHARE, lot_size="1_0"), "lot_size"),
-    "tick of zero": (changed(SHARE, tick_size="0"), "tick_size '0' is not above 0; only an index may have none"),
+    "tick of zero": (
+        changed(SHARE, tick_size="0"),
+        "tick_size '0' is not above 0; only an index may have no tick size",
+    ),
     "tick of zero for a future": (changed(FUTURE, tick_size="0.0"), "tick_size"),
     "no tick": (changed(SHARE, tick_size=""), "tick_size '' is not a number"),
     "tick of 1e9999": (changed(SHARE, tick_size="1e9999"), "tick_size"),
@@ -135,12 +138,12 @@ BAD_ROWS = {
     "expiry in another form": (changed(FUTURE, expiry="20260825"), "expiry"),
     "option without a strike": (changed(CALL, strike="0.0"), "strike '0.0' of an option is not above 0"),
     "negative strike": (changed(CALL, strike="-1"), "strike"),
-    "unknown type": (changed(SHARE, instrument_type="XX"), "instrument_type 'XX' is none of CE, EQ, FUT, PE"),
-    "segment of another exchange": (changed(SHARE, segment="BSE"), "segment BSE is not one of exchange NSE"),
-    "exchange cut short": (changed(FUTURE, exchange="NF"), "segment NFO-FUT is not one of exchange NF"),
+    "unknown type": (changed(SHARE, instrument_type="XX"), "instrument_type 'XX' is not one of CE, EQ, FUT, PE"),
+    "segment of another exchange": (changed(SHARE, segment="BSE"), "segment BSE does not belong to exchange NSE"),
+    "exchange cut short": (changed(FUTURE, exchange="NF"), "segment NFO-FUT does not belong to exchange NF"),
     "no exchange": (changed(SHARE, exchange=""), "exchange ''"),
-    "the same key": (changed(SHARE, instrument_token="5"), "line 4: NSE:INFY is given twice"),
-    "the same token": (changed(SHARE, tradingsymbol="OTHER"), "line 4: instrument_token 408065 is given twice"),
+    "the same key": (changed(SHARE, instrument_token="5"), "line 4: NSE:INFY is listed twice"),
+    "the same token": (changed(SHARE, tradingsymbol="OTHER"), "line 4: instrument_token 408065 is listed twice"),
 }
 
 
@@ -149,7 +152,7 @@ def test_one_wrong_row_refuses_the_dump_and_its_line_is_named(case: str, tmp_pat
     """There is no half of a master."""
     row, message = BAD_ROWS[case]
     first = SHARE if "same" in case else SHARE_BSE
-    with pytest.raises(BadData, match=r"instrument master .*line [45]: .*nothing of it is used") as refused:
+    with pytest.raises(BadData, match=r"instrument master .*line [45]: .*no row of the dump is used") as refused:
         read_dump(dump_file(tmp_path, INDEX, first, row, FUTURE if row != FUTURE else CALL))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -162,16 +165,16 @@ def test_one_wrong_row_refuses_the_dump_and_its_line_is_named(case: str, tmp_pat
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
         (text_of(), "has no instruments, only a header"),
-        (b"<html>Login</html>\n", "line 1 names no instrument_token, no tradingsymbol"),
-        (b'{"status":"error"}\n', "line 1 names no instrument_token"),
-        (text_of(header=HEADER.replace("tick_size", "tick")), "line 1 names no tick_size;"),
-        (text_of(header=HEADER + ",exchange"), "line 1 names exchange twice"),
+        (b"<html>Login</html>\n", "line 1 has no column instrument_token, tradingsymbol"),
+        (b'{"status":"error"}\n', "line 1 has no column instrument_token"),
+        (text_of(header=HEADER.replace("tick_size", "tick")), "line 1 has no column tick_size;"),
+        (text_of(header=HEADER + ",exchange"), "line 1 has exchange twice"),
         (text_of(SHARE)[:-9] + b"\n", "line 2 has 10 fields, the header 12: cut short?"),
         (text_of(SHARE)[:-1], "its last line has no end"),
         (text_of(SHARE + ",more"), "line 2 has 13 fields"),
         (text_of(SHARE, '"' + SHARE, FUTURE), "fields, the header 12: cut short?"),
         (text_of(SHARE) + b"\xff\xfe\n", "line 3: not UTF-8"),
-        (b"\x00" * 100 + b"\n", "line 1 names no"),
+        (b"\x00" * 100 + b"\n", "line 1 has no column"),
         (text_of(changed(SHARE, name="A" * 200_000)), "line 2: field larger than field limit"),
         (gzip.compress(text_of(SHARE))[:-9], "damaged archive"),
         (b"\x1f\x8b", "damaged archive"),
@@ -290,7 +293,9 @@ def test_a_dump_of_another_day_is_refused_unless_forced(tmp_path: Path) -> None:
     """Its date is what lookups of the past go by; a contract or two that linger are no sign."""
     path = tmp_path / "i.db"
     after = date(2026, 8, 26)
-    with pytest.raises(BadData, match=r"2 of 2 contracts expired before 2026-08-26: an older dump\? Say .* --date"):
+    with pytest.raises(
+        BadData, match=r"2 of 2 contracts expired before 2026-08-26: an older dump\? Give its day with --date"
+    ):
         load(path, instruments(*ROWS), after)
     assert not path.exists()
     alive = [changed(CALL, instrument_token=str(n), tradingsymbol=f"C{n}", expiry="2026-09-29") for n in range(1, 10)]
@@ -670,8 +675,8 @@ ROW: dict[str, Any] = {"exchange": "NFO", "from": "2020-01-01", "quantities": {"
         ("", "malformed|truncated"),
         ("[]", "Expected `object`"),
         ("{", "truncated"),
-        (json.dumps({"limits": [{**ROW, "until": "2019-01-01"}]}), "until 2019-01-01 is before it"),
-        (json.dumps({"limits": [ROW, ROW]}), "given twice"),
+        (json.dumps({"limits": [{**ROW, "until": "2019-01-01"}]}), "until 2019-01-01 is before that day"),
+        (json.dumps({"limits": [ROW, ROW]}), "listed twice"),
         (json.dumps({"limits": [{**ROW, "quantities": {"NIFTY": 0}}]}), "NIFTY: 0 is not a quantity"),
         (json.dumps({"limits": [{**ROW, "quantities": {"NIFTY": 1.5}}]}), "Expected `int`"),
         (json.dumps({"limits": [{**ROW, "from": "soon"}]}), "Invalid RFC3339|Invalid"),

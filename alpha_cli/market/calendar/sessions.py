@@ -248,6 +248,7 @@ class AllHours(SessionHours):
         self.close = datetime.max.replace(tzinfo=IST)
         self.beyond = None
         self._calendar = None
+        self._sessions = ()
 
     def contains(self, moment: datetime) -> bool:
         """Return True."""

@@ -1,6 +1,6 @@
-"""Fetching Kite's dump. It is public: no login, no key; the answer is CSV, usually gzip.
+"""Downloading Kite's dump. It is public, without login or key; the answer is CSV, usually gzip.
 
-It goes to a file and from there the way of any other dump, so that a broken answer changes nothing.
+It is written to a file and then read like any other dump, so that a broken answer changes nothing.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 URL = "https://api.kite.trade/instruments"
 
-MAX_BYTES = 64 << 20  # of an answer; compressed it has about 2 MB
+MAX_BYTES = 64 << 20  # of an answer; a compressed dump has about 2 MB
 TRIES = 3
-PAUSE = 0.5  # seconds before the second try, twice that before the third
+PAUSE = 0.5  # seconds before the second try; double before the third
 TIMEOUT = 10.0  # seconds without a byte
-DEADLINE = 120.0  # seconds for one try in all; a server that trickles is no better than one that hangs
+DEADLINE = 120.0  # seconds for one try in all, for a server that is too slow
 _CHUNK = 1 << 16
 _SERVER_ERROR, _TOO_MANY = 500, 429
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
-#: Told of bytes that came, and how many there are to be, if that is known.
+#: Called with the number of new bytes, and the total if that is known.
 Progress = Callable[[int, int | None], object]
 
 
-class _Again(Exception):
-    """This try failed in a way that may pass."""
+class _Retry(Exception):
+    """This try failed for a reason that may be temporary."""
 
 
 def check_url(url: str) -> str:
-    """`url`, if it is one that a dump may be taken from: https, or http on this machine. Raises `UsageError`."""
+    """Return `url` if it is https, or http on this machine. Raises `UsageError`."""
     try:
         parts = urlsplit(url)
         allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
@@ -51,16 +51,16 @@ def check_url(url: str) -> str:
 
 
 def fetch(url: str, to: Path, progress: Progress | None = None, pause: Callable[[float], object] = time.sleep) -> None:
-    """Write what `url` answers to the file `to`. Raises `Unavailable` once the last try has failed.
+    """Write the answer of `url` to the file `to`. Raises `Unavailable` when the last try has failed.
 
-    A server error, a refused or broken connection, silence and a short answer are tried again; what the server
-    says for good (404, a page, a redirect elsewhere) is not.
+    Server errors, broken connections, timeouts and short answers are retried; final answers (404, a web page, a
+    redirect elsewhere) are not.
     """
     opener = _opener()
     for number in range(1, TRIES + 1):
         try:
             _fetch_once(opener, url, to, progress)
-        except _Again as failed:
+        except _Retry as failed:
             if number == TRIES:
                 raise Unavailable(f"{url}: {failed} ({TRIES} tries); try later, or load a dump from a file") from None
             pause(PAUSE * 2 ** (number - 1))
@@ -69,7 +69,7 @@ def fetch(url: str, to: Path, progress: Progress | None = None, pause: Callable[
 
 
 def _opener() -> OpenerDirector:
-    """What opens a URL: certificates are verified; a redirect may only lead where `--url` could."""
+    """Return an opener that verifies certificates and allows redirects only to URLs that `--url` allows."""
     import ssl
     from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
 
@@ -82,8 +82,9 @@ def _opener() -> OpenerDirector:
 
 
 def _fetch_once(opener: OpenerDirector, url: str, to: Path, progress: Progress | None) -> None:
+    """Raise `_Retry` if it may work later, `Unavailable` if not."""
     from http.client import HTTPException
-    from ssl import SSLCertVerificationError, SSLError
+    from ssl import SSLError
     from urllib.error import HTTPError, URLError
     from urllib.request import Request
 
@@ -93,43 +94,55 @@ def _fetch_once(opener: OpenerDirector, url: str, to: Path, progress: Progress |
             _copy(answer, file, progress)
     except HTTPError as error:
         with error:
-            said = f"the server answers {error.code} {printable(error.reason or '', 60)}"
-        if error.code >= _SERVER_ERROR or error.code == _TOO_MANY:
-            raise _Again(said) from None
-        raise Unavailable(f"{url}: {said}; is the URL right?") from None
+            raise _refused(url, error.code, error.reason) from None
     except UsageError:
         raise Unavailable(f"{url}: redirects to a place that is not https") from None
     except URLError as error:
-        if isinstance(error.reason, SSLCertVerificationError):
-            raise Unavailable(f"{url}: its certificate cannot be verified: {error.reason.verify_message}") from None
-        raise _Again(f"no connection: {printable(str(error.reason), 120)}") from None
+        raise _unreachable(url, error.reason) from None
     except TimeoutError:
-        raise _Again(f"no answer within {TIMEOUT:g} s") from None
+        raise _Retry(f"no answer within {TIMEOUT:g} s") from None
     except (HTTPException, ConnectionError, SSLError) as error:
-        raise _Again(f"the connection broke: {printable(str(error) or type(error).__name__, 120)}") from None
+        raise _Retry(f"the connection broke: {printable(str(error) or type(error).__name__, 120)}") from None
     _check_kind(url, to)
 
 
+def _refused(url: str, code: int, reason: str | None) -> Exception:
+    """Return the error for an HTTP status that is not 200."""
+    answer = f"the server answers {code} {printable(reason or '', 60)}"
+    if code >= _SERVER_ERROR or code == _TOO_MANY:
+        return _Retry(answer)
+    return Unavailable(f"{url}: {answer}; is the URL right?")
+
+
+def _unreachable(url: str, reason: object) -> Exception:
+    """Return the error for a server that cannot be reached."""
+    from ssl import SSLCertVerificationError
+
+    if isinstance(reason, SSLCertVerificationError):
+        return Unavailable(f"{url}: its certificate cannot be verified: {reason.verify_message}")
+    return _Retry(f"no connection: {printable(str(reason), 120)}")
+
+
 def _copy(answer: IO[bytes], file: IO[bytes], progress: Progress | None) -> None:
-    """The whole body; Python itself does not mind one that is shorter than announced."""
+    """Copy the whole body; Python itself accepts one that is shorter than announced."""
     length = answer.headers.get("Content-Length", "")  # type: ignore[attr-defined]
     announced = int(length) if length.isdecimal() else None
     total, end = 0, time.monotonic() + DEADLINE
     while chunk := answer.read(_CHUNK):
         total += len(chunk)
         if total > MAX_BYTES:
-            raise Unavailable(f"the answer has more than {MAX_BYTES} bytes, which no dump has")
+            raise Unavailable(f"the answer has more than {MAX_BYTES} bytes: not a dump")
         if time.monotonic() > end:
-            raise _Again(f"not all of it came within {DEADLINE:g} s")
+            raise _Retry(f"the download took longer than {DEADLINE:g} s")
         file.write(chunk)
         if progress is not None:
             progress(len(chunk), announced)
     if announced is not None and total != announced:
-        raise _Again(f"{total} bytes came of {announced}")
+        raise _Retry(f"only {total} of {announced} bytes arrived")
 
 
 def _check_kind(url: str, path: Path) -> None:
-    """An error page or an error in JSON, with status 200, is not a dump that is wrong: the service is."""
+    """Raise `Unavailable` for an error page or an error in JSON that came with status 200."""
     with path.open("rb") as file:
         beginning = file.read(512).lstrip()
     if beginning[:1] in {b"<", b"{", b""}:

@@ -1,9 +1,8 @@
-"""Reading Kite's instrument dump: CSV, plain or gzip. One wrong row refuses it all, unless told otherwise.
+"""Reading Kite's instrument dump: CSV, plain or gzip. By default one wrong row refuses the whole dump.
 
-A master with a hole in it denies orders that it should not; so there is no half of a dump, and a row is left
-out only where a person has said so.
-The columns are those of https://kite.trade/docs/connect/v3/market-quotes/#instruments. Copies of a dump often
-lack some; what nothing can stand in for is required, see `REQUIRED`.
+A master with a gap would deny orders wrongly, so half a dump is never used, and rows are left out only if the
+user asks for it. The columns are those of https://kite.trade/docs/connect/v3/market-quotes/#instruments. Copies
+of a dump often lack some columns; those in `REQUIRED` must be there.
 """
 
 from __future__ import annotations
@@ -33,49 +32,60 @@ _SEGMENT = re.compile(r"[A-Z][A-Z0-9-]{1,31}")
 _EXCHANGE_TOKEN = re.compile(r"[0-9A-Za-z]{0,32}")
 _GZIP = b"\x1f\x8b"
 
-#: Kite gives an index neither lot nor tick, for it is not traded. These are what a token without a master has.
+#: Kite gives an index neither lot nor tick size, as it is not traded. These are the values of an unlisted token.
 _INDEX_LOT, _INDEX_TICK = 1, Decimal("0.05")
 
 
-def read_dump(path: Path, source: str | None = None, wrong: Callable[[str], object] | None = None) -> list[Instrument]:
-    """Every instrument of the dump at `path`, in its order; `source` is what to call it instead.
+def read_dump(
+    path: Path, source: str | None = None, on_wrong_row: Callable[[str], object] | None = None
+) -> list[Instrument]:
+    """Return every instrument of the dump at `path`, in its order; messages name `source`, by default the path.
 
-    With `wrong`, a wrong row is told to it and left out, up to one in a hundred. Raises `NoInput` if there is
-    no such file, and `BadData` naming the line if it is not a whole dump.
+    With `on_wrong_row`, wrong rows are reported to it and left out, up to one in a hundred. Raises `NoInput` if
+    the file does not exist, and `BadData` naming the line if it is not a whole dump.
     """
     where = f"instrument master {source or path}"
     text = _text(path, where)
     instruments: list[Instrument] = []
     left_out = 0
-    keys: set[tuple[str, str, date | None]] = set()
-    tokens: set[int] = set()
+    unique = _Uniqueness()
     try:
         for number, row in _rows(text):
             try:
-                one = _instrument(row)
-                key = (one.exchange, one.tradingsymbol, one.expiry)
-                if key in keys:
-                    raise ValueError(f"{one.key} is given twice")
-                if one.instrument_token in tokens:
-                    raise ValueError(f"instrument_token {one.instrument_token} is given twice")
+                instrument = _instrument(row)
+                unique.check(instrument)
             except ValueError as error:
-                if wrong is None:
-                    raise BadData(f"{where}: line {number}: {error}; nothing of it is used") from None
+                if on_wrong_row is None:
+                    raise BadData(f"{where}: line {number}: {error}; no row of the dump is used") from None
                 left_out += 1
-                wrong(f"line {number}: {error}")
-                continue
-            keys.add(key)
-            tokens.add(one.instrument_token)
-            instruments.append(one)
+                on_wrong_row(f"line {number}: {error}")
+            else:
+                instruments.append(instrument)
     except _NotADump as error:
         raise BadData(f"{where} is not Kite's CSV: {error}") from None
     if left_out * 100 > len(instruments) + left_out:
-        raise BadData(
-            f"{where}: {left_out} of {len(instruments) + left_out} rows are wrong, which is no dump of Kite's"
-        )
+        raise BadData(f"{where}: {left_out} of {len(instruments) + left_out} rows are wrong: not a dump of Kite's")
     if not instruments:
         raise BadData(f"{where} has no instruments, only a header; fetch it again from {SOURCE}")
     return instruments
+
+
+class _Uniqueness:
+    """The keys and tokens of a dump so far; each may be there once."""
+
+    def __init__(self) -> None:
+        self._keys: set[tuple[str, str, date | None]] = set()
+        self._tokens: set[int] = set()
+
+    def check(self, instrument: Instrument) -> None:
+        """Enter an instrument. Raises `ValueError` if its key or token was there before."""
+        key = (instrument.exchange, instrument.tradingsymbol, instrument.expiry)
+        if key in self._keys:
+            raise ValueError(f"{instrument.key} is listed twice")
+        if instrument.instrument_token in self._tokens:
+            raise ValueError(f"instrument_token {instrument.instrument_token} is listed twice")
+        self._keys.add(key)
+        self._tokens.add(instrument.instrument_token)
 
 
 class _NotADump(ValueError):
@@ -83,26 +93,11 @@ class _NotADump(ValueError):
 
 
 def _text(path: Path, where: str) -> str:
-    """The text of the file. Whether it is compressed is seen from its first bytes, not from its name."""
-    import gzip
-    import zlib
-    from io import BytesIO
-
-    try:
-        with path.open("rb") as raw:
-            data = raw.read(MAX_BYTES + 1)  # at once: a pipe cannot be read again
-        if data.startswith(_GZIP):
-            with gzip.open(BytesIO(data)) as file:
-                data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise NoInput(f"{where} does not exist; Kite gives it at api.kite.trade/instruments") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadData(f"{where} is a damaged archive: {error}; fetch it again") from None
-    except OSError as error:
-        raise NoInput(f"{where}: {error.strerror or error}") from None
+    """Return the text of the file; its first bytes, not its name, say whether it is compressed."""
+    data = _decompressed(path, where)
     if len(data) > MAX_BYTES:
         raise BadData(f"{where} has more than {MAX_BYTES} bytes; a dump has about 8 MB")
-    if data and not data.endswith(b"\n"):  # Kite's does; and NSE cut to NS would still look right
+    if data and not data.endswith(b"\n"):  # a last line that is cut short can still look right: NSE cut to NS
         raise BadData(f"{where} is not Kite's CSV, or cut short: its last line has no end; fetch it again")
     try:
         return data.decode("utf-8-sig")
@@ -111,8 +106,29 @@ def _text(path: Path, where: str) -> str:
         raise BadData(f"{where}: line {line}: not UTF-8, so not Kite's CSV") from None
 
 
+def _decompressed(path: Path, where: str) -> bytes:
+    """Return the first `MAX_BYTES` and one of the file."""
+    import gzip
+    import zlib
+    from io import BytesIO
+
+    try:
+        with path.open("rb") as raw:
+            data = raw.read(MAX_BYTES + 1)  # in one go: a pipe cannot be read again
+        if data.startswith(_GZIP):
+            with gzip.open(BytesIO(data)) as file:
+                data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise NoInput(f"{where} does not exist; Kite has it at api.kite.trade/instruments") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadData(f"{where} is a damaged archive: {error}; fetch it again") from None
+    except OSError as error:
+        raise NoInput(f"{where}: {error.strerror or error}") from None
+    return data
+
+
 def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells by name of each row that is not blank. Raises `_NotADump`, `ValueError` of a row."""
+    """Yield line number and cells by name of each row that is not blank. Raises `_NotADump`."""
     import csv
     from io import StringIO
 
@@ -136,21 +152,21 @@ def _check_header(header: list[str]) -> None:
         raise _NotADump("it is empty")
     lacking = [name for name in REQUIRED if name not in header]
     if lacking:
-        raise _NotADump(f"line 1 names no {', no '.join(lacking)}; it begins {printable(','.join(header), 40)!r}")
+        raise _NotADump(f"line 1 has no column {', '.join(lacking)}; it begins {printable(','.join(header), 40)!r}")
     twice = {name for name in header if header.count(name) > 1}.intersection((*REQUIRED, *OPTIONAL))
     if twice:
-        raise _NotADump(f"line 1 names {', '.join(sorted(twice))} twice")
+        raise _NotADump(f"line 1 has {', '.join(sorted(twice))} twice")
 
 
 def _instrument(row: dict[str, str]) -> Instrument:
-    """The instrument of one row. Raises `ValueError` saying which cell is wrong."""
+    """Return the instrument of one row. Raises `ValueError` that names the wrong cell."""
     kind = row["instrument_type"]
     if kind not in TYPES:
-        raise ValueError(f"instrument_type {_cell(kind)} is none of {', '.join(sorted(TYPES))}")
+        raise ValueError(f"instrument_type {_cell(kind)} is not one of {', '.join(sorted(TYPES))}")
     exchange, segment = _matching(_EXCHANGE, "exchange", row), _matching(_SEGMENT, "segment", row)
     is_index = segment == "INDICES"
     if not is_index and segment.partition("-")[0] != exchange:
-        raise ValueError(f"segment {segment} is not one of exchange {exchange}")
+        raise ValueError(f"segment {segment} does not belong to exchange {exchange}")
     is_derivative = kind != "EQ"
     return Instrument(
         _token(row["instrument_token"]),
@@ -173,13 +189,13 @@ def _cell(text: str) -> str:
 
 def _matching(pattern: re.Pattern[str], name: str, row: dict[str, str]) -> str:
     if not pattern.fullmatch(row[name]):
-        raise ValueError(f"{name} {_cell(row[name])} is not one")
+        raise ValueError(f"{name} {_cell(row[name])} is not valid")
     return row[name]
 
 
 def _label(name: str, text: str, longest: int) -> str:
     if name == "tradingsymbol" and (not text or text != text.strip()):
-        raise ValueError(f"{name} {_cell(text)} is not one")
+        raise ValueError(f"{name} {_cell(text)} is not valid")
     if len(text) > longest or not text.isprintable() or printable(text, longest) != text:
         raise ValueError(f"{name} {_cell(text)} is too long or not printable")
     return text
@@ -192,7 +208,7 @@ def _token(text: str) -> int:
 
 
 def _number(name: str, text: str) -> Decimal:
-    """A plain decimal number, without the zeros that say nothing: 25000.0 is 25000."""
+    """Return a plain decimal number without trailing zeros: 25000.0 is 25000."""
     known = _NUMBERS.get(text)
     if known is None:
         if not _NUMBER.fullmatch(text):
@@ -203,7 +219,7 @@ def _number(name: str, text: str) -> Decimal:
     return known
 
 
-_NUMBERS: dict[str, Decimal] = {}  # the same few texts come again and again
+_NUMBERS: dict[str, Decimal] = {}  # a dump repeats the same few numbers
 
 
 def _lot(text: str, *, is_index: bool) -> int:
@@ -211,7 +227,7 @@ def _lot(text: str, *, is_index: bool) -> int:
     if is_index and not lot:
         return _INDEX_LOT
     if lot < 1 or lot != lot.to_integral_value() or lot > 10**9:
-        raise ValueError(f"lot_size {_cell(text)} is not a whole number from 1 on")
+        raise ValueError(f"lot_size {_cell(text)} is not a whole number of at least 1")
     return int(lot)
 
 
@@ -220,7 +236,7 @@ def _tick(text: str, *, is_index: bool) -> Decimal:
     if is_index and not tick:
         return _INDEX_TICK
     if not 0 < tick <= 10**6:
-        raise ValueError(f"tick_size {_cell(text)} is not above 0; only an index may have none")
+        raise ValueError(f"tick_size {_cell(text)} is not above 0; only an index may have no tick size")
     return tick
 
 

@@ -1,6 +1,6 @@
-"""Freeze quantities: how many units one order may have before the exchange rejects it.
+"""Freeze quantities: the most units of one order that the exchange accepts.
 
-They are not in Kite's dump, and change from month to month; so they are dated data, `configs/freeze.json`, each
+They are not in Kite's dump and change from month to month, so they are dated data in `configs/freeze.json`, each
 row with its source.
 """
 
@@ -22,7 +22,7 @@ _MAX_QUANTITY = 10**9
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What holds on one exchange from a day on, to the next limit, or at most to `until` (that day included).
+    """The freeze quantities of one exchange from a day until the next limit, or until `until` (inclusive).
 
     quantities  underlying -> units in one order
     """
@@ -35,30 +35,30 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FreezeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`freeze.json`."""
+    """The content of `freeze.json`."""
 
     limits: tuple[Limit, ...]
     note: str | tuple[str, ...] = ""
 
     def limit(self, exchange: str, on: date) -> Limit | None:
-        """What is known to hold on `exchange` on the day `on`."""
-        begun = [limit for limit in self.limits if limit.exchange == exchange and limit.start <= on]
-        newest = max(begun, key=lambda limit: limit.start, default=None)
+        """Return the limit in force on `exchange` on the day `on`, or None."""
+        earlier = [limit for limit in self.limits if limit.exchange == exchange and limit.start <= on]
+        newest = max(earlier, key=lambda limit: limit.start, default=None)
         return None if newest is None or (newest.until is not None and newest.until < on) else newest
 
 
 def freeze_quantity(instrument: Instrument, on: date, table: FreezeTable | None = None) -> int | None:
-    """The most units that an order for `instrument` may have on `on`, a date in India.
+    """Return the most units of one order for `instrument` on `on`, a date in India.
 
-    None: it has none (only futures and options have), or it is not known. Without `table` it is the nearest
-    `freeze.json`. Raises `ConfigurationError`.
+    None if there is no limit (only futures and options have one) or it is not known. Without `table` the
+    nearest `freeze.json` is used. Raises `ConfigurationError`.
     """
     limit = freeze_limit(instrument, on, table)
     return None if limit is None else limit.quantities[instrument.underlying]
 
 
 def freeze_limit(instrument: Instrument, on: date, table: FreezeTable | None = None) -> Limit | None:
-    """The limit that `freeze_quantity` is from."""
+    """Return the limit that `freeze_quantity` comes from."""
     if instrument.kind not in {"future", "option"}:
         return None
     limit = (table or load_freeze_table()).limit(instrument.exchange, on)
@@ -66,7 +66,7 @@ def freeze_limit(instrument: Instrument, on: date, table: FreezeTable | None = N
 
 
 def load_freeze_table(path: Path | None = None) -> FreezeTable:
-    """The file at `path`, or the nearest `freeze.json`; each is read once. Raises `ConfigurationError`."""
+    """Return the file at `path`, or the nearest `freeze.json`. Each is read once. Raises `ConfigurationError`."""
     return _read((path or find_config(NAME)).absolute())
 
 
@@ -78,15 +78,15 @@ def _read(path: Path) -> FreezeTable:
 
 
 def _check(table: FreezeTable, path: Path) -> None:
-    """What the types do not say."""
+    """Raise `ConfigurationError` for faults that the types do not exclude."""
     seen: set[tuple[str, date]] = set()
     for limit in table.limits:
         where = f"{path}: {printable(limit.exchange, 40)} from {limit.start}"
         if (limit.exchange, limit.start) in seen:
-            raise ConfigurationError(f"{where}: given twice; keep one of them")
+            raise ConfigurationError(f"{where}: listed twice; keep one")
         seen.add((limit.exchange, limit.start))
         if limit.until is not None and limit.until < limit.start:
-            raise ConfigurationError(f"{where}: until {limit.until} is before it")
+            raise ConfigurationError(f"{where}: until {limit.until} is before that day")
         for name, quantity in limit.quantities.items():
             if not 0 < quantity <= _MAX_QUANTITY:
                 raise ConfigurationError(f"{where}: {printable(name, 40)}: {quantity} is not a quantity of units")

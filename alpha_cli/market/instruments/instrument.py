@@ -14,12 +14,12 @@ _KINDS: dict[str, Kind] = {"FUT": "future", "CE": "option", "PE": "option"}
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """What a token stands for. Immutable.
+    """The instrument of a token. Immutable.
 
-    name             of the underlying for a derivative, of the company for a share; may be empty
+    name             of the underlying of a derivative, of the company of a share; may be empty
     segment          NSE, NFO-FUT, INDICES, …
     instrument_type  EQ, FUT, CE or PE
-    lot_size         in units; orders are for multiples of it
+    lot_size         in units; order quantities are multiples of it
     tick_size        in rupees; prices are multiples of it
     expiry, strike   of a derivative, else None; the strike in rupees
     """
@@ -38,20 +38,20 @@ class Instrument(msgspec.Struct, frozen=True):
 
     @classmethod
     def unlisted(cls, token: int) -> Instrument:
-        """What any token is where there is no master: NSE equity, lot 1, tick 0.05."""
+        """Return the instrument of any token without a master: NSE equity, lot 1, tick 0.05."""
         return cls(token, "NSE", str(token))
 
     @property
     def key(self) -> str:
-        """`NFO:NIFTY26AUG25000CE`: what identifies it for good, which its token does not."""
+        """The permanent identifier, as `NFO:NIFTY26AUG25000CE`; a token is reused after expiry."""
         return f"{self.exchange}:{self.tradingsymbol}"
 
     @property
     def kind(self) -> Kind:
-        """By segment and type; an index is not traded itself."""
+        """The kind, by segment and type; an index itself is not traded."""
         return "index" if self.segment == "INDICES" else _KINDS.get(self.instrument_type, "equity")
 
     @property
     def underlying(self) -> str:
-        """NIFTY for a contract on it; a share or an index is its own."""
+        """The underlying of a derivative, as NIFTY; the symbol itself of a share or an index."""
         return self.name if self.instrument_type in _KINDS else self.tradingsymbol

@@ -1,8 +1,8 @@
-"""The master in SQLite: what each dump said, and from when to when it said so.
+"""The master in SQLite: the content of every dump, with the dates for which it is valid.
 
-A version is one instrument with the dates of the first and the last dump that had it so. A changed token, lot
-or tick size begins another version; what a dump no longer has keeps its last date. So a recording of last year
-finds what a token meant then. Dates are those of the dumps, not of the loading.
+A version is one instrument with the dates of the first and the last dump in which it looked so. A changed token,
+lot or tick size begins another version; an instrument that a dump no longer has keeps its last date. So a
+recording of last year finds what a token meant then. Dates are those of the dumps, not of the loading.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ COLUMNS = (
 
 
 class Version(NamedTuple):
-    """An instrument as the dumps from `first_seen` to `last_seen` have it."""
+    """An instrument as it is in the dumps from `first_seen` to `last_seen`."""
 
     instrument: Instrument
     first_seen: date
@@ -87,12 +87,12 @@ class Version(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What a dump changed in one exchange.
+    """What a dump changed for one exchange.
 
-    instruments  how many it has
-    new          of them not known before
-    changed      known, but with another token, lot size, tick size, … now
-    gone         in the dump before this one, but no longer; most have expired
+    instruments  number of instruments in the dump
+    new          how many of them were not known before
+    changed      how many have another token, lot size, tick size, … than before
+    gone         how many of the dump before are missing now; most have expired
     """
 
     exchange: str
@@ -103,7 +103,7 @@ class Loaded(NamedTuple):
 
 
 def version_of(row: Sequence[Any]) -> Version:
-    """From a row of `COLUMNS`."""
+    """Return the version in a row of `COLUMNS`."""
     token, exchange, symbol, name, segment, kind, lot, tick, expiry, strike, exchange_token, first, last = row
     instrument = Instrument(
         token, exchange, symbol, name, segment, kind, lot, Decimal(tick),
@@ -114,9 +114,9 @@ def version_of(row: Sequence[Any]) -> Version:
 
 
 def connected(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """The database at `path`; for reading it must be there, for writing it is made.
+    """Open the database at `path`; for reading it must exist, for writing it is created.
 
-    Raises `BadData` for a file that is something else, `TryAgain` while another program writes to it.
+    Raises `BadData` for a file of another kind, `TryAgain` while another program writes to it.
     """
     with sqlite_errors(path, REMEDIES):
         db = sqlite.connect(path, "rwc" if write else "ro", patience=PATIENCE, any_thread=True)
@@ -130,10 +130,10 @@ def connected(path: Path, *, write: bool = False) -> sqlite3.Connection:
 
 
 def in_memory(instruments: Iterable[Instrument], day: date = date.min) -> sqlite3.Connection:
-    """A database of its own with one dump of `day` in it; gone when it is closed."""
+    """Return a database in memory with one dump of `day`."""
     db = sqlite.connect_in_memory()
     db.executescript(_SCHEMA)
-    _insert(db, (Version(one, day, day) for one in instruments))
+    _insert(db, (Version(instrument, day, day) for instrument in instruments))
     return db
 
 
@@ -145,10 +145,10 @@ def load(
     force: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> list[Loaded]:
-    """Add the dump of `day` to the database at `path`, all of it or nothing; the same dump twice is loaded once.
+    """Add the dump of `day` to the database at `path`, all of it or nothing. Loading it twice changes nothing more.
 
-    force     also if an exchange has less than half the instruments of the dump before, or many have expired
-    progress  told how many instruments were compared, now and then
+    force     load it even if an exchange has less than half its former instruments, or many have expired
+    progress  called now and then with the number of instruments compared since
 
     Raises `BadData` for a dump that looks cut short or of another day, and what `connected` raises.
     """
@@ -159,7 +159,7 @@ def load(
     except OSError as error:
         raise InputOutputError(f"{path.parent}: {error.strerror}; name another file with --db") from None
     with closing(connected(path, write=True)) as db, sqlite_errors(path, REMEDIES), transaction(db):
-        counts = Counter(one.exchange for one in instruments)
+        counts = Counter(instrument.exchange for instrument in instruments)
         if not force:
             _check_size(db, counts, day)
         return _merge(db, instruments, counts, day, progress)
@@ -198,18 +198,18 @@ def _identity(db: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _check_day(instruments: Sequence[Instrument], day: date) -> None:
-    """Refuse a dump of another day: one of a morning has hardly a contract that expired before it."""
-    expiries = [one.expiry for one in instruments if one.expiry is not None]
+    """Raise `BadData` for a dump of another day: the dump of a day has hardly any contract that expired before it."""
+    expiries = [instrument.expiry for instrument in instruments if instrument.expiry is not None]
     expired = sum(expiry < day for expiry in expiries)
     if expired * 10 > len(expiries):
         raise BadData(
             f"{expired} of {len(expiries)} contracts expired before {day}: an older dump? "
-            "Say of which day it is with --date YYYY-MM-DD; --force loads it nevertheless"
+            "Give its day with --date YYYY-MM-DD; --force loads it anyway"
         )
 
 
 def _check_size(db: sqlite3.Connection, counts: Counter[str], day: date) -> None:
-    """Refuse a dump in which an exchange has lost more than half its instruments: a download cut short."""
+    """Raise `BadData` if an exchange has lost more than half its instruments: the download was cut short."""
     for exchange, count in sorted(counts.items()):
         row = db.execute(
             "SELECT day, instruments FROM dumps WHERE exchange = ? AND day <= ? ORDER BY day DESC LIMIT 1",
@@ -229,56 +229,92 @@ def _merge(
     day: date,
     progress: Callable[[int], object] | None,
 ) -> list[Loaded]:
-    before = {
-        exchange: db.execute(
-            "SELECT max(day) FROM dumps WHERE exchange = ? AND day < ?", (exchange, day.isoformat())
-        ).fetchone()[0]
-        for exchange in counts
-    }
-    oldest = min((one.expiry for one in instruments if one.expiry is not None), default=date.max)
-    known = _known(db, counts, oldest)
-    new: Counter[str] = Counter()
-    changed: Counter[str] = Counter()
-    extended: list[tuple[str, str, str, str, str, str]] = []
-    added: list[Version] = []
-    displaced: list[tuple[str, str, str, str]] = []
-    for place, one in enumerate(instruments, 1):
-        versions = known.get((one.exchange, one.tradingsymbol, one.expiry), [])
-        same = _continued(versions, one, day)
-        if same is None:
-            (changed if versions else new)[one.exchange] += 1
-            displaced += [_key(old) for old in versions if old.first_seen == day < old.last_seen]
-            added.append(Version(one, day, day))
-        elif not same.first_seen <= day <= same.last_seen:
-            extended.append((min(same.first_seen, day).isoformat(), max(same.last_seen, day).isoformat(), *_key(same)))
-        if progress is not None and not place % 4096:
-            progress(4096)
-    db.executemany(
-        "UPDATE instruments SET first_seen = ?, last_seen = ? "
-        "WHERE exchange = ? AND tradingsymbol = ? AND expiry = ? AND first_seen = ?",
-        extended,
-    )
-    # An older dump that is corrected says nothing of the days after it.
-    after = (day + timedelta(days=1)).isoformat() if displaced else ""
-    db.executemany(
-        "UPDATE OR IGNORE instruments SET first_seen = ? "
-        "WHERE exchange = ? AND tradingsymbol = ? AND expiry = ? AND first_seen = ?",
-        [(after, *key) for key in displaced],
-    )
-    _insert(db, added)
+    """Write the dump of `day` to the database and return what changed, by exchange."""
+    before = {exchange: _dump_before(db, exchange, day) for exchange in counts}
+    changes = _compared(db, instruments, counts, day, progress)
+    _write(db, changes, day)
     made = []
     for exchange, count in sorted(counts.items()):
         db.execute("INSERT OR REPLACE INTO dumps VALUES (?, ?, ?)", (exchange, day.isoformat(), count))
-        made.append(
-            Loaded(exchange, count, new[exchange], changed[exchange], _gone(db, exchange, before[exchange], day))
-        )
+        gone = _gone(db, exchange, before[exchange], day)
+        made.append(Loaded(exchange, count, changes.new[exchange], changes.changed[exchange], gone))
     return made
+
+
+def _dump_before(db: sqlite3.Connection, exchange: str, day: date) -> str | None:
+    """Return the day of the last dump of `exchange` before `day`."""
+    found: str | None = db.execute(
+        "SELECT max(day) FROM dumps WHERE exchange = ? AND day < ?", (exchange, day.isoformat())
+    ).fetchone()[0]
+    return found
+
+
+#: Exchange, symbol, expiry and first day of a version, as the database has them.
+_Key = tuple[str, str, str, str]
+
+
+class _Changes(NamedTuple):
+    """What a dump changes.
+
+    new, changed  number of instruments by exchange
+    added         versions that begin
+    extended      versions that last longer: first day, last day, key
+    displaced     versions that must not begin on this day any more
+    """
+
+    new: Counter[str]
+    changed: Counter[str]
+    added: list[Version]
+    extended: list[tuple[str, ...]]
+    displaced: list[_Key]
+
+
+def _compared(
+    db: sqlite3.Connection,
+    instruments: Sequence[Instrument],
+    exchanges: Iterable[str],
+    day: date,
+    progress: Callable[[int], object] | None,
+) -> _Changes:
+    """Compare the dump of `day` with the versions that are known."""
+    oldest = min((instrument.expiry for instrument in instruments if instrument.expiry is not None), default=date.max)
+    known = _known(db, exchanges, oldest)
+    changes = _Changes(Counter(), Counter(), [], [], [])
+    for place, instrument in enumerate(instruments, 1):
+        versions = known.get((instrument.exchange, instrument.tradingsymbol, instrument.expiry), [])
+        same = _continued(versions, instrument, day)
+        if same is None:
+            (changes.changed if versions else changes.new)[instrument.exchange] += 1
+            changes.displaced.extend(_key(old) for old in versions if old.first_seen == day < old.last_seen)
+            changes.added.append(Version(instrument, day, day))
+        elif not same.first_seen <= day <= same.last_seen:
+            first, last = min(same.first_seen, day), max(same.last_seen, day)
+            changes.extended.append((first.isoformat(), last.isoformat(), *_key(same)))
+        if progress is not None and not place % 4096:
+            progress(4096)
+    return changes
+
+
+def _write(db: sqlite3.Connection, changes: _Changes, day: date) -> None:
+    db.executemany(
+        "UPDATE instruments SET first_seen = ?, last_seen = ? "
+        "WHERE exchange = ? AND tradingsymbol = ? AND expiry = ? AND first_seen = ?",
+        changes.extended,
+    )
+    # A corrected dump of an older day changes nothing for the days after it.
+    after = (day + timedelta(days=1)).isoformat() if changes.displaced else ""
+    db.executemany(
+        "UPDATE OR IGNORE instruments SET first_seen = ? "
+        "WHERE exchange = ? AND tradingsymbol = ? AND expiry = ? AND first_seen = ?",
+        [(after, *key) for key in changes.displaced],
+    )
+    _insert(db, changes.added)
 
 
 def _known(
     db: sqlite3.Connection, exchanges: Iterable[str], oldest: date
 ) -> dict[tuple[str, str, date | None], list[Version]]:
-    """Every version of the instruments of these exchanges that do not expire before `oldest`, oldest first."""
+    """Return all versions of the instruments of `exchanges` that do not expire before `oldest`, oldest first."""
     known: dict[tuple[str, str, date | None], list[Version]] = {}
     for exchange in exchanges:
         rows = db.execute(
@@ -287,33 +323,34 @@ def _known(
             (exchange, oldest.isoformat()),
         )
         for version in map(version_of, rows):
-            one = version.instrument
-            known.setdefault((one.exchange, one.tradingsymbol, one.expiry), []).append(version)
+            instrument = version.instrument
+            known.setdefault((instrument.exchange, instrument.tradingsymbol, instrument.expiry), []).append(version)
     return known
 
 
-def _continued(versions: Sequence[Version], one: Instrument, day: date) -> Version | None:
-    """Which of the `versions` of an instrument, oldest first, goes on on `day` with `one`; None: a new one begins."""
-    holding = held(versions, day)
-    if holding is not None and holding.instrument == one:
-        return holding
-    if holding is not None and holding.last_seen >= day:
+def _continued(versions: Sequence[Version], instrument: Instrument, day: date) -> Version | None:
+    """Return which of its `versions`, oldest first, `instrument` continues on `day`; None if a new one begins."""
+    valid = version_on(versions, day)
+    if valid is not None and valid.instrument == instrument:
+        return valid
+    if valid is not None and valid.last_seen >= day:
         return None
     after = next((version for version in versions if version.first_seen > day), None)
-    return after if after is not None and after.instrument == one else None
+    return after if after is not None and after.instrument == instrument else None
 
 
-def held(versions: Iterable[Version], day: date) -> Version | None:
-    """Which of `versions` held on `day`: of those that a dump on or after it still has, the one begun last.
+def version_on(versions: Iterable[Version], day: date) -> Version | None:
+    """Return which of `versions` was valid on `day`, or None if all began later.
 
-    Between two dumps, and after the newest, the dump before holds. None if all began later.
+    Of the versions that a dump on or after that day still has it is the one that began last. Between two dumps,
+    and after the newest, the earlier dump is valid.
     """
-    begun = [version for version in versions if version.first_seen <= day]
-    return max(begun, key=lambda version: (min(version.last_seen, day), version.first_seen), default=None)
+    earlier = [version for version in versions if version.first_seen <= day]
+    return max(earlier, key=lambda version: (min(version.last_seen, day), version.first_seen), default=None)
 
 
 def _gone(db: sqlite3.Connection, exchange: str, before: str | None, day: date) -> int:
-    """How many instruments the dump before had that this one has not."""
+    """Return how many instruments of the dump before are missing in this one."""
     if before is None:
         return 0
     count: int = db.execute(
@@ -326,9 +363,9 @@ def _gone(db: sqlite3.Connection, exchange: str, before: str | None, day: date) 
     return count
 
 
-def _key(version: Version) -> tuple[str, str, str, str]:
-    one = version.instrument
-    return one.exchange, one.tradingsymbol, _text(one.expiry), version.first_seen.isoformat()
+def _key(version: Version) -> _Key:
+    instrument = version.instrument
+    return instrument.exchange, instrument.tradingsymbol, _text(instrument.expiry), version.first_seen.isoformat()
 
 
 def _text(day: date | None) -> str:
@@ -337,7 +374,7 @@ def _text(day: date | None) -> str:
 
 def _insert(db: sqlite3.Connection, versions: Iterable[Version]) -> None:
     db.executemany(
-        # A dump of the same day replaces what the one before it began that day.
+        # A second dump of a day replaces the versions that the first began.
         f"INSERT OR REPLACE INTO instruments ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
         (
             (

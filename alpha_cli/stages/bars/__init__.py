@@ -1,1 +1,1 @@
-"""`alpha bars`: ticks to bars that begin with the session."""
+"""`alpha bars`: bars from ticks, counted from the opening of the session."""

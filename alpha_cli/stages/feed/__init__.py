@@ -1,1 +1,1 @@
-"""The source of a pipeline: a synthetic market, or recorded ticks."""
+"""The source of a pipeline: a synthetic market or recorded ticks."""

@@ -1,4 +1,4 @@
-"""`alpha feed`: options and wiring. What is fed comes from `synthetic` or from `replay`."""
+"""`alpha feed`: the options. Ticks come from `synthetic` or from `replay`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 @click.command()
 @stage_options(bad="skip")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(allow_dash=True))
-@click.option("--from", "start", metavar="TIME", help="Only from here on: a time, a date, or HH:MM on every day.")
-@click.option("--to", "end", metavar="TIME", help="Only before this: as --from.")
+@click.option("--from", "start", metavar="TIME", help="Start here: a time, a date, or HH:MM on every day.")
+@click.option("--to", "end", metavar="TIME", help="Stop before this: as --from.")
 @click.option(
     "--speed", default="max", show_default=True, metavar="max|N", help="1 is real time, N is N times as fast."
 )
-@click.option("--tz", default="Asia/Kolkata", show_default=True, help="Zone of times without an offset.")
-@click.option("--start-time", metavar="TIME", help="Time of a first tick that has none.")
-@click.option("--types", default="tick,control", show_default=True, help="Recorded event types to give back.")
-@click.option("--columns", metavar="A,B,...", help="Columns of CSV files, instead of a header.")
+@click.option("--tz", default="Asia/Kolkata", show_default=True, help="Time zone of times without an offset.")
+@click.option("--start-time", metavar="TIME", help="Time of the first tick, if it has none.")
+@click.option("--types", default="tick,control", show_default=True, help="Recorded event types to replay.")
+@click.option("--columns", metavar="A,B,...", help="Columns of CSV files without a header.")
 @click.option(
     "--instrument-token",
     metavar="TOKEN|KEY",
-    help="Instrument of records that name none: its token, or EXCHANGE:SYMBOL.",
+    help="Instrument of records without one: its token, or EXCHANGE:SYMBOL.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="synthetic: another market.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="synthetic: the seed of the market.")
 @click.option("--date", default="2026-01-05", show_default=True, help="synthetic: the day.")
 @click.option(
     "--ticks",
@@ -57,11 +57,11 @@ if TYPE_CHECKING:
     type=click.Choice(["ltp", "quote", "full"]),
     default="quote",
     show_default=True,
-    help="synthetic: how much each tick says.",
+    help="synthetic: the fields of each tick.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], **given: Any) -> Source:
-    """Make ticks, or replay recorded ones.
+    """Generate ticks, or replay recorded ones.
 
     SOURCE is `synthetic` (the default), files or folders of .ndjson, .jsonl or .csv (also .gz), or - for
     NDJSON on standard input. Several files are merged by time.
@@ -77,7 +77,7 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
     from alpha_cli.stages.feed.window import Window
 
     if not sources and not ctx.obj.fused and _has_a_file_for_input():
-        raise click.UsageError("standard input is a file, which feed reads only as -; write: alpha feed - < FILE")
+        raise click.UsageError("standard input is a file; to read it, write: alpha feed - < FILE")
     is_synthetic = sources in {(), ("synthetic",)}
     _refuse(ctx, OF_REPLAY if is_synthetic else OF_SYNTHETIC, is_synthetic=is_synthetic)
     speed, zone = parse_speed(given["speed"]), parse_zone("--tz", given["tz"])
@@ -87,7 +87,7 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
 
         return SyntheticFeed(window, speed, given).source(options)
     if "synthetic" in sources:
-        raise click.UsageError("synthetic and files cannot be fed together")
+        raise click.UsageError("name either synthetic or files, not both")
 
     from alpha_cli.stages.feed.build import replay_source
 
@@ -97,7 +97,7 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
 
 
 def _has_a_file_for_input() -> bool:
-    """`alpha feed < day.ndjson` would make a synthetic market, where a recording was meant."""
+    """Return whether stdin is a file: `alpha feed < day.ndjson` is meant to replay it, not to make a market."""
     try:
         found = os.fstat(0)
     except OSError:
@@ -106,7 +106,7 @@ def _has_a_file_for_input() -> bool:
 
 
 def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -> None:
-    """Refuse the options `names`: one that would have no effect was meant for something else."""
+    """Raise `UsageError` for an option of the other kind of source, which would have no effect."""
     for name in names:
         if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
             option = "--" + name.replace("_", "-")

@@ -1,6 +1,6 @@
-"""Recorded CSV to batches: each row is a tick of the columns that its file, or `--columns`, names.
+"""Recorded CSV to batches: each row is a tick with the columns of the header, or of `--columns`.
 
-A row is one line of the file, so that a stray quote spoils one row and not the rest of the file.
+A row is always one line of the file, so that a stray quote damages one row and not the rest of the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alpha_cli.stream.batch import Batch
 
 
 class CsvReader(Reader):
-    """Reads rows by the header of the file; `columns` names them instead of it."""
+    """Reads rows by the header of the file, or by `columns` instead."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class CsvReader(Reader):
         self._width = 0
 
     def batch(self, data: bytes) -> Batch:
-        """As in `Reader`. Raises `ConfigurationError` if nothing says what the columns are."""
+        """Return the batch as in `Reader`. Raises `ConfigurationError` if the columns have no names."""
         lines = data.split(b"\n")
         lines.pop()
         rows = None if len(data) > MAX_LINE else _rows(data)
@@ -42,33 +42,35 @@ class CsvReader(Reader):
         ticks: list[Tick] = []
         for index, line in enumerate(lines):
             self._line_number += 1
-            if not line.strip():
-                continue
-            row: list[str] = []
-            try:
-                row = _row(line) if rows is None else rows[index]
-                if self._is_header(row):
-                    continue
-                self.counts["in"] += 1
-                tick = self._tick(row)
-                kept.append(encoded(tick))
-            except BadLine as error:
-                if not row:
-                    self.counts["in"] += 1
-                self.reject(line, str(error), self._token_in(row))
-                continue
-            ticks.append(tick)
+            if line.strip():
+                self._add(line, None if rows is None else rows[index], kept, ticks)
         self.counts["ticks"] += len(ticks)
         return joined(kept, ticks)
 
+    def _add(self, line: bytes, row: list[str] | None, kept: list[bytes], ticks: list[Tick]) -> None:
+        """Add the tick on `line` to `kept` and `ticks`, unless it is the header or a bad line."""
+        try:
+            row = _row(line) if row is None else row
+            if self._is_header(row):
+                return
+            tick = self._tick(row)
+            encoded_tick = encoded(tick)
+        except BadLine as error:
+            self.counts["in"] += 1
+            self.reject(line, str(error), self._token_in(row or []))
+            return
+        self.counts["in"] += 1
+        kept.append(encoded_tick)
+        ticks.append(tick)
+
     def _is_header(self, row: list[str]) -> bool:
-        """Learn from the first row what the columns are; whether it was a header."""
+        """Learn the columns from the first row; return whether it is a header."""
         if self._plan is not None:
             return False
         is_header = any(map(knows, row))
         if not is_header and not self._columns:
             raise ConfigurationError(
-                f"{self._label}the first row names no columns; name them, as in --columns timestamp,last_price"
+                f"{self._label}the first row has no column names; name them, as in --columns timestamp,last_price"
             )
         columns = self._columns or tuple(row)
         self._plan, self._width = plan_of(columns, range(len(columns))), len(columns)
@@ -87,7 +89,7 @@ class CsvReader(Reader):
 
 
 def _rows(data: bytes) -> list[list[str]] | None:
-    """All rows at once, one a line; None if a line needs a look of its own."""
+    """Return all rows at once, one a line; None if the lines must be read one by one."""
     if b'"' in data:
         return None
     try:

@@ -1,8 +1,8 @@
-"""The tick normaliser: any record that can be understood as a tick becomes an `events.Tick`.
+"""The tick normaliser: every record that can be read as a tick becomes an `events.Tick`.
 
-Both readers, of NDJSON and of CSV, put every record that is not yet in wire form through here, and
-nowhere else is a name, a time or a number mended. What a tick cannot be without makes it a
-`BadLine`; any other field that makes no sense is dropped and counted, and the tick stays.
+The readers of NDJSON and CSV pass every record that is not in wire form through here; names, times and
+numbers are corrected nowhere else. A record without a valid token, time or price is a `BadLine`; any other
+invalid field is dropped and counted, and the tick is kept.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _QUANTITIES = frozenset({
     "volume_traded", "last_traded_quantity", "total_buy_quantity", "total_sell_quantity",
     "oi", "oi_day_high", "oi_day_low",
 })  # fmt: skip
-_MAX_PLANS = 256  # a hostile file could have a new set of names in each line
+_MAX_PLANS = 256  # a hostile file could have other names on every line
 
 Record = Mapping[Any, Any] | Sequence[Any]
 
 
 class Normaliser:
-    """Turns records of one file into ticks; it remembers the time of the tick before.
+    """Turns records of one file into ticks; it remembers the time of the previous tick.
 
     zone           the zone of naive times
-    start_time     the time of a first tick that has none
-    default_token  the instrument of records that name none
-    counts         where dropped fields and borrowed times are counted
+    start_time     the time of a first tick without one
+    default_token  the instrument of records without one
+    counts         counters of dropped fields and missing times
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Normaliser:
         self._plans: dict[tuple[str, ...], Plan] = {}
 
     def plan(self, names: tuple[str, ...]) -> Plan:
-        """The plan for records with exactly these names."""
+        """Return the plan for records with exactly these names."""
         found = self._plans.get(names)
         if found is None:
             if len(self._plans) >= _MAX_PLANS:
@@ -61,7 +61,7 @@ class Normaliser:
         return found
 
     def tick(self, record: Record, plan: Plan) -> Tick:
-        """The tick that `record` means. Raises `BadLine` with the reason if it cannot be saved."""
+        """Return the tick in `record`. Raises `BadLine` with the reason if there is none."""
         fields = _fields(record, plan)
         token = self._token(fields.pop("instrument_token", None))
         price = last_price(fields.pop("last_price", None))
@@ -71,19 +71,20 @@ class Normaliser:
         return tick
 
     def token_of(self, record: Record, plan: Plan) -> int | None:
-        """The instrument of a record that may be broken otherwise."""
+        """Return the instrument of a record that may otherwise be invalid; None if it has none."""
         try:
             return self._token(_fields(record, plan).get("instrument_token"))
         except BadLine:
             return None
 
     def count(self, name: str) -> None:
+        """Add one to the counter `name`."""
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def _token(self, value: Any) -> int:
         if value is None:
             if self._default_token is None:
-                raise BadLine("no instrument_token (--instrument-token N gives one to records without)")
+                raise BadLine("no instrument_token (set one with --instrument-token N)")
             return self._default_token
         try:
             token = whole(value)
@@ -94,10 +95,10 @@ class Normaliser:
         return token
 
     def _moment(self, fields: dict[str, Any]) -> datetime:
-        """The first time that is one; else that of the tick before. The clock is never asked."""
+        """Return the first valid time of the record, else that of the previous tick; never the computer's clock."""
         if "date" in fields:
             _join_date_and_time(fields)
-        broken = ""
+        fault = ""
         for name in _TIMES:
             if name in fields:
                 value = fields[name]
@@ -105,21 +106,21 @@ class Normaliser:
                     moment = parse_time(value, self._zone)
                 except ValueError as error:
                     why = f" ({error})" if str(error).startswith("the year") else ""
-                    broken = broken or f"{name} {shown(value)} is not a time{why}"
+                    fault = fault or f"{name} {shown(value)} is not a time{why}"
                     continue
                 if moment is not None:
-                    if broken:
+                    if fault:
                         self.count("fields_dropped")
                     return moment
-        if broken:
-            raise BadLine(broken)
+        if fault:
+            raise BadLine(fault)
         if self.previous is None:
-            raise BadLine("no time, and no tick before to take it from (--start-time gives one)")
+            raise BadLine("no time, and no previous tick to take it from (set one with --start-time)")
         self.count("no_time")
         return self.previous
 
     def _optional(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields that a tick can be without."""
+        """Return the optional fields; invalid ones are dropped and counted."""
         if not fields.keys().isdisjoint(FLAT_OHLC):
             flat = {name: fields.pop(name, None) for name in FLAT_OHLC}
             fields.setdefault("ohlc", flat)
@@ -146,7 +147,7 @@ class Normaliser:
 
 
 def _fields(record: Record, plan: Plan) -> dict[str, Any]:
-    """field -> value, without the empty ones."""
+    """Return the values by field, without the empty ones."""
     fields: dict[str, Any] = {}
     for key, name in plan.known:
         value: Any = record[key]
@@ -156,9 +157,9 @@ def _fields(record: Record, plan: Plan) -> dict[str, Any]:
 
 
 def _join_date_and_time(fields: dict[str, Any]) -> None:
-    """A date in one column and the time of day in another are one time."""
+    """Join a date in one column and a time of day in another into one time."""
     day, clock = str(fields.pop("date")).strip(), str(fields.get("timestamp", "")).strip()
     if not clock:
         fields["timestamp"] = day
-    elif clock[1:3].strip("0123456789").startswith(":"):  # not a whole time of its own
+    elif clock[1:3].strip("0123456789").startswith(":"):  # a time of day without a date
         fields["timestamp"] = f"{day} {'0' if clock[1] == ':' else ''}{clock}"

@@ -1,6 +1,6 @@
-"""Where recorded ticks lie: from what a person named to files that can be read block by block.
+"""The files of a replay: finding them, and reading them block by block.
 
-Everything is looked up before the first line goes out, so that a wrong name costs nothing.
+All files are checked before the first line is written, so that a wrong name is reported at once.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _FIRST_READ = 4096  # so that a merge of a thousand files has only the beginning
 
 
 class OpenFiles:
-    """The files that are open, at most half of what the process may have: past that the least recently read closes.
+    """The open files: at most half of what the process may open; then the least recently read one is closed.
 
-    A compressed file that is taken up again is read from its beginning, which is slow; hence as many as that.
+    Reopening a compressed file means reading it from its beginning, which is slow; hence so many.
     """
 
     def __init__(self) -> None:
@@ -38,19 +38,19 @@ class OpenFiles:
         self._files: dict[File, None] = {}
 
     def use(self, file: File) -> None:
-        """`file` is about to be read."""
+        """Note that `file` is about to be read, and close others if there are too many."""
         self._files.pop(file, None)
         while len(self._files) >= self._most:
-            next(iter(self._files)).put_aside()
+            next(iter(self._files)).suspend()
         self._files[file] = None
 
     def forget(self, file: File) -> None:
-        """`file` is closed."""
+        """Note that `file` is closed."""
         self._files.pop(file, None)
 
 
 class File:
-    """A file that is opened at the first read, and can be put aside and taken up again."""
+    """A file that is opened at the first read, and can be closed and reopened where it was."""
 
     def __init__(self, path: Path, open_files: OpenFiles) -> None:
         self.path = path
@@ -62,31 +62,31 @@ class File:
         self._raw: IO[bytes] | None = None
         self._file: Any = None
         self._offset = 0
-        self._told = 0
+        self._reported = 0
 
     def reader(self, progress: Callable[[int], object] | None = None) -> Callable[[], bytes]:
-        """A function that reads on. It raises `BadData` for damage, `InputOutputError` for a broken disk."""
+        """Return a function that reads the next block. It raises `BadData` or `InputOutputError`."""
 
         def read() -> bytes:
             try:
                 data = self._read()
                 if progress is not None and self._raw is not None:
                     at = self._raw.tell()
-                    progress(max(at - self._told, 0))
-                    self._told = max(at, self._told)
+                    progress(max(at - self._reported, 0))
+                    self._reported = max(at, self._reported)
             except OSError as error:
                 if error.errno is None:  # gzip.BadGzipFile
                     raise BadData(f"{self.name}: damaged gzip: {error}") from None
                 raise InputOutputError(f"{self.name}: reading failed: {error.strerror}") from None
             except EOFError:
-                raise BadData(f"{self.name}: the gzip ends early; what came before was read") from None
+                raise BadData(f"{self.name}: the gzip ends early; the part before was read") from None
             if not data:
-                self.put_aside()
+                self.suspend()
             return data
 
         return read
 
-    def put_aside(self) -> None:
+    def suspend(self) -> None:
         """Close the file until the next read: more files may be merged than can be open at once."""
         if self._file is not None:
             self._file.close()
@@ -114,14 +114,14 @@ class File:
         import zlib
 
         try:
-            data: bytes = self._file.read1(size)  # read() would lose what precedes damage
+            data: bytes = self._file.read1(size)  # read() would lose the data before the damage
         except zlib.error as error:
             raise BadData(f"{self.name}: damaged gzip: {error}") from None
         return data
 
 
 def find(sources: tuple[str, ...]) -> list[File]:
-    """The files that `sources` name, those of a folder in the order of their names. Raises `NoInput`."""
+    """Return the files that `sources` name, those of a folder in the order of their names. Raises `NoInput`."""
     files: list[File] = []
     open_files = OpenFiles()
     for source in sources:
@@ -141,7 +141,7 @@ def find(sources: tuple[str, ...]) -> list[File]:
 
 
 def is_stream(source: str) -> bool:
-    """Whether `source` is a named pipe or the like, as `<(command)` is: read once, from its beginning."""
+    """Return whether `source` can be read only once, as a pipe or `<(command)`."""
     if source == "-":
         return True
     try:
@@ -152,9 +152,9 @@ def is_stream(source: str) -> bool:
 
 
 def stream_reader(fd: int, shutdown: Shutdown) -> Callable[[], bytes | None]:
-    """Return a function that reads what is there from `fd`; a signal looks like the end of input.
+    """Return a function that reads the available bytes of `fd`; after a signal it reports the end of input.
 
-    It gives None when a side input of a stage fired first.
+    It returns None when a side input of a stage fired first.
     """
 
     def read() -> bytes | None:
@@ -177,13 +177,13 @@ def stream_reader(fd: int, shutdown: Shutdown) -> Callable[[], bytes | None]:
 def _file(path: Path, open_files: OpenFiles) -> File:
     file = File(path, open_files)
     if not _kind(path):
-        raise UsageError(f"{file.name}: the name does not say what it is; .ndjson, .jsonl or .csv, or .gz of one")
+        raise UsageError(f"{file.name}: unknown kind of file; name it .ndjson, .jsonl or .csv, or .gz of one")
     if not os.access(path, os.R_OK):
         raise NoInput(f"{path}: not readable by this user")
     return file
 
 
 def _kind(path: Path) -> str:
-    """The suffix that says how to read it, "" for none that is known."""
+    """Return the suffix that tells how to read the file, or "" for an unknown one."""
     name = path.name.lower().removesuffix(".gz")
     return next((suffix for suffix in NDJSON + CSV if name.endswith(suffix)), "")

@@ -1,7 +1,7 @@
-"""The names under which a tick's fields are found, before the normaliser looks at their values.
+"""The names of a tick's fields in recordings.
 
-Kite renamed its fields once, older recorders and CSV files have names of their own; all of them come
-down to those of `events.Tick` here. A plan is made once for each set of names, not for each record.
+Kite renamed its fields once, and older recorders and CSV files use other names; all are mapped to those of
+`events.Tick` here. A plan is made once for each set of names, not for each record.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-#: field -> the names it goes by, the most wanted first.
+#: field -> its names, in order of preference.
 NAMES: dict[str, tuple[str, ...]] = {
     "instrument_token": ("instrument_token", "token"),
     "last_price": ("last_price", "ltp", "price"),
@@ -45,22 +45,23 @@ _OF_A_TRADE = {"instrument_token", "last_price", "symbol", "exchange_timestamp",
 
 
 class Plan(NamedTuple):
-    """Where a record's fields are: (key, field) pairs, the most wanted last, and keys of no field."""
+    """Where a record's fields are: (key, field) pairs, preferred names last, and the keys of unknown fields."""
 
     known: tuple[tuple[Any, str], ...]
     extras: tuple[Any, ...]
 
     def has(self, field: str) -> bool:
+        """Return whether the record has `field`."""
         return any(name == field for _, name in self.known)
 
 
 def knows(name: str) -> bool:
-    """Whether `name` is one that a tick's field goes by."""
+    """Return whether `name` is a name of a tick's field."""
     return _clean(name) in _FIELD_OF
 
 
 def plan_of(names: Sequence[str], keys: Sequence[Any] | None = None) -> Plan:
-    """The plan for records with fields `names`, found under `keys` (by default the names themselves)."""
+    """Return the plan for records with fields `names`, found under `keys` (by default the names themselves)."""
     known: list[tuple[int, Any, str]] = []
     extras: list[Any] = []
     cleaned = {_clean(name) for name in names}
@@ -72,11 +73,11 @@ def plan_of(names: Sequence[str], keys: Sequence[Any] | None = None) -> Plan:
             continue
         field, rank = _FIELD_OF[clean]
         if clean == "date" and "time" in cleaned:
-            field = "date"  # the two columns together are one time
+            field = "date"  # both columns together are one time
         known.append((rank, key, field))
     fields = {field for _, _, field in known}
     if "volume" in cleaned and fields <= _OF_A_TRADE | {"volume_traded"} and "volume_traded" not in cleaned:
-        # Beside nothing but a time and a price it is what this one trade moved, not the day's total.
+        # With only a time and a price it is the quantity of this one trade, not the day's total.
         known = [
             (rank, key, "last_traded_quantity" if field == "volume_traded" else field) for rank, key, field in known
         ]

@@ -1,7 +1,7 @@
-"""Recorded NDJSON to batches: wire-form ticks as their original bytes, other ticks put into wire form.
+"""Recorded NDJSON to batches: ticks in wire form as their original bytes, other ticks converted.
 
-Blocks in which every line is a tick in wire form are the rule, and they are checked at the price of
-decoding them. Any other block is looked at line by line.
+In most blocks every line is a tick in wire form; they are checked by decoding them. Any other block is handled
+line by line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from alpha_cli.core.codec import decode
 from alpha_cli.core.errors import BadData, BadLine
-from alpha_cli.core.events import WIRE, Eof, Hello, Tick
+from alpha_cli.core.events import WIRE, Eof, Hello, Tick, TickLike
 from alpha_cli.core.wire import DECODE_ERRORS, MAX_LINE, parse_object
 from alpha_cli.stages.feed.engine import Normaliser
 from alpha_cli.stages.feed.reader import Reader, encoded, joined
@@ -24,12 +24,12 @@ from alpha_cli.stream.log import log_line, worth_logging
 
 
 class _Nothing(Struct, tag="nothing"):
-    """No line decodes as this; a union is what makes msgspec insist on the field `type`."""
+    """A type that no line decodes as: only in a union does msgspec require the field `type`."""
 
     impossible: Annotated[int, Meta(gt=0, lt=0)]
 
 
-#: A tick with fields of its own beside those of the wire.
+#: A tick with additional fields.
 _LooseTick: Any = msgspec.defstruct("LooseTick", [], bases=(Tick,), tag="tick", gc=False, forbid_unknown_fields=False)
 
 _decode_tick = msgspec.json.Decoder(Tick | _Nothing).decode
@@ -37,7 +37,7 @@ _decode_loosely = msgspec.json.Decoder(Union[_LooseTick, _Nothing]).decode
 
 
 class NdjsonReader(Reader):
-    """Gives back the event types in `types`, a recording's own `hello` and `eof` never."""
+    """Reads the event types in `types`, never the recording's own `hello` and `eof`."""
 
     def __init__(
         self, normaliser: Normaliser, bad: BadLines, counts: dict[str, int], label: str, types: frozenset[str]
@@ -47,13 +47,13 @@ class NdjsonReader(Reader):
         self._in_session = False
 
     def batches(self, read: Callable[[], bytes | None], cut_off: Callable[[], bool] = bool) -> Iterator[Batch]:
-        """As in `Reader`. A session that does not come to its `eof` is told of and counted."""
+        """Yield batches as in `Reader`. A session without its `eof` is reported and counted."""
         yield from super().batches(read, cut_off)
         if self._in_session and not cut_off():
-            self._tell_cut_off()
+            self._report_cut_off()
 
     def batch(self, data: bytes) -> Batch:
-        """As in `Reader`; the bytes themselves if all of them are ticks in wire form."""
+        """Return the batch as in `Reader`; the original bytes if all lines are ticks in wire form."""
         lines = data.split(b"\n")
         lines.pop()
         try:
@@ -87,7 +87,7 @@ class NdjsonReader(Reader):
         return joined(kept, events)
 
     def _line(self, line: bytes) -> tuple[bytes, Any] | None:
-        """The line to pass on and its event; None for one that nobody asked for."""
+        """Return the line to pass on and its event; None if its type is not wanted."""
         if len(line) > MAX_LINE:
             raise BadLine(f"line of {len(line)} bytes is over the limit of {MAX_LINE}")
         try:
@@ -100,19 +100,19 @@ class NdjsonReader(Reader):
             try:
                 tick = Tick(*msgspec.structs.astuple(_decode_loosely(line)))
             except DECODE_ERRORS:
-                return self._mended(record)
+                return self._converted(record)
         if _has_long_price((tick,)):
-            return self._mended(parse_object(line))
+            return self._converted(parse_object(line))
         self.normaliser.previous = tick.timestamp
-        return self._given(line, tick)
+        return self._accepted(line, tick)
 
-    def _mended(self, record: dict[str, Any]) -> tuple[bytes, Tick] | None:
+    def _converted(self, record: dict[str, Any]) -> tuple[bytes, Tick] | None:
         plan = self.normaliser.plan(tuple(record))
         tick = self.normaliser.tick(record, plan)
         extras = {name: record[name] for name in plan.extras}
-        return self._given(encoded(tick, extras), tick)
+        return self._accepted(encoded(tick, extras), tick)
 
-    def _given(self, line: bytes, tick: Tick) -> tuple[bytes, Tick] | None:
+    def _accepted(self, line: bytes, tick: Tick) -> tuple[bytes, Tick] | None:
         if "tick" not in self._types:
             self.normaliser.count("not_asked_for")
             return None
@@ -125,7 +125,7 @@ class NdjsonReader(Reader):
             raise BadData(f"a recording of wire version {event.wire}, this alpha reads {WIRE}; install a newer alpha")
         if type(event) is Hello or type(event) is Eof:
             if self._in_session and type(event) is Hello:
-                self._tell_cut_off()
+                self._report_cut_off()
             self._in_session = type(event) is Hello
             return None
         if name not in self._types:
@@ -133,14 +133,14 @@ class NdjsonReader(Reader):
             return None
         return line, event
 
-    def _tell_cut_off(self) -> None:
+    def _report_cut_off(self) -> None:
         count = self.counts["cut_off"] = self.counts.get("cut_off", 0) + 1
         if worth_logging(count):
             where = self._label or "the recording: "
-            log_line(f"alpha feed: {where}a session breaks off without its eof, so its end may be missing")
+            log_line(f"alpha feed: {where}a session has no eof, so its end may be missing")
 
     def _token_on(self, line: bytes) -> int | None:
-        """The instrument of a bad line, if it says one."""
+        """Return the instrument of a bad line, if it has one."""
         try:
             record = parse_object(line)
         except BadLine:
@@ -148,9 +148,9 @@ class NdjsonReader(Reader):
         return self.normaliser.token_of(record, self.normaliser.plan(tuple(record)))
 
 
-def _has_long_price(ticks: Iterable[Tick]) -> bool:
-    """Whether any price has more than four decimals: then it is not the float nearest to its first four.
+def _has_long_price(ticks: Iterable[TickLike]) -> bool:
+    """Return whether any price has more than four decimals: then it is not the float nearest to its first four.
 
-    Floor division by 1.0 is the quickest way there is from a float to its whole part.
+    Floor division by 1.0 is the fastest way to the whole part of a float.
     """
     return bool([1 for tick in ticks if ((price := tick.last_price) * 1e4 + 0.5) // 1.0 / 1e4 != price])

@@ -1,6 +1,6 @@
-"""`--speed`: a replay as slow as the market was, or N times as fast.
+"""`--speed`: a replay at the speed of the market, or N times as fast.
 
-The only place in the feed that looks at a clock, and only to wait: what goes out does not depend on it.
+This is the only place in the feed that reads a clock, and only to wait: the output does not depend on it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from alpha_cli.stream.shutdown import Shutdown
 
 
 def paced(batches: Iterator[Batch], speed: float, shutdown: Shutdown) -> Iterator[Batch]:
-    """Each line when it is due, counted from the first; those that are due together go together."""
-    began = 0.0
+    """Yield each line when it is due, counted from the first; lines that are due together go together."""
+    started = 0.0
     first: datetime | None = None
     last = EPOCH
     for batch in batches:
@@ -27,8 +27,8 @@ def paced(batches: Iterator[Batch], speed: float, shutdown: Shutdown) -> Iterato
         for index, event in enumerate(events):
             last = moment_of(event, last)
             if first is None and last is not EPOCH:
-                first, began = last, time.monotonic()
-            due = began if first is None else began + (last - first).total_seconds() / speed
+                first, started = last, time.monotonic()
+            due = started if first is None else started + (last - first).total_seconds() / speed
             if due > time.monotonic():
                 if index > start:
                     yield joined(batch.lines[start:index], events[start:index])

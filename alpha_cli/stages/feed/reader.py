@@ -1,7 +1,7 @@
-"""What the readers of NDJSON and of CSV have in common: counting, bad lines, the last line of a file.
+"""The common part of the readers of NDJSON and CSV: counting, bad lines, the last line of a file.
 
-A reader takes the bytes of one file and gives batches of lines in wire form. Every line that is not
-blank is either accepted or rejected, and counted as that.
+A reader turns the bytes of one file into batches of lines in wire form. Every line that is not blank is
+either accepted or rejected, and counted so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Reader(ABC):
-    """Reads one file; `label` goes before the reason of a bad line and says which of several it is."""
+    """Reads one file. `label` names the file in messages about bad lines, if there are several."""
 
     def __init__(self, normaliser: Normaliser, bad: BadLines, counts: dict[str, int], label: str = "") -> None:
         self.normaliser = normaliser
@@ -33,9 +33,9 @@ class Reader(ABC):
         self._line_number = 0
 
     def batches(self, read: Callable[[], bytes | None], cut_off: Callable[[], bool] = bool) -> Iterator[Batch]:
-        """The batches of what `read` brings. Raises `BadLine` after the first bad line under `--bad fail`.
+        """Yield the batches of the blocks from `read`. Raises `BadLine` at the first bad line under `--bad fail`.
 
-        If `cut_off` says so, a last line without its newline is only the beginning of one, and left out.
+        If `cut_off` returns True, a last line without a newline is incomplete and left out.
         """
         first = True
         for block in blocks(read):
@@ -64,16 +64,16 @@ class Reader(ABC):
 
     @abstractmethod
     def batch(self, data: bytes) -> Batch:
-        """The batch made of the whole lines `data`, each ended by a newline."""
+        """Return the batch of the whole lines `data`, each with its newline."""
 
     def reject(self, raw: bytes, reason: str, instrument_token: int | None = None) -> None:
-        """Dispose of the line at hand; it is already counted in `in`."""
+        """Report the current line as bad; it is already counted in `in`."""
         self.counts["rejected"] += 1
         self._bad.reject(self._line_number, raw, self._label + reason, instrument_token)
 
 
 def encoded(tick: Tick, extras: dict[str, Any] | None = None) -> bytes:
-    """The line of `tick`, with fields that no tick has at its end. Raises `BadLine` if it grows too long."""
+    """Return the line of `tick`, with unknown fields at its end. Raises `BadLine` if it is too long."""
     line = encode(tick)
     if extras:
         import msgspec
@@ -85,5 +85,5 @@ def encoded(tick: Tick, extras: dict[str, Any] | None = None) -> bytes:
 
 
 def joined(lines: list[bytes], events: list[Any]) -> Batch:
-    """A batch from lines and what is on them."""
+    """Return a batch of lines and the events on them."""
     return Batch(b"\n".join([*lines, b""]), lines, events, verified=True)

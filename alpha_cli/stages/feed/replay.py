@@ -1,4 +1,4 @@
-"""A replay put together: files or a stream, read, merged, selected, paced."""
+"""A replay: files or a stream, read, merged, selected and paced."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from alpha_cli.stream.stage import Lifecycle
 
 @dataclass
 class Replay(Lifecycle):
-    """Recordings to give back.
+    """Recordings to replay.
 
-    files       what to read; none means the stream `stream`, "-" for standard input
-    bad         what becomes of a bad line: fail, skip or a dead-letter file
-    types       the event types to give back
-    columns     what the columns of CSV files are, instead of their headers
+    files       the files to read; empty for the stream `stream`, "-" for standard input
+    bad         what to do with a bad line: fail, skip or a dead-letter file
+    types       the event types to replay
+    columns     the names of the columns of CSV files, instead of their headers
     """
 
     files: list[File]
@@ -43,7 +43,7 @@ class Replay(Lifecycle):
     default_token: int | None = None
     columns: tuple[str, ...] = ()
     tally: dict[str, int] = field(default_factory=lambda: {"in": 0, "rejected": 0, "ticks": 0})
-    ticks_given: int = 0
+    ticks_out: int = 0
 
     @property
     def _is_partial(self) -> bool:
@@ -51,31 +51,31 @@ class Replay(Lifecycle):
 
     @property
     def description(self) -> str:
-        """What is replayed, the same wherever it lies."""
+        """The names of the files, without their folders, so that the output does not depend on them."""
         if not self.files:
             return "stdin" if self.stream == "-" else "stream"
         names = [file.name for file in self.files]
         return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def counts(self) -> dict[str, int]:
-        """The figures of the closing line; every line that is not blank is accepted or rejected."""
-        given, rejected = self.tally["in"], self.tally["rejected"]
-        counts = {"in": given, "accepted": given - rejected, **self.tally}
+        """Return the figures of the closing line; every line that is not blank is accepted or rejected."""
+        read, rejected = self.tally["in"], self.tally["rejected"]
+        counts = {"in": read, "accepted": read - rejected, **self.tally}
         if self._is_partial:
-            counts["ticks"] = self.ticks_given
+            counts["ticks"] = self.ticks_out
         if self.window:
             counts["outside"] = self.window.outside
         return counts
 
     def batches(self, shutdown: Shutdown) -> Iterator[Batch]:
-        """The batches, until the input ends or `shutdown` asks to stop."""
+        """Yield the batches until the input ends or `shutdown` asks to stop."""
         bad = BadLines("feed", self.bad)
         with ExitStack() as stack:
             stack.callback(bad.close)
             selection = Selection(lambda shutdown: self._read(bad, shutdown, stack), self.window, self.speed)
             for batch in selection.batches(shutdown):
-                if self._is_partial:  # otherwise each tick that was read is given
-                    self.ticks_given += sum(type(event) is Tick for event in batch.events or ())
+                if self._is_partial:  # otherwise every tick that was read is output
+                    self.ticks_out += sum(type(event) is Tick for event in batch.events or ())
                 yield batch
                 if shutdown.requested is not None:
                     return
@@ -88,9 +88,9 @@ class Replay(Lifecycle):
         progress = self._progress(stack)
         streams = []
         for file in self.files:
-            stack.callback(file.put_aside)
+            stack.callback(file.suspend)
             label = f"{file.name}: " if len(self.files) > 1 else ""
-            streams.append((self._reader(file, bad, label).batches(file.reader(progress)), file.put_aside))
+            streams.append((self._reader(file, bad, label).batches(file.reader(progress)), file.suspend))
         if len(streams) == 1:
             return streams[0][0]
         from alpha_cli.stages.feed.merge import merge
@@ -108,7 +108,7 @@ class Replay(Lifecycle):
         return Normaliser(self.zone, self.start_time, self.default_token, self.tally)
 
     def _progress(self, stack: ExitStack) -> Callable[[int], object] | None:
-        """What to tell of bytes read: a bar for a person who watches, nothing otherwise."""
+        """Return a progress bar's update for bytes read if stderr is a terminal; else None."""
         if not sys.stderr.isatty():
             return None
         import click
@@ -118,9 +118,9 @@ class Replay(Lifecycle):
 
 
 def _opened(stream: str, stack: ExitStack) -> int:
-    """The descriptor of a named pipe, closed with `stack`."""
-    # Opened plainly, a pipe that nobody writes to would hold us up in a place where no signal gets us out.
-    # Elsewhere than on Linux such a pipe cannot be told from one at its end, so there it is waited for.
+    """Return the descriptor of a named pipe, closed with `stack`."""
+    # A blocking open of a pipe without a writer could not be interrupted by a signal. Only on Linux can such a
+    # pipe be told from one at its end; on other systems the open blocks.
     flags = os.O_RDONLY | (os.O_NONBLOCK if sys.platform == "linux" else 0)
     try:
         fd = os.open(stream, flags)

@@ -1,9 +1,9 @@
-"""A market that needs no account: seeded, and the same bytes on any machine and any Python.
+"""A synthetic market that needs no account: seeded, and the same bytes on any machine and any Python.
 
-Prices are whole numbers of price steps of 0.05 rupees that move by sums of fair coin tosses, scaled
-by a volatility that itself wanders. There is no library mathematics in it, so nothing can differ in
-the last digit. Every instrument has its own generator: others beside it do not change its path.
-Unlike the real indices, these have a volume, so that every strategy finds something to read.
+Prices are whole numbers of price steps of 0.05 rupees. They move by sums of fair coin tosses, scaled by a
+volatility that is itself a random walk. No library mathematics is used, so no digit can differ. Every
+instrument has its own generator: other instruments do not change its path. Unlike real indices these have a
+volume, so that every strategy has data.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from alpha_cli.stream.shutdown import Shutdown
 Mode = Literal["ltp", "quote", "full"]
 
 SESSION_SECONDS = 22_500  # 09:15:00 to 15:30:00
-MAX_TICKS = SESSION_SECONDS * 1_000_000  # times are microseconds, and each is later than the one before
-DEFAULT_DATE = date(2026, 1, 5)
+MAX_TICKS = SESSION_SECONDS * 1_000_000  # at most one a microsecond, so that each time is later than the one before
 
 #: token -> previous close in price steps of 0.05 rupees, usual volatility, lot of a trade.
 KNOWN: dict[int, tuple[int, int, int]] = {
@@ -37,7 +36,7 @@ _STEPS_IN_RUPEE = 20
 _PER_BATCH = 200  # ticks, about 64 KiB
 _TICKS_OF_ONE_VOLATILITY = 256
 _MIN_VOLATILITY, _MAX_VOLATILITY = 60, 160  # percent of the usual one
-_SHIFT = 37  # scales the coin tosses down, so that the signals per million ticks are those of a calm real day
+_SHIFT = 37  # scales the coin tosses to the signals per million ticks of a calm real day
 _FRACTION = tuple(f".{paise:02d}".removesuffix("0") for paise in range(100))
 
 _HEAD = '{"type":"tick","instrument_token":%d,"timestamp":"%s+05:30","last_price":%s'
@@ -49,7 +48,7 @@ _QUOTE = _HEAD + (
 
 
 def tokens_of(count: int) -> list[int]:
-    """The first `count` instruments: the known ones, then made-up tokens."""
+    """Return the tokens of the first `count` instruments: the known ones, then invented ones."""
     known = list(KNOWN)
     return known[:count] + [1_000_001 + 256 * place for place in range(count - len(known))]
 
@@ -73,7 +72,7 @@ class Instrument:
         self._turnover = 0
 
     def trade(self) -> None:
-        """Move on by one trade."""
+        """Make the next trade."""
         price = self.price = max(self.price + self._move(self.price), 1)
         if price > self.high:
             self.high = price
@@ -89,15 +88,15 @@ class Instrument:
         self.sell_quantity = self._lot * (4_000 + (bits >> 20 & 1023))
 
     def average_paise(self) -> int:
-        """Turnover through volume, to the nearest paisa."""
+        """Return turnover divided by volume, to the nearest paisa."""
         return (self._turnover * 10 + self.volume) // (2 * self.volume)
 
     def change(self) -> float:
-        """Percent against the previous close, two decimals."""
+        """Return the change against the previous close in percent, to two decimals."""
         return ((self.price - self.close) * 20_000 + self.close) // (2 * self.close) / 100
 
     def depth(self) -> Depth:
-        """Five levels on each side of the last price, one price step apart."""
+        """Return five levels on each side of the last price, one price step apart."""
         return Depth(self._levels(-1, self.buy_quantity), self._levels(1, self.sell_quantity))
 
     def _levels(self, direction: int, quantity: int) -> tuple[Level, ...]:
@@ -108,7 +107,7 @@ class Instrument:
         )
 
     def _move(self, price: int) -> int:
-        """About as likely up as down, in proportion to `price` and to the volatility of now."""
+        """Return a random move, up or down, in proportion to `price` and the current volatility."""
         if not self._left:
             self._left = _TICKS_OF_ONE_VOLATILITY
             back = (100 - self._volatility) // 8
@@ -126,7 +125,7 @@ class Instrument:
 
 
 class Synthetic:
-    """A session of `ticks` ticks, by default one a second of each instrument, spread evenly over the day."""
+    """A session of `ticks` ticks, by default one a second for each instrument, spread evenly over the day."""
 
     def __init__(self, seed: int, day: date, tokens: Sequence[int], ticks: int | None, mode: Mode) -> None:
         self.ticks = SESSION_SECONDS * len(tokens) if ticks is None else ticks
@@ -138,7 +137,7 @@ class Synthetic:
         self._mode = mode
 
     def batches(self, shutdown: Shutdown) -> Iterator[Batch]:
-        """The session, until `shutdown` asks to stop."""
+        """Yield the session, until `shutdown` asks to stop."""
         make = {"ltp": self._ltp, "quote": self._quote, "full": self._full}[self._mode]
         for first in range(0, self.ticks, _PER_BATCH):
             if shutdown.requested is not None:
@@ -146,7 +145,7 @@ class Synthetic:
             yield make(first, min(first + _PER_BATCH, self.ticks))
 
     def _moments(self, first: int, last: int) -> Iterator[tuple[Instrument, datetime, str]]:
-        """Whose tick it is, its time, and the time as text without an offset."""
+        """Yield instrument, time, and time as text without an offset for each tick."""
         instruments, opening, whole = self._instruments, self._opening, -1
         count = len(instruments)
         for index in range(first, last):
@@ -176,26 +175,12 @@ class Synthetic:
             instrument.trade()
             token, paise, average = instrument.token, instrument.price * 5, instrument.average_paise()
             volume, quantity = instrument.volume, instrument.last_quantity
-            buy, sell, ohlc, change = (
-                instrument.buy_quantity,
-                instrument.sell_quantity,
-                instrument.ohlc,
-                instrument.change(),
-            )
+            buy, sell = instrument.buy_quantity, instrument.sell_quantity
+            ohlc, change = instrument.ohlc, instrument.change()
             if not instrument.ohlc_text:
                 instrument.ohlc_text = _OHLC % (ohlc.open, ohlc.high, ohlc.low, ohlc.close)
-            values = (
-                token,
-                text,
-                _rupees(paise),
-                volume,
-                _rupees(average),
-                quantity,
-                buy,
-                sell,
-                instrument.ohlc_text,
-                change,
-            )
+            average_text, ohlc_text = _rupees(average), instrument.ohlc_text
+            values = (token, text, _rupees(paise), volume, average_text, quantity, buy, sell, ohlc_text, change)
             lines.append((_QUOTE % values).encode())
             ticks.append(
                 Tick(token, moment, paise / 100, None, None, volume, average / 100, quantity, buy, sell,
@@ -220,5 +205,5 @@ class Synthetic:
 
 
 def _rupees(paise: int) -> str:
-    """Exact, and as short as the codec writes it: 25000.0, 25000.05."""
+    """Return rupees exactly and as short as the codec writes them: 25000.0, 25000.05."""
     return f"{paise // 100}{_FRACTION[paise % 100]}"

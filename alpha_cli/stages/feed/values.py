@@ -1,8 +1,7 @@
-"""What the values of a tick's fields may be, for the normaliser.
+"""The values of a tick's fields, for the normaliser.
 
-Each function takes a value as it came, number or text, and gives back what the wire allows. All
-raise `ValueError` for a value that makes no sense; `Negative` is for a quantity below zero, which
-says that the record is corrupt and not merely odd.
+Each function takes a raw value, number or text, and returns a value that the wire allows. All raise
+`ValueError` for an invalid value, and `Negative` for a quantity below zero: then the whole record is corrupt.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Negative(Exception):
-    """A quantity below zero: the record is corrupt, not merely odd."""
+    """A quantity below zero: the whole record is corrupt."""
 
 
 def number(value: Any) -> float:
-    """A finite number, also from text. Raises `ValueError` for anything else."""
+    """Return a finite number, also from text. Raises `ValueError` for anything else."""
     if type(value) is str and ("_" in value or not value.isascii()):
         raise ValueError("not a number")
     if type(value) is bool:
@@ -40,7 +39,7 @@ def number(value: Any) -> float:
 
 
 def whole(value: Any) -> int:
-    """A whole number, also from text or as 25.0. Raises `ValueError` for anything else."""
+    """Return a whole number, also from text or 25.0. Raises `ValueError` for anything else."""
     if type(value) is int:
         return value
     if type(value) is str and "_" not in value and value.isascii():
@@ -55,9 +54,9 @@ def whole(value: Any) -> int:
 
 
 def last_price(value: Any) -> float:
-    """A price that a tick can stand on. Raises `BadLine`, for a tick is nothing without one."""
+    """Return the last price. Raises `BadLine`: there is no tick without one."""
     if value is None:
-        raise BadLine("no last_price (nor ltp, nor price)")
+        raise BadLine("no last_price, ltp or price")
     try:
         price = round(number(value), 4)
     except ValueError:
@@ -68,7 +67,7 @@ def last_price(value: Any) -> float:
 
 
 def quantity(value: Any) -> int:
-    """Units of the instrument. Raises `Negative` below zero, `ValueError` for what is no quantity."""
+    """Return units of the instrument. Raises `Negative` below zero, `ValueError` if it is no quantity."""
     units = whole(value)
     if units < 0:
         raise Negative
@@ -78,7 +77,7 @@ def quantity(value: Any) -> int:
 
 
 def _amount(value: Any) -> float:
-    """A price that may be zero, for "there is none"."""
+    """Return a price that may be zero, which means "none"."""
     amount = round(number(value), 4)
     if not 0 <= amount < _MAX_PRICE:
         raise ValueError("not a price")
@@ -86,9 +85,9 @@ def _amount(value: Any) -> float:
 
 
 def ohlc(value: Any) -> Ohlc:
-    """The day so far. All zeros mean "not traded yet" and stay: `close` still says something.
+    """Return the day so far. All zeros mean "not traded yet" and are kept, as `close` is still of use.
 
-    `close` is the previous day's, so it may lie outside of today's range.
+    `close` is the previous day's, so it may lie outside today's range.
     """
     opened, high, low, close = (_amount(value[name]) for name in FLAT_OHLC)
     if not low <= opened <= high:
@@ -129,7 +128,7 @@ def _symbol(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """`value` for a message: short, and safe on a terminal."""
+    """Return `value` for a message: short, and safe on a terminal."""
     return printable(repr(value), 40)
 
 

@@ -1,4 +1,4 @@
-"""`--from`, `--to` and `--speed`: which part of a feed, by event time, is given, and how fast."""
+"""`--from`, `--to` and `--speed`: the part of a feed, by event time, and the speed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime, time, tzinfo
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.time_text import FIRST_YEAR, LAST_YEAR, parse_bound
 from alpha_cli.core.times import EPOCH
-from alpha_cli.stages.feed.merge import said_of
+from alpha_cli.stages.feed.merge import own_time
 from alpha_cli.stages.feed.reader import joined
 from alpha_cli.stream.batch import Batch
 from alpha_cli.stream.shutdown import Shutdown
 
 
 class Window:
-    """Times from `start`, inclusive, to `end`, exclusive. A time of day holds on each day of `zone`."""
+    """Times from `start`, inclusive, to `end`, exclusive. A time of day applies to every day, in `zone`."""
 
     def __init__(self, start: str | None, end: str | None, zone: tzinfo) -> None:
         self._start = parse_bound("--from", start, zone) if start else None
@@ -24,13 +24,13 @@ class Window:
         self.outside = 0
         first, last = self._start, self._end
         if first is not None and type(first) is type(last) and not first < last:  # type: ignore[operator]
-            raise UsageError(f"--from {start} is not before --to {end}, so nothing is left")
+            raise UsageError(f"--from {start} is not before --to {end}; nothing would be left")
 
     def __bool__(self) -> bool:
         return self._start is not None or self._end is not None
 
     def __contains__(self, moment: datetime) -> bool:
-        if not FIRST_YEAR <= moment.year <= LAST_YEAR:  # at the ends of the calendar there is no time of day
+        if not FIRST_YEAR <= moment.year <= LAST_YEAR:  # in another zone it may be out of the range of dates
             return False
         clock = moment.astimezone(self._zone).time()
         if self._start is not None and (clock if isinstance(self._start, time) else moment) < self._start:  # type: ignore[operator]
@@ -38,12 +38,12 @@ class Window:
         return self._end is None or (clock if isinstance(self._end, time) else moment) < self._end  # type: ignore[operator]
 
     def cut(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """`batches` without the lines outside. A line that says no time goes with the one before it."""
+        """Yield `batches` without the lines outside. A line without a time goes with the line before it."""
         last = None
         for batch in batches:
             kept = []
             for index, event in enumerate(batch.events or ()):
-                last = said_of(event) or last or EPOCH
+                last = own_time(event) or last or EPOCH
                 if last is EPOCH or last in self:
                     kept.append(index)
             self.outside += len(batch.lines) - len(kept)
@@ -55,17 +55,17 @@ class Window:
 
 
 class Selection:
-    """The part of `made` that `window` leaves, at `speed` times the market's (None: at once); `lines` were given."""
+    """The part of `source` inside `window`, at `speed` times the market's (None for no pause); `lines` counts it."""
 
-    def __init__(self, made: Callable[[Shutdown], Iterator[Batch]], window: Window, speed: float | None) -> None:
-        self._made = made
+    def __init__(self, source: Callable[[Shutdown], Iterator[Batch]], window: Window, speed: float | None) -> None:
+        self._source = source
         self._window = window
         self._speed = speed
         self.lines = 0
 
     def batches(self, shutdown: Shutdown) -> Iterator[Batch]:
-        """The batches, until there are no more or `shutdown` asks to stop."""
-        batches = self._made(shutdown)
+        """Yield the batches until there are no more or `shutdown` asks to stop."""
+        batches = self._source(shutdown)
         if self._window:
             batches = self._window.cut(batches)
         if self._speed is not None:

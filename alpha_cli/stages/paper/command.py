@@ -30,21 +30,19 @@ ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trade
 )
 @stage_options(bad="fail")
 @state_option("Folder that keeps the books, for the next run to go on from.")
-@click.option(
-    "--as", "name", metavar="NAME", help="Name in the state folder, for a second account there.  [default: paper]"
-)
-@click.option("--cash", metavar="RUPEES", help="What a new account begins with.  [default: 1000000]")
+@click.option("--as", "name", metavar="NAME", help="Name in the state folder, for a second account.  [default: paper]")
+@click.option("--cash", metavar="RUPEES", help="Cash of a new account.  [default: opening_cash in alpha.yaml, 1000000]")
 @click.option(
     "--config",
     "config_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Margins, bands and the rest of this list.  [default: the nearest paper.yaml, if there is one]",
+    help="Settings: margins, bands and these options.  [default: the nearest paper.yaml, if there is one]",
 )
 @click.option(
     "--charges",
     type=click.Choice(CHARGES),
-    help="On each fill; settled by the day's contract note; none.  [default: estimate]",
+    help="Charges on each fill; settled by the day's contract note; none.  [default: estimate]",
 )
 @click.option(
     "--slippage",
@@ -53,7 +51,11 @@ ACCOUNT = ("init", "reset", "deposit", "positions", "holdings", "orders", "trade
     help="What taking liquidity costs: depth, '2 ticks' or '5 bps' beyond the best price.  [default: depth]",
 )
 @click.option(
-    "--latency", "delay", type=int, metavar="MS", help="From an order to the exchange, in stream time.  [default: 0]"
+    "--latency",
+    "delay",
+    type=int,
+    metavar="MS",
+    help="Time from an order to the exchange, by tick times.  [default: 0]",
 )
 @click.option(
     "--instruments",
@@ -99,7 +101,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:
-    """Return what the command line says, before the file, before the defaults."""
+    """Return the configuration: the command line before the file, and the file before the defaults."""
     import msgspec
 
     changed: dict[str, Any] = {"all_hours": given["all_hours"]}

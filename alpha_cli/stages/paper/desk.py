@@ -98,7 +98,7 @@ class Desk:
         self.journal.order(working)
 
     def update_margin(self, working: PaperOrder, contract: Contract | None = None) -> None:
-        """Block anew for an order whose price or quantity changed, if it is open."""
+        """Recompute the margin of an order whose price or quantity changed, if it is open."""
         if working.order.order_id in self.open:
             self.margin.order_changed(contract or self.contract_now(working.order.instrument_token), working)
 

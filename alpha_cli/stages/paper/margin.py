@@ -115,7 +115,7 @@ class MarginAccount:
         self._assign(contract, group, order, min(_remaining(order), closable))
 
     def order_changed(self, contract: Contract, order: PaperOrder) -> None:
-        """Block anew for an open order whose price or remaining quantity changed."""
+        """Recompute what an open order blocks after its price or remaining quantity changed."""
         key, side = _place(order)
         self._assign(contract, self._open[key, side], order, min(_remaining(order), order.closing))
         self._reassign(contract, key, side)

@@ -33,7 +33,7 @@ from alpha_cli.core.times import EPOCH, in_india, later, microseconds
 from alpha_cli.market.contracts import Contract, Contracts
 from alpha_cli.stages.risk.controls import conduct
 from alpha_cli.stages.risk.controls.table import CONTROLS, LOSS_CONTROLS, ActiveControl, Check
-from alpha_cli.stages.risk.counters import Valuation
+from alpha_cli.stages.risk.counters import OpenOrder, Valuation
 from alpha_cli.stages.risk.exposure import ExposureLedger
 from alpha_cli.stages.risk.facts import Facts, Level
 from alpha_cli.stages.risk.facts_builder import FactsBuilder, Moment
@@ -224,12 +224,15 @@ class RiskEngine:
         if refusal is not None:
             self._counts["denials"] += 1
             return [*output, denial_of_change(order, refusal, at)]
+        self._enter_modification(modify, order, facts)
+        return [*output, modify]
+
+    def _enter_modification(self, modify: Modify, order: OpenOrder, facts: Facts) -> None:
         self._counts["modified"] += 1
-        self.ledger.count_message(order.broker, order.strategy_id, now.micros)
+        self.ledger.count_message(order.broker, order.strategy_id, facts.time.now)
         total = order.total if modify.quantity is None else modify.quantity
         worst = order.price if facts.price.worst is None else facts.price.worst
         self.ledger.modify(order, total, worst, facts.request.limit_price)
-        return [*output, modify]
 
     def on_cancel(self, cancel: Cancel) -> Iterable[Event]:
         """Count a cancel as a message; it always passes."""

@@ -192,10 +192,7 @@ class ExposureLedger:
         elif filled or update.status in _ACCEPTED:
             self._mark_accepted(order)
         if order.ended:
-            if not filled:
-                self._undo_unfilled(order)
-            if order.filled >= order.total:
-                self._remove(order)
+            self._close(order, filled)
 
     def apply_portfolio(self, portfolio: Portfolio, now: int) -> None:
         """Take over the broker's own figures for an account: its cash, and its positions if none are known here.
@@ -324,9 +321,7 @@ class ExposureLedger:
     ) -> None:
         """Book `signed` units (negative: sold) at `price`, with charges; `undone` reverses an assumed fill."""
         flowed = signed * price
-        value, paid = abs(flowed), flowed + charges
-        if undone:
-            value = -value
+        value, paid = -abs(flowed) if undone else abs(flowed), flowed + charges
         self._changed_triples.add(triple)
         account, strategy, instrument = triple.scopes
         for scope in (account, strategy):
@@ -364,6 +359,13 @@ class ExposureLedger:
         name = repeat_key(order.token, order.buy)
         if name in repeats:
             repeats[name] = [repeat for repeat in repeats[name] if repeat[1] != order.order_id]
+
+    def _close(self, order: OpenOrder, filled: int) -> None:
+        """Close an order with a terminal status; keep it while reported fills have not arrived."""
+        if not filled:
+            self._undo_unfilled(order)
+        if order.filled >= order.total:
+            self._remove(order)
 
     def _remove(self, order: OpenOrder) -> None:
         """Remove an order about which nothing more can come."""

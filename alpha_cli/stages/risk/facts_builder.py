@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from alpha_cli.core.events import Modify, OrderType, Signal
 from alpha_cli.core.money import price_units, units
@@ -44,7 +46,7 @@ _WITH_LIMIT = frozenset({"LIMIT", "SL"})
 _LAST = "\U0010ffff"
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True, gc=False):
     """The time of the newest tick; `micros` is the same in microseconds since 1970."""
 
     at: datetime
@@ -96,7 +98,7 @@ class FactsBuilder:
             hold=signal.signal_type == "HOLD",
             unsized=unsized,
             metadata_size=metadata_size,
-            messages=_messages(contract, counted),
+            messages=1 if contract.freeze is None else _messages(counted, contract.freeze, contract.lot_size),
             repeated=repeated,
         )
         price = PriceFacts(
@@ -134,6 +136,7 @@ class FactsBuilder:
         reference = None if tick is None else price_units(tick.last_price) or None
         limit_price = named_price if order_type in _WITH_LIMIT else None
         worst = _worst_price(plan.limits, reference, limit_price, buy=order.buy)
+        freeze = plan.contract.freeze
         request = Request(
             buy=order.buy,
             quantity=quantity,
@@ -141,7 +144,7 @@ class FactsBuilder:
             product=order.product,
             limit_price=limit_price,
             named_price=named_price,
-            messages=_messages(plan.contract, quantity),
+            messages=1 if freeze is None else _messages(quantity, freeze, plan.contract.lot_size),
         )
         # The broker may refuse it, so it counts as `ExposureLedger.modify` will enter it.
         counted = max(quantity, order.open_quantity)
@@ -181,12 +184,14 @@ class FactsBuilder:
         valuations: Mapping[Level, Valuation],
     ) -> Facts:
         exposure = self._exposure(plan, now, request=request, price=price, replaced=replaced, valuations=valuations)
+        own, quantity = exposure.strategy, request.quantity or 0
+        own_side = own.quantity + own.buying if request.buy else own.selling - own.quantity
         return Facts(
             limits=plan.limits,
             bounds=plan.bounds,
             contract=plan.contract,
             strategy=plan.levels[1],
-            is_entry=_is_entry(exposure.strategy, request.quantity or 0, replaced.quantity, buy=request.buy),
+            is_entry=quantity > 0 and own_side - replaced.quantity + quantity > 0,
             request=request,
             price=price,
             time=self._time(plan, now, tick, requested_at, past=past),
@@ -211,21 +216,22 @@ class FactsBuilder:
         token, buy = plan.contract.instrument.instrument_token, request.buy
         held = account.scope.holdings.get(token, _NOTHING_HELD)
         own = strategy.scope.holdings.get(token, _NOTHING_HELD)
+        # The worst case on the order's side: long for a buy, short for a sell.
+        held_side = held.quantity + held.buying if buy else held.selling - held.quantity
+        own_side = own.quantity + own.buying if buy else own.selling - own.quantity
         more = price.counted - replaced.quantity
-        by_level = None
+        by_level: dict[Level, Exposure] | None = None
         if more > 0 and valuations and price.worst is not None:
+            by_level = {}
             unit_price = price.worst if price.reference is None else price.reference
-            by_level = {
-                level: _with_order(
-                    own if level is strategy else held, level, valuations[level], more, unit_price, buy=buy
-                )
-                for level in plan.valued
-                if level.limits_exposure
-            }
+            for level in plan.valued:
+                if level.limits_exposure:
+                    holding = own if level is strategy else held
+                    by_level[level] = _with_order(holding, level, valuations[level], more, unit_price, buy=buy)
         return ExposureFacts(
             account=held,
             strategy=own,
-            enlarges=(_enlarges(held, more, buy=buy), _enlarges(own, more, buy=buy)),
+            enlarges=(more > 0 and held_side + more > 0, more > 0 and own_side + more > 0),
             by_level=by_level,
             funds=self._ledger.funds.get(account.key[0]),
             open_value=account.scope.open_value,
@@ -247,7 +253,8 @@ class FactsBuilder:
             outside = _outside(plan.contract, requested_at, now.at) if limits.session_hours else None
         if limits.max_tick_age is not None and tick is not None:
             tick_age = 0 if tick.timestamp is now.at else micros - microseconds(tick.timestamp)
-            gap = self._prices.is_before_gap(tick.timestamp)
+            gap_end = self._prices.gap_end
+            gap = gap_end is not None and tick.timestamp <= gap_end
         return TimeFacts(
             now=micros,
             signal_age=micros - requested,
@@ -272,12 +279,12 @@ class FactsBuilder:
             if limits.self_match_prevention:
                 opposite = self._opposite(broker, token, request)
         if limits.duplicate_window is not None:
-            for then, quantity, price in account.scope.recent.get(key, ()):
-                if quantity == request.quantity and price == request.limit_price:
-                    duplicate_age = max(now.micros - then, 0)
+            duplicate_age = _duplicate_age(account.scope.recent.get(key, ()), request, now.micros)
         repeats = 0
         if limits.repeated_execution is not None:
-            repeats = _count_since(strategy.scope.repeats.get(key), now.micros - limits.repeated_execution[1])
+            since, times = now.micros - limits.repeated_execution[1], strategy.scope.repeats.get(key)
+            if times:
+                repeats = len(times) if times[0][0] > since else len(times) - bisect_right(times, (since, _LAST))
         return ConductFacts(
             duplicate_age=duplicate_age,
             repeats=repeats,
@@ -337,36 +344,18 @@ def _modified_type(modify: Modify, price: int | None) -> OrderType:
     return "SL-M" if order_type == "MARKET" else order_type
 
 
-def _messages(contract: Contract, quantity: int) -> int:
+def _duplicate_age(recent: Iterable[tuple[int, int | None, int | None]], request: Request, now: int) -> int | None:
+    """Return the time since the same order was last entered, as far as `recent` reaches back."""
+    age = None
+    for then, quantity, price in recent:
+        if quantity == request.quantity and price == request.limit_price:
+            age = max(now - then, 0)
+    return age
+
+
+def _messages(quantity: int, freeze: int, lot: int) -> int:
     """Return the number of orders that `quantity` is sent as."""
-    if contract.freeze is None or not quantity > contract.freeze >= contract.lot_size:
-        return 1
-    return len(slice_sizes(quantity, contract.freeze, contract.lot_size))
-
-
-def _is_entry(own: Holding, quantity: int, replaced: int, *, buy: bool) -> bool:
-    """Return whether the order can open or enlarge a position of its strategy."""
-    if quantity <= 0:
-        return False
-    if buy:
-        return own.quantity + own.buying - replaced + quantity > 0
-    return own.quantity - own.selling + replaced - quantity < 0
-
-
-def _enlarges(held: Holding, more: int, *, buy: bool) -> bool:
-    """Return whether `more` units on the order's side can make the worst case of a holding larger."""
-    if more <= 0:
-        return False
-    if buy:
-        return held.quantity + held.buying + more > 0
-    return held.quantity - held.selling - more < 0
-
-
-def _count_since(times: list[tuple[int, str]] | None, since: int) -> int:
-    """Return how many of `times`, oldest first, are later than `since`."""
-    if not times:
-        return 0
-    return len(times) if times[0][0] > since else len(times) - bisect_right(times, (since, _LAST))
+    return len(slice_sizes(quantity, freeze, lot)) if quantity > freeze >= lot else 1
 
 
 def _with_order(held: Holding, level: Level, valuation: Valuation, more: int, price: int, *, buy: bool) -> Exposure:

@@ -35,32 +35,26 @@ class OrderEntry:
     def enter(self, signal: Signal, facts: Facts, plan: DayPlan, now: datetime) -> list[Order]:
         """Return the order of `signal`, or its slices, each entered in the ledger."""
         assert facts.price.worst is not None or facts.price.value is None
-        order = self._order(signal, facts, now)
-        contract, request = plan.contract, facts.request
-        orders = [order] if request.messages == 1 else list(sliced(order, contract.freeze, contract.lot_size))
-        entered = [
-            self._ledger.enter(
-                made,
-                plan.triple,
-                facts.time.now,
-                price=facts.price.worst or 0,
-                limit=request.limit_price,
-                last=facts.price.reference,
+        order, contract, price = self._order(signal, facts, now), plan.contract, facts.price
+        whole = facts.request.messages == 1
+        orders = [order] if whole else list(sliced(order, contract.freeze, contract.lot_size))
+        worst, limit = price.worst or 0, facts.request.limit_price
+        for made in orders:
+            entered = self._ledger.enter(
+                made, plan.triple, facts.time.now, price=worst, limit=limit, last=price.reference
             )
-            for made in orders
-        ]
-        self._remember(entered[0], facts, plan)
+            if made is orders[0]:
+                self._remember(entered, facts, plan)
         return orders
 
     def _order(self, signal: Signal, facts: Facts, now: datetime) -> Order:
         assert facts.request.quantity is not None
         assert signal.signal_type != "HOLD"
-        if self._limits_hash is None:
-            self._limits_hash = limits_hash(self._limits)
         protection = facts.limits.market_protection if signal.order_type == "MARKET" else None
+        # Two ids without a name: CPython passes more than 14 names as a dict, which makes this call ten times as slow.
         return Order(
-            order_id=derive_id("order", signal.signal_id),
-            signal_id=signal.signal_id,
+            derive_id("order", signal.signal_id),
+            signal.signal_id,
             strategy_id=signal.strategy_id,
             broker=signal.broker,
             instrument_token=signal.instrument_token,
@@ -71,11 +65,16 @@ class OrderEntry:
             price=signal.price if signal.order_type == "LIMIT" else None,
             product=signal.product,
             reference_price=None if facts.price.reference is None else in_rupees(facts.price.reference),
-            limits_hash=self._limits_hash,
+            limits_hash=self._hash(),
             market_protection=protection * 100 / MILLION if protection else None,
             confidence=signal.confidence,
             metadata=signal.metadata,
         )
+
+    def _hash(self) -> str:
+        if self._limits_hash is None:
+            self._limits_hash = limits_hash(self._limits)
+        return self._limits_hash
 
     def _remember(self, order: OpenOrder, facts: Facts, plan: DayPlan) -> None:
         """Keep what later orders are compared with to find repetitions; of slices the first stands for all."""

@@ -36,8 +36,10 @@ class _Mark(Struct):
 class Prices:
     """The market data that controls and valuations use.
 
-    bars      interval -> number of closing prices to keep
-    hours_at  token and moment -> the continuous sessions of the instrument
+    bars       interval -> number of closing prices to keep
+    hours_at   token and moment -> the continuous sessions of the instrument
+    last_tick  token -> its last tick, or None
+    gap_end    up to here ticks are known to be missing; None: none are
     """
 
     def __init__(
@@ -47,25 +49,22 @@ class Prices:
         hours_at: Callable[[int, datetime], SessionHours],
     ) -> None:
         self._last_ticks = last_ticks
+        self.last_tick: Callable[[int], Any] = last_ticks.last
         self._bars = bars
         self._hours_at = hours_at
         self._closes: dict[tuple[int, str], deque[float]] = {}
         self._minutes: dict[int, Bar] = {}
-        self._gap_end: datetime | None = None
+        self.gap_end: datetime | None = None
         self._marks: dict[int, _Mark] = {}
-
-    def last_tick(self, token: int) -> Any:
-        """Return the last tick of an instrument, or None."""
-        return self._last_ticks.last(token)
 
     def price_of(self, token: int) -> int | None:
         """Return the last price of an instrument in ledger units; None without one, or if it rounds to 0."""
-        tick = self._last_ticks.last(token)
+        tick = self.last_tick(token)
         return None if tick is None else price_units(tick.last_price) or None
 
     def mark_of(self, token: int) -> int | None:
         """Return the last price if it is from the continuous session: other prices must not mark positions."""
-        tick = self._last_ticks.last(token)
+        tick = self.last_tick(token)
         if tick is None:
             return None
         known = self._marks.get(token)
@@ -81,7 +80,7 @@ class Prices:
 
     def price_before(self, token: int, day: date) -> int | None:
         """Return the last price of an instrument if it is from before `day`."""
-        tick = self._last_ticks.last(token)
+        tick = self.last_tick(token)
         return None if tick is None or in_india(tick.timestamp).date() >= day else self.price_of(token)
 
     def on_bar(self, bar: Bar) -> None:
@@ -98,8 +97,8 @@ class Prices:
 
     def on_gap(self, gap: Gap) -> None:
         """Note that ticks are missing: positions must not be opened on prices from before the end of the gap."""
-        ends = (gap.to, self._last_ticks.now, self._gap_end)
-        self._gap_end = max((end for end in ends if end is not None), default=None)
+        ends = (gap.to, self._last_ticks.now, self.gap_end)
+        self.gap_end = max((end for end in ends if end is not None), default=None)
 
     def closes(self, token: int, interval: str) -> Sequence[float]:
         """Return the closing prices of the last bars, oldest first."""
@@ -113,7 +112,3 @@ class Prices:
         if bar is None or not timedelta(0) <= moment - bar.end <= _NEWEST_MINUTE:
             return None
         return bar.volume
-
-    def is_before_gap(self, moment: datetime) -> bool:
-        """Return whether ticks are known to be missing after `moment`."""
-        return self._gap_end is not None and moment <= self._gap_end

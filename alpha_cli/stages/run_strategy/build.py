@@ -113,6 +113,10 @@ class RunStrategyStage(Lifecycle):
         """Return the request to reload, if SIGHUP made one; fills go to the strategies."""
         return self._side_inputs.arrivals()
 
+    def on_quiet_input(self) -> Iterable[Event]:
+        """Return the signals for fills that came while no tick comes."""
+        return self._host.on_quiet_input()
+
     def save(self) -> None:
         """Keep what strategies remember, and the last status."""
         if self._store is not None:

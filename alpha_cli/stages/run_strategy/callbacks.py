@@ -37,14 +37,14 @@ class CallbackResult(NamedTuple):
 class Callback:
     """A function that gives `executor` a bar or a fill, in place of a method for ticks."""
 
-    __slots__ = ("_event", "_executor")
+    __slots__ = ("_executor", "event")
 
     def __init__(self, executor: Executor, event: Bar | Fill) -> None:
         self._executor = executor
-        self._event = event
+        self.event = event
 
     def __call__(self, _: Tick, __: Sequence[Tick]) -> CallbackResult | None:
-        executor, event = self._executor, self._event
+        executor, event = self._executor, self.event
         if isinstance(event, Bar):
             assert executor.on_bar is not None
             try:
@@ -64,8 +64,8 @@ class Callback:
 
     def skip(self) -> None:
         """Do not call the strategy, but remember a bar."""
-        if isinstance(self._event, Bar):
-            self._executor.remember_bar(self._event)
+        if isinstance(self.event, Bar):
+            self._executor.remember_bar(self.event)
 
 
 class Callbacks:
@@ -95,6 +95,21 @@ class Callbacks:
 
     def due(self, time: datetime) -> list[Call]:
         """Return the callbacks that are due before `time`: for fills that arrived, for bars that end."""
+        calls = self._for_pending(time)
+        if self._data.bars is not None:
+            calls += self._for_closed(self._data.bars.advance(time))
+        self.note_due()
+        return in_order(calls)
+
+    def of_the_past(self) -> list[Call]:
+        """Return the callbacks for side events that are not later than the newest tick: they wait for no other."""
+        newest = max((queue.time for queue in self._data.queues.values()), default=NEVER)
+        calls = [] if newest == NEVER else self._for_pending(later(newest, _MICROSECOND))
+        self.note_due()
+        return in_order(calls)
+
+    def _for_pending(self, time: datetime) -> list[Call]:
+        """Enter the side events before `time`; return the callbacks for the fills among them."""
         data = self._data
         calls: list[Call] = []
         while data.pending and data.pending[0][0] < time:
@@ -107,10 +122,7 @@ class Callbacks:
                 data.portfolio.on_order_update(event)
             else:
                 data.portfolio.on_portfolio(event)
-        if data.bars is not None:
-            calls += self._for_closed(data.bars.advance(time))
-        self.note_due()
-        return in_order(calls)
+        return calls
 
     def for_fill(self, fill: Fill) -> list[Call]:
         """Enter `fill` in the portfolio and return the call that gives it to its strategy, if any."""
@@ -167,7 +179,7 @@ class Callbacks:
         for bar in bars:
             queue = self._data.queues.get(bar.instrument_token)
             if queue is not None:
-                calls += self.for_bar([one for one in queue.executors if bar.interval in one.bars], bar)
+                calls += self.for_bar([executor for executor in queue.executors if bar.interval in executor.bars], bar)
         return calls
 
 

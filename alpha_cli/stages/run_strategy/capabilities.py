@@ -75,22 +75,24 @@ def adapted(method: Callable[..., Any], offered: int, context: object) -> Callab
         parameters = list(inspect.signature(method).parameters.values())
     except (TypeError, ValueError):  # written in C: it must take what is offered
         return method
-    places = [one for one in parameters if one.kind in _POSITIONAL]
-    names = [one.name for one in places]
+    places = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    names = [parameter.name for parameter in places]
     at = names.index("context") if "context" in names else None
     if at is not None:
         del places[at]
-    if sum(one.default is inspect.Parameter.empty for one in places) > offered:
+    if sum(parameter.default is inspect.Parameter.empty for parameter in places) > offered:
         raise ConfigurationError(
             f"{getattr(method, '__name__', 'a method')}{inspect.signature(method)} asks for more than it is given; see "
             "alpha strategies new"
         )
-    rest = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
+    rest = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
     taken = offered if rest else min(len(places), offered)
     if at is not None:
         before = min(at, taken)
         return lambda *given: method(*given[:before], context, *given[before:taken])
-    if any(one.name == "context" and one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters):
+    if any(
+        parameter.name == "context" and parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters
+    ):
         return lambda *given: method(*given[:taken], context=context)
     return method if taken == offered else lambda *given: method(*given[:taken])
 

@@ -28,9 +28,9 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="A strategy's YAML file; may be repeated, adds to the names.",
+    help="YAML file of a strategy; may be repeated, adds to the names.",
 )
-@click.option("--all", "every", is_flag=True, help="Every strategy that is configured.")
+@click.option("--all", "every", is_flag=True, help="Run every strategy that is configured.")
 @click.option(
     "--config-db",
     "database",
@@ -38,13 +38,13 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     metavar="URL",
     help="Configurations from sqlite:///FILE or postgresql://…; without names, all in it.  [env: ALPHA_CONFIG_DB]",
 )
-@click.option("--fallback-yaml", "fallback", is_flag=True, help="If the database is down, go on with the YAML files.")
-@click.option("--all-hours", is_flag=True, help="Also ticks outside the continuous session.")
+@click.option("--fallback-yaml", "fallback", is_flag=True, help="Use the YAML files if the database is down.")
+@click.option("--all-hours", is_flag=True, help="Use ticks outside trading hours too.")
 @click.option(
     "--fills",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Follow a file or FIFO with what paper or execute writes: positions and cash for strategies.",
+    help="Follow a file or FIFO that paper writes: positions and cash for strategies.",
 )
 @state_option("Keep what strategies remember, for the next run to go on from.")
 @click.option("--as", "instance", metavar="NAME", help="Name in the state folder.  [default: run-strategy]")
@@ -53,14 +53,14 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     type=click.IntRange(0, 256),
     default=0,
     metavar="N",
-    help="Run strategies in N processes, so that none can hold up or bring down the others.  [default: 0]",
+    help="Run strategies in N processes, so that none can delay or crash the others.  [default: 0]",
 )
 @click.option(
     "--deadline",
     type=click.FloatRange(0, 3600),
     callback=not_nan,
     metavar="SECONDS",
-    help="A call that takes longer is broken off and its strategy paused; 0: never.  [default: 5, with --workers 0.5]",
+    help="A call that takes longer is interrupted and its strategy paused; 0: never.  [default: 5, with --workers 0.5]",
 )
 @click.option(
     "--memory",
@@ -68,7 +68,7 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     default=1024,
     show_default=True,
     metavar="MIB",
-    help="What a process may allocate before the strategy that wants more is paused; 0: no limit.",
+    help="Memory of a process; a strategy that wants more is paused; 0: no limit.",
 )
 @click.option(
     "--failures",
@@ -85,15 +85,15 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="After that, when to try it again, in the time of the stream.",
+    help="Time until a paused strategy is tried again, by tick times.",
 )
 @click.option(
     "--metrics-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Keep counts and times of each strategy in FILE, for Prometheus.",
+    help="Write counts and times of each strategy to FILE, for Prometheus.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Tell of each signal on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Report each signal on stderr.")
 @stage_options(bad="fail")
 @click.pass_context  # fmt: skip
 def command(

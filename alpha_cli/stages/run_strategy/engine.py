@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from alpha_cli.core.events import Bar, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Signal, Tick
 from alpha_cli.market.contracts import Contracts
-from alpha_cli.stages.run_strategy.callbacks import CallbackResult, Callbacks, skip
+from alpha_cli.stages.run_strategy.callbacks import Callback, CallbackResult, Callbacks, skip
 from alpha_cli.stages.run_strategy.circuits import Circuits
 from alpha_cli.stages.run_strategy.executor import Executor, Recovered, Strategy, tick_cause
 from alpha_cli.stages.run_strategy.instrument_queue import NEVER, NO_HISTORY, Call, InstrumentQueue, in_order, keep_last
@@ -162,6 +162,16 @@ class StrategyRunner:
         """Take the cash from a broker's statement."""
         self.portfolio.on_portfolio(statement)
         return ()
+
+    def on_quiet_input(self) -> Iterable[Event]:
+        """Return the signals for fills that came while no tick comes; those later than the newest tick wait for it."""
+        added: list[Event] = []
+        for call in self.callbacks.of_the_past():
+            executor, callback, *_ = call
+            if executor.strategy.stopped is None:
+                assert isinstance(callback, Callback)
+                added += self._call_all([call], callback.event)
+        return added
 
     def finish(self) -> None:
         """Shut the strategies down after the last tick."""

@@ -88,14 +88,14 @@ class Host:
         self._for_unknown = for_unknown
         self._watchdog: Watchdog | None = None
         self._unlimit: Callable[[], object] = _no_limit
-        for one in wanted:
-            making(one.config.id)
+        for strategy in wanted:
+            making(strategy.config.id)
             try:
-                self.runner.roster.add(self._create(one))
+                self.runner.roster.add(self._create(strategy))
             except AlphaError as error:
                 if not restarted:
                     raise
-                self.runner.roster.disable(one.config.id, str(error))
+                self.runner.roster.disable(strategy.config.id, str(error))
         making(None)
 
     @property
@@ -134,6 +134,10 @@ class Host:
     def enqueue(self, event: Any) -> None:
         """Take an event from a side input; it counts before the first tick that is later than it."""
         self.runner.callbacks.enqueue(event)
+
+    def on_quiet_input(self) -> Iterable[Event]:
+        """See `StrategyRunner.on_quiet_input`."""
+        return self.runner.on_quiet_input()
 
     def restore(self, state: RunnerState, *, whole: bool = False) -> None:
         """Continue an earlier run from its state, or with `whole` this very run in a restarted process."""

@@ -86,7 +86,7 @@ class Manager:
     def _apply(self, wanted: Sequence[Wanted], by: str) -> list[Event]:
         runner = self._runner
         answers: list[Event] = []
-        places = {one.config.id: one.place for one in wanted}
+        places = {target.config.id: target.place for target in wanted}
         for strategy in list(runner.strategies.values()):
             if strategy.id not in places:
                 time = self._time_of(strategy)
@@ -94,12 +94,12 @@ class Manager:
                 answers.append(_answer("reload", strategy.id, f"removed ({by})", time))
         for disabled in [name for name in runner.disabled if name not in places]:
             del runner.disabled[disabled]
-        for one in wanted:
-            outcome = self._apply_one(one)
+        for target in wanted:
+            outcome = self._apply_one(target)
             if outcome is not None:
-                changed_strategy = runner.strategies.get(one.config.id)
+                changed_strategy = runner.strategies.get(target.config.id)
                 changed_at = None if changed_strategy is None else self._time_of(changed_strategy)
-                answers.append(_answer("reload", one.config.id, f"{outcome} ({by})", changed_at))
+                answers.append(_answer("reload", target.config.id, f"{outcome} ({by})", changed_at))
         for strategy in runner.strategies.values():
             strategy.place = places[strategy.id]
         runner.roster.reorder()

@@ -55,14 +55,17 @@ def figures(found: Sequence[StrategyStatus]) -> dict[str, int]:
     """
     busiest = sorted(found, key=lambda status: -status.signals)[:NAMED]
     values: dict[str, int] = {}
-    for one in (status for status in found if status in busiest):
-        values |= {f"{one.id}.ticks": one.ticks, f"{one.id}.signals": one.signals}
-        if one.last_signal is not None:
-            values[f"{one.id}.last"] = int(one.last_signal.timestamp())
-        if one.p50_us is not None and one.p99_us is not None:
-            values |= {f"{one.id}.p50_ns": round(one.p50_us * 1000), f"{one.id}.p99_ns": round(one.p99_us * 1000)}
-    for one in found:
-        for broker, count in sorted(one.by_broker.items()):
+    for status in (status for status in found if status in busiest):
+        values |= {f"{status.id}.ticks": status.ticks, f"{status.id}.signals": status.signals}
+        if status.last_signal is not None:
+            values[f"{status.id}.last"] = int(status.last_signal.timestamp())
+        if status.p50_us is not None and status.p99_us is not None:
+            values |= {
+                f"{status.id}.p50_ns": round(status.p50_us * 1000),
+                f"{status.id}.p99_ns": round(status.p99_us * 1000),
+            }
+    for status in found:
+        for broker, count in sorted(status.by_broker.items()):
             values[f"broker.{broker}"] = values.get(f"broker.{broker}", 0) + count
     return values
 
@@ -149,8 +152,8 @@ class _Collector:
             ("errors", "Calls that failed"),
         ):
             family = CounterMetricFamily(f"alpha_strategy_{name}", help_text, labels=labels)
-            for one in self._found:
-                family.add_metric((one.id, one.type), getattr(one, name))
+            for status in self._found:
+                family.add_metric((status.id, status.type), getattr(status, name))
             yield family
         signals = CounterMetricFamily("alpha_strategy_signals", "Signals by broker", labels=(*labels, "broker"))
         running = GaugeMetricFamily("alpha_strategy_running", "1 while it runs, 0 paused or disabled", labels=labels)
@@ -161,15 +164,15 @@ class _Collector:
         taken = GaugeMetricFamily(
             "alpha_strategy_processing_seconds", "Time of a call, from samples", labels=(*labels, "quantile")
         )
-        for one in self._found:
-            own = (one.id, one.type)
-            for broker, count in sorted(one.by_broker.items()):
+        for status in self._found:
+            own = (status.id, status.type)
+            for broker, count in sorted(status.by_broker.items()):
                 signals.add_metric((*own, broker), count)
-            running.add_metric(own, float(one.state == "running"))
-            model.add_metric(own, float(one.has_model))
-            if one.last_signal is not None:
-                last.add_metric(own, one.last_signal.timestamp())
-            for quantile, microseconds in (("0.5", one.p50_us), ("0.99", one.p99_us)):
+            running.add_metric(own, float(status.state == "running"))
+            model.add_metric(own, float(status.has_model))
+            if status.last_signal is not None:
+                last.add_metric(own, status.last_signal.timestamp())
+            for quantile, microseconds in (("0.5", status.p50_us), ("0.99", status.p99_us)):
                 if microseconds is not None:
                     taken.add_metric((*own, quantile), microseconds / 1e6)
         yield from (signals, running, model, last, taken)

@@ -1,1 +1,1 @@
-"""A stream, for people."""
+"""Events as readable columns."""

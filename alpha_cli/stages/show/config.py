@@ -1,4 +1,4 @@
-"""What the user may set of `show`: which types of event, and whether in colours."""
+"""The options of `show`: the types of event, and colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alpha_cli.core.events import TYPES
 
 
 def parse_types(text: str | None) -> frozenset[str] | None:
-    """The types to show; None for all."""
+    """Return the types to show; None for all. Raises `UsageError`."""
     if text is None:
         return None
     names = frozenset(name.strip() for name in text.split(","))
@@ -24,7 +24,7 @@ def parse_types(text: str | None) -> frozenset[str] | None:
 
 
 def wants_colour(choice: str) -> bool:
-    """What `--color` comes to: `auto` is yes on a terminal that has colours, unless NO_COLOR is set."""
+    """Return whether to use colours: `auto` means on a terminal with colours, unless NO_COLOR is set."""
     return choice == "always" or (choice == "auto" and _terminal_has_colours())
 
 

@@ -1,7 +1,7 @@
-"""The step of `show`: an event to the line a person reads.
+"""The step of `show`: an event to a readable line.
 
-Type first, then the time in India, then what matters of each type in columns that line up. Nothing
-from the data reaches the terminal unescaped.
+The type comes first, then the time in India, then the important fields in aligned columns. Control characters
+in the data are escaped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_DIGITS = 24  # before the point
 
 
 class Show:
-    """Renders events; `colour` switches ANSI colours on, `types` limits what is shown (None: all)."""
+    """Formats events. `colour` switches ANSI colours on, `types` limits the types (None for all)."""
 
     def __init__(self, *, colour: bool, types: frozenset[str] | None = None) -> None:
         self._colour = colour
@@ -35,7 +35,7 @@ class Show:
         self.shown = 0
 
     def on_event(self, event: Event | Unknown) -> Iterable[Any]:
-        """The line for `event`, as the raw text of an event that only passes."""
+        """Return the line for `event`, as an `Unknown`, whose raw text the loop writes unchanged."""
         name = event.type if isinstance(event, Unknown) else _name(event)
         if self._types is not None and name not in self._types:
             return ()
@@ -55,7 +55,7 @@ def _name(event: Event) -> str:
 def _row(time: datetime | None, *cells: str) -> str:
     try:
         moment = "" if time is None else time.astimezone(IST).isoformat(" ", "milliseconds")[:23]
-    except OverflowError:  # at the very ends of the calendar
+    except OverflowError:  # at either end of the range of dates
         moment = str(time)[:23]
     return f"{moment:<23}  " + "  ".join(cells)
 
@@ -65,13 +65,13 @@ def _text(value: object, width: int = 0) -> str:
 
 
 def _money(value: Decimal | float | None, width: int = 12) -> str:
-    """Rupees with at least two decimals; a figure that is not there stays blank."""
+    """Return rupees with at least two decimals; blank for None."""
     if value is None:
         return " " * width
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
     exponent = exact.as_tuple().exponent
     if not isinstance(exponent, int) or exponent < -MAX_DECIMALS or exact.adjusted() > _MOST_DIGITS:
-        return f"{_text(exact):>{width}}"  # no amount: shown as it is, not as a line of zeros
+        return f"{_text(exact):>{width}}"  # not a valid amount: shown as it is
     return f"{f'{exact:,.{max(2, -exponent)}f}':>{width}}"
 
 
@@ -157,15 +157,15 @@ def _eof(e: Any) -> str:
     )
 
 
-def _rest(e: Any) -> str:
-    """Types without columns of their own: their fields, named."""
+def _other(e: Any) -> str:
+    """Return the fields by name, for types without columns of their own."""
     shown = {name: getattr(e, name) for name in e.__struct_fields__ if name != "timestamp"}
     cells = [f"{name.rstrip('_')} {_text(value)}" for name, value in shown.items() if value is not None]
     return _row(getattr(e, "timestamp", None), *cells)
 
 
 def _unknown(e: Any) -> str:
-    return _row(None, printable(e.raw.decode("utf-8", "replace"), 100)) if isinstance(e, Unknown) else _rest(e)
+    return _row(None, printable(e.raw.decode("utf-8", "replace"), 100)) if isinstance(e, Unknown) else _other(e)
 
 
 _COLUMNS: dict[str, Callable[[Any], str]] = {

@@ -1,4 +1,4 @@
-"""`alpha instruments`: options and wiring."""
+"""`alpha instruments`: the instrument master."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Command = TypeVar("Command", bound=Callable[..., object])
 @click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """The instrument master: which token a symbol has, its lot and tick size, its expiry and strike.
+    """Look up instruments: token, lot and tick size, expiry and strike of a symbol.
 
-    It is a SQLite database, --db FILE, or ALPHA_INSTRUMENTS, or alpha/instruments.db in the user's data folder.
-    There, the other commands find it too: wherever one takes a token, it takes EXCHANGE:SYMBOL. An
-    empty ALPHA_INSTRUMENTS means: none.
+    The instrument master is a SQLite database: --db FILE, or ALPHA_INSTRUMENTS, or alpha/instruments.db in the
+    user's data folder. With it, every command that takes a token also takes EXCHANGE:SYMBOL. An empty
+    ALPHA_INSTRUMENTS means that there is no master.
 
     \b
     Example:
@@ -43,7 +43,7 @@ def command(ctx: click.Context) -> None:
 
 
 def _day(_: click.Context, option: click.Parameter, text: str | None) -> date:
-    """A date in India; today's without one."""
+    """Return the date of an option, or today in India."""
     if text is None:
         from alpha_cli.core.times import IST
 
@@ -61,24 +61,24 @@ def _db(command: Command) -> Command:
 
 
 def _loading(command: Command) -> Command:
-    """What `load` and `fetch` have in common."""
+    """Add the common options of `load` and `fetch`."""
     for option in (
         _db,
         click.option("--bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-                     help="A wrong row: refuse the dump, or leave the row out (one in a hundred at most)."),
-        click.option("--force", is_flag=True, help="Also a dump that looks cut short, or older than its date."),
+                     help="At a wrong row: refuse the dump, or leave the row out (at most one in a hundred)."),
+        click.option("--force", is_flag=True, help="Load the dump even if it looks cut short, or older than its date."),
         click.option("--date", "day", callback=_day, metavar="YYYY-MM-DD",
-                     help="The day that the dump is of.  [default: today in India]"),
+                     help="The day of the dump.  [default: today in India]"),
     ):  # fmt: skip
         command = option(command)
     return command
 
 
 def _looking(command: Command) -> Command:
-    """What `find` and `show` have in common."""
+    """Add the common options of `find` and `show`."""
     for option in (
         _db,
-        click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--date", "day", callback=_day, metavar="YYYY-MM-DD",
                      help="As it was on that day.  [default: today in India]"),
     ):  # fmt: skip
@@ -92,8 +92,8 @@ def _looking(command: Command) -> Command:
 def load_(file: Path, database: Path | None, day: date, bad: str, *, force: bool) -> None:
     """Load FILE, a dump of Kite's instruments (CSV, also .gz), into the database: all of it or nothing.
 
-    What the dumps of other days said stays: a recording finds what a token meant on its day. Exchanges that are not in
-    FILE stay as they are. Give --date for a dump that is not of today.
+    The dumps of other days are kept, so that a recording finds what a token meant on its day. Exchanges that are
+    not in FILE stay as they are. Give --date for a dump that is not of today.
 
     \b
     Example:
@@ -105,7 +105,7 @@ def load_(file: Path, database: Path | None, day: date, bad: str, *, force: bool
 
 @command.command(short_help="Fetch today's dump from Kite and load it.")
 @click.option("--url", default="https://api.kite.trade/instruments", show_default=True, metavar="URL",
-              help="Where to take it from.")  # fmt: skip
+              help="Where to download it.")  # fmt: skip
 @_loading
 def fetch(url: str, database: Path | None, day: date, bad: str, *, force: bool) -> None:
     """Fetch the dump that Kite publishes each morning and load it. No login is needed.
@@ -131,14 +131,15 @@ def fetch(url: str, database: Path | None, day: date, bad: str, *, force: bool) 
 @command.command(short_help="Find instruments by words of their names.")
 @click.argument("words", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--exchange", metavar="NAME", help="Only of this exchange: NSE, BSE, NFO, BFO, MCX, CDS, ...")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Print at most N.")
 @_looking
 def find(
     words: tuple[str, ...], exchange: str | None, limit: int, database: Path | None, day: date, *, as_json: bool
 ) -> None:
-    """Find instruments in whose symbol, name, type, strike or expiry every word of TEXT occurs, in any case.
+    """Find instruments by words: each word of TEXT must occur in symbol, name, type, strike or expiry.
 
-    What a word matches as a whole comes first, then the nearest expiry. What has expired is left out.
+    Upper and lower case are the same. Whole-word matches come first, then the nearest expiry. Expired contracts
+    are left out.
 
     \b
     Example:
@@ -151,24 +152,22 @@ def find(
     with _opened(database) as master:
         found = master.find(" ".join(words), limit + 1, exchange=exchange, on=day)
         expired = [] if found else master.find(" ".join(words), 1, exchange=exchange)
-    for line in listing.for_programs(found[:limit]) if as_json else listing.for_people(found[:limit]):
+    for line in listing.as_json(found[:limit]) if as_json else listing.as_table(found[:limit]):
         click.echo(line)
     if not found:
         hint = f"; {expired[0].key} did until {expired[0].expiry} (--date asks as of a day)" if expired else ""
         log_line(f"alpha instruments find: nothing matches {printable(' '.join(words))}{hint}")
     elif len(found) > limit:
-        log_line(
-            f"alpha instruments find: there are more than {limit}; --limit N shows them, another word narrows them"
-        )
+        log_line(f"alpha instruments find: more than {limit} match; show them with --limit N, or add a word")
 
 
-@command.command(short_help="Show all that is known of an instrument.")
+@command.command(short_help="Show everything known about an instrument.")
 @click.argument("name", metavar="KEY|TOKEN")
 @_looking
 def show(name: str, database: Path | None, day: date, *, as_json: bool) -> None:
-    """Show all that is known of an instrument, its freeze quantity and what the dumps said of it over time.
+    """Show everything known about an instrument, with its freeze quantity and its history in the dumps.
 
-    It is named by token, by EXCHANGE:SYMBOL, or by a symbol that only one exchange has.
+    Name it by token, by EXCHANGE:SYMBOL, or by a symbol that only one exchange has.
 
     \b
     Example:
@@ -183,19 +182,21 @@ def show(name: str, database: Path | None, day: date, *, as_json: bool) -> None:
         try:
             found = look_up(name, master, day)
         except UsageError:
-            found = look_up(name, master)  # what has expired can be shown too
+            found = look_up(name, master)  # it may have expired
         about = listing.about(found, day, load_freeze_table(), master)
-    for line in [listing.about_for_programs(about)] if as_json else listing.about_for_people(about):
+    for line in [listing.about_as_json(about)] if as_json else listing.about_as_text(about):
         click.echo(line)
 
 
 def _target(database: Path | None) -> Path:
-    """The file to load into. Raises `UsageError` if there is to be none."""
+    """Return the database to load into. Raises `UsageError` if no master is wanted."""
     from alpha_cli.market.instruments.master import default_path
 
     path = database or default_path()
     if path is None:
-        raise UsageError("ALPHA_INSTRUMENTS is empty: no master is wanted; unset it, or name the database: --db FILE")
+        raise UsageError(
+            "ALPHA_INSTRUMENTS is empty, which means no master; unset it, or name a database with --db FILE"
+        )
     return path
 
 
@@ -210,8 +211,8 @@ def _load(file: Path, target: Path, day: date, bad: str, *, force: bool, source:
         if worth_logging(place):
             log_line(f"alpha instruments: {fault}; left out" + (f" ({place} so far)" if place > 1 else ""))
     with _bar("alpha instruments load") as progress:
-        told = None if progress is None else lambda count: progress(count, len(instruments))
-        loaded = store.load(target, instruments, day, force=force, progress=told)
+        on_progress = None if progress is None else lambda count: progress(count, len(instruments))
+        loaded = store.load(target, instruments, day, force=force, progress=on_progress)
     for line in listing.of_load(loaded):
         click.echo(line)
     log_line(f"alpha instruments: {len(instruments)} instruments of {day} in {printable(str(target), 300)}")
@@ -219,7 +220,7 @@ def _load(file: Path, target: Path, day: date, bad: str, *, force: bool, source:
 
 @contextmanager
 def _opened(database: Path | None) -> Iterator[Master]:
-    """The master, closed afterwards. Raises `NoInput` if there is none."""
+    """Open the master, and close it afterwards. Raises `NoInput` if there is none."""
     from alpha_cli.market.instruments.master import LOAD, open_master
 
     master = open_master(database)
@@ -231,7 +232,7 @@ def _opened(database: Path | None) -> Iterator[Master]:
 
 @contextmanager
 def _bar(label: str) -> Iterator[Callable[[int, int | None], object] | None]:
-    """What to tell of work done and of how much there is: a bar for a person who watches, nothing otherwise."""
+    """Yield a function for progress (done, total) if stderr is a terminal; else None."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return

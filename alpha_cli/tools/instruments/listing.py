@@ -1,4 +1,4 @@
-"""What `alpha instruments` prints: tables for people, JSON lines for programs."""
+"""The output of `alpha instruments`: tables and JSON lines."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class About(NamedTuple):
-    """An instrument and what goes with it.
+    """An instrument and its history.
 
-    freeze    the most units of an order on `day`, by `limit`; None: none, or not known
-    versions  what the dumps have said of it, oldest first
-    others    what else its token has stood for
+    freeze    most units of an order on `day`, from `limit`; None if there is no limit or it is not known
+    versions  its versions in the dumps, oldest first
+    others    versions of other instruments with the same token
     """
 
     instrument: Instrument
@@ -39,7 +39,7 @@ class About(NamedTuple):
 
 
 def about(instrument: Instrument, day: date, table: FreezeTable, master: Master) -> About:
-    """All that is known of `instrument` on `day`."""
+    """Return everything known about `instrument` on `day`."""
     same = master.history(instrument)
     others = [
         version
@@ -51,14 +51,14 @@ def about(instrument: Instrument, day: date, table: FreezeTable, master: Master)
     )
 
 
-def for_programs(found: Iterable[Instrument]) -> Iterator[str]:
-    """One JSON object a line; prices as exact numbers."""
+def as_json(found: Iterable[Instrument]) -> Iterator[str]:
+    """Yield one JSON object a line; prices are exact numbers."""
     for one in found:
         yield _encoder.encode(_fields(one)).decode()
 
 
-def for_people(found: Iterable[Instrument]) -> Iterator[str]:
-    """A table; nothing if there is nothing."""
+def as_table(found: Iterable[Instrument]) -> Iterator[str]:
+    """Yield a table; nothing if there are no instruments."""
     rows = [
         (
             one.key, str(one.instrument_token), one.instrument_type, _text(one.expiry), _text(one.strike),
@@ -71,13 +71,13 @@ def for_people(found: Iterable[Instrument]) -> Iterator[str]:
 
 
 def of_load(loaded: Iterable[Loaded]) -> Iterator[str]:
-    """A line for each exchange of a dump."""
+    """Yield a table with a line for each exchange of a dump."""
     rows = [(one.exchange, *map(str, one[1:])) for one in loaded]
     yield from table(("exchange", "instruments", "new", "changed", "gone"), rows)
 
 
-def about_for_programs(what: About) -> str:
-    """One JSON object."""
+def about_as_json(what: About) -> str:
+    """Return one JSON object."""
     values = {
         **_fields(what.instrument),
         "kind": what.instrument.kind,
@@ -91,26 +91,9 @@ def about_for_programs(what: About) -> str:
     return _encoder.encode(values).decode()
 
 
-def about_for_people(what: About) -> Iterator[str]:
-    """A field a line, then what changed over time."""
-    one = what.instrument
-    freeze = NOTHING if what.freeze is None or what.limit is None else (
-        f"{what.freeze} units, {what.freeze // one.lot_size} lots "
-        f"(from {what.limit.start}: {what.limit.source})"
-    )  # fmt: skip
-    fields = {
-        "instrument": one.key,
-        "token": str(one.instrument_token),
-        "exchange token": one.exchange_token or NOTHING,
-        "name": one.name or NOTHING,
-        "kind": f"{one.kind} ({one.segment}, {one.instrument_type})",
-        "underlying": one.underlying,
-        "expiry": _text(one.expiry) + (" (expired)" if _expired(what) else ""),
-        "strike": _text(one.strike),
-        "lot size": f"{one.lot_size} units",
-        "tick size": f"₹{_text(one.tick_size)}",
-        "freeze quantity": freeze,
-    }
+def about_as_text(what: About) -> Iterator[str]:
+    """Yield one field a line, then the history."""
+    fields = _described(what)
     width = max(map(len, fields))
     for name, value in fields.items():
         yield f"{name.ljust(width)}  {printable(value, 300)}"
@@ -125,6 +108,28 @@ def about_for_people(what: About) -> Iterator[str]:
             for other, first, last in sorted([*what.versions, *what.others], key=lambda version: version[1:])
         ],
     )  # fmt: skip
+
+
+def _described(what: About) -> dict[str, str]:
+    """Return the fields of an instrument by their names for people."""
+    instrument = what.instrument
+    freeze = NOTHING if what.freeze is None or what.limit is None else (
+        f"{what.freeze} units, {what.freeze // instrument.lot_size} lots "
+        f"(from {what.limit.start}: {what.limit.source})"
+    )  # fmt: skip
+    return {
+        "instrument": instrument.key,
+        "token": str(instrument.instrument_token),
+        "exchange token": instrument.exchange_token or NOTHING,
+        "name": instrument.name or NOTHING,
+        "kind": f"{instrument.kind} ({instrument.segment}, {instrument.instrument_type})",
+        "underlying": instrument.underlying,
+        "expiry": _text(instrument.expiry) + (" (expired)" if _expired(what) else ""),
+        "strike": _text(instrument.strike),
+        "lot size": f"{instrument.lot_size} units",
+        "tick size": f"₹{_text(instrument.tick_size)}",
+        "freeze quantity": freeze,
+    }
 
 
 def _fields(one: Instrument) -> dict[str, Any]:

@@ -142,9 +142,9 @@ _BOUNDS = {
 
 
 def _bounds(metadata: Iterable[Any]) -> Iterator[str]:
-    for one in metadata:
+    for constraint in metadata:
         for name, text in _BOUNDS.items():
-            bound = getattr(one, name, None)
+            bound = getattr(constraint, name, None)
             if bound is not None:
                 yield text.format(bound)
 

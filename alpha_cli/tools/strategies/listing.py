@@ -68,8 +68,8 @@ def everything(database: str | None) -> Everything:
 def for_programs(found: Everything) -> Iterator[str]:
     """Yield one JSON object a line; `kind` names its type."""
     for part in found:
-        for one in part:
-            yield msgspec.json.encode(one).decode()
+        for row in part:
+            yield msgspec.json.encode(row).decode()
 
 
 def for_people(found: Everything) -> Iterator[str]:
@@ -78,18 +78,19 @@ def for_people(found: Everything) -> Iterator[str]:
         ("type", "package", "model", "does", "besides process_tick"),
         [
             (
-                one.name,
-                one.package,
-                "yes" if one.has_model else "no",
-                one.error or one.does,
-                ", ".join(name for name in one.capabilities if name != "process_tick") or NOTHING,
+                kind.name,
+                kind.package,
+                "yes" if kind.has_model else "no",
+                kind.error or kind.does,
+                ", ".join(name for name in kind.capabilities if name != "process_tick") or NOTHING,
             )
-            for one in found.types
+            for kind in found.types
         ],
     )
     yield ""
     yield from table(
-        ("validator", "package", "does"), [(one.name, one.package, one.error or one.does) for one in found.validators]
+        ("validator", "package", "does"),
+        [(validator.name, validator.package, validator.error or validator.does) for validator in found.validators],
     )
     yield ""
     if not found.configured:
@@ -98,17 +99,17 @@ def for_people(found: Everything) -> Iterator[str]:
     yield from table(
         ("strategy", "id", "type", "instruments", "brokers", "active"),
         [
-            (one.name, f"cannot be read: {one.error}")
-            if one.error
+            (strategy.name, f"cannot be read: {strategy.error}")
+            if strategy.error
             else (
-                one.name,
-                one.id,
-                one.strategy_type,
-                str(len(one.instruments)),
-                ", ".join(one.active_brokers) or "none",
-                "yes" if one.is_active else "no",
+                strategy.name,
+                strategy.id,
+                strategy.strategy_type,
+                str(len(strategy.instruments)),
+                ", ".join(strategy.active_brokers) or "none",
+                "yes" if strategy.is_active else "no",
             )
-            for one in found.configured
+            for strategy in found.configured
         ],
     )
 

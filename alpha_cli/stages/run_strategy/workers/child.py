@@ -210,7 +210,7 @@ class _Handler:
             self._marks.at(index)
             made = step(event)
             if made:
-                added += [Added(index, self._key(one, event), encode(one)) for one in made]
+                added += [Added(index, self._key(new, event), encode(new)) for new in made]
             if type(event) is Control and self._decoder.outdated:
                 self._decoder.rebuild()
                 steps = self._steps()

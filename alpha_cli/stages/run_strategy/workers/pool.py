@@ -59,7 +59,7 @@ class WorkerPool:
         self._wanted = list(wanted)
         self._reread = reread
         count = max(min(count, len(wanted)), 1)
-        self._homes = {one.config.id: place % count for place, one in enumerate(wanted)}
+        self._homes = {strategy.config.id: place % count for place, strategy in enumerate(wanted)}
         self._count = count
         self._workers: list[Worker] = []
         self._batch: Batch | None = None  # the latest one that was handled, and how far the loop has come in it
@@ -70,7 +70,7 @@ class WorkerPool:
         self._last: tuple[Mapping[str, int], list[StrategyStatus]] | None = None
         self._report = report
         self._busy = False  # a request has no answer yet
-        sources = sources_of(one.config for one in wanted)
+        sources = sources_of(strategy.config for strategy in wanted)
         try:
             for number in range(count):
                 share = self._share(number, self._wanted)
@@ -101,6 +101,10 @@ class WorkerPool:
         """Take an event from a side input; the workers get it before the next batch."""
         self._side_events.append(encode(event))
 
+    def on_quiet_input(self) -> Iterable[Event]:
+        """Return nothing: workers hear of side events with the next batch."""
+        return ()
+
     def restore(self, state: RunnerState) -> None:
         """Continue an earlier run from its state."""
         self._all(Request("restore", snapshot.encode(state)))
@@ -108,7 +112,7 @@ class WorkerPool:
     def snapshot(self) -> RunnerState:
         """Return the merged state of all workers."""
         states = [snapshot.decode(worker.query("checkpoint").data) for worker in self._workers]
-        order = [one.config.id for one in self._wanted]
+        order = [strategy.config.id for strategy in self._wanted]
         known = [name for state in states for name in state.strategies]
         return snapshot.merged(states, [*order, *sorted({*known} - {*order})])
 
@@ -150,7 +154,7 @@ class WorkerPool:
         if self._last is not None:
             return self._last[1]
         found = [status for worker in self._workers for status in _statuses(worker.query("statuses").data)]
-        order = {one.config.id: place for place, one in enumerate(self._wanted)}
+        order = {strategy.config.id: place for place, strategy in enumerate(self._wanted)}
         last = len(order)
         return sorted(found, key=lambda status: (status.state == "disabled", order.get(status.id, last), status.id))
 
@@ -216,7 +220,7 @@ class WorkerPool:
             self._report(f"not reloaded: {error}")
             return None
         self._wanted = list(wanted)
-        sources = sources_of(one.config for one in wanted)
+        sources = sources_of(strategy.config for strategy in wanted)
         known = snapshot.merged([snapshot.decode(worker.query("instruments").data) for worker in self._workers], [])
         shares = [self._share(number, wanted) for number in range(self._count)]
         return [Reload(pickle.dumps(share), sources, snapshot.encode(_about(known, share))) for share in shares]
@@ -239,7 +243,7 @@ class WorkerPool:
 
     def _share(self, number: int, wanted: Sequence[Wanted]) -> list[Wanted]:
         """Return the strategies of one worker. The worker of a new strategy follows from its id."""
-        return [one for one in wanted if self._home(one.config.id) == number]
+        return [strategy for strategy in wanted if self._home(strategy.config.id) == number]
 
     def _home(self, name: str) -> int:
         return self._homes.get(name, crc32(name.encode()) % self._count)
@@ -293,7 +297,7 @@ def _joined(lines: Iterable[bytes]) -> bytes:
 
 def _about(known: RunnerState, share: Sequence[Wanted]) -> RunnerState:
     """Return what is known of the instruments that the strategies of `share` follow."""
-    tokens = {token for one in share for token in one.config.instruments}
+    tokens = {token for strategy in share for token in strategy.config.instruments}
     bars = known.bars
     if bars is not None:
         bars = {**bars, "series": [series for series in bars["series"] if series["token"] in tokens]}

@@ -146,7 +146,7 @@ class Worker:
         """Start a process once. Return its first answer; None if it died before."""
         ours, theirs = Pipe()
         self._marks.clear()
-        wanted = [one for one in self._wanted if one.config.id not in self._broken]
+        wanted = [strategy for strategy in self._wanted if strategy.config.id not in self._broken]
         self._pid = os.fork()
         if self._pid == 0:  # forked, it needs no copies of strategies' objects, which may be anything
             work(

@@ -32,7 +32,7 @@ def check_memory(subject: Subject) -> str:
     growth = _footprint(trial, subject) - before
     if growth > GROWTH[0] + GROWTH[1] * before:
         raise Verdict(FAIL, f"it holds {growth / 1024:,.0f} KiB more after {3 * count:,} ticks than after {count:,}")
-    kept = sum(len(msgspec.json.encode(one)) for one in snapshots_of(trial).values())
+    kept = sum(len(msgspec.json.encode(kept_snapshot)) for kept_snapshot in snapshots_of(trial).values())
     snapshots = f"; snapshots of {kept:,} bytes" if kept else ""
     return f"{max(growth, 0):,} bytes more after {3 * count:,} ticks than after {count:,}{snapshots}"
 
@@ -40,7 +40,7 @@ def check_memory(subject: Subject) -> str:
 def _footprint(trial: Trial, subject: Subject) -> int:
     """Return the bytes of all objects that the processors and the globals of their modules refer to."""
     tops = [value for module in subject.modules for name, value in vars(module).items() if not name.startswith("__")]
-    return sum(sys.getsizeof(one, 0) for one in reachable([*trial.strategy.processors, *tops], subject.modules))
+    return sum(sys.getsizeof(found, 0) for found in reachable([*trial.strategy.processors, *tops], subject.modules))
 
 
 def reachable(roots: Iterable[Any], modules: Iterable[ModuleType]) -> Iterator[Any]:

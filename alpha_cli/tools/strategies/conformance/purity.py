@@ -67,14 +67,14 @@ class Guard:
 
         def guarded(*given: Any) -> Any:
             self.calls += 1
-            before = [_content(one) for one in given]
+            before = [_content(argument) for argument in given]
             self._inside = True
             try:
                 return method(*given)
             finally:
                 self._inside = False
-                for one, content in zip(given, before, strict=True):
-                    if _content(one) != content:
+                for argument, content in zip(given, before, strict=True):
+                    if _content(argument) != content:
                         self.found.setdefault(f"changes the {'history' if type(content) is list else 'event'}", "")
 
         return guarded

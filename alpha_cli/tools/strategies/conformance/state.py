@@ -64,4 +64,7 @@ def _remembers(subject: Subject, ticks: Iterable[Any]) -> bool:
 
 def _portrait(trial: Trial) -> list[str]:
     """Return a text for every object in the processors."""
-    return [type(one).__name__ if gc.is_tracked(one) else repr(one) for one in reachable(trial.strategy.processors, ())]
+    return [
+        type(found).__name__ if gc.is_tracked(found) else repr(found)
+        for found in reachable(trial.strategy.processors, ())
+    ]

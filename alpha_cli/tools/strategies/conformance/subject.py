@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from alpha_cli.cli.library import pipe
+from alpha_cli.config.defaults import OPENING_CASH
 from alpha_cli.core.codec import encode
 from alpha_cli.core.events import Fill, Signal, Tick
 from alpha_cli.core.wire import rupees
@@ -90,7 +91,7 @@ class Subject:
     def seen(self, ticks: Iterable[Tick]) -> list[Any]:
         """Return `ticks` with the fields that the strategy is given."""
         names = self.view.__struct_fields__
-        return [self.view(*(getattr(one, name) for name in names)) for one in ticks]
+        return [self.view(*(getattr(tick, name) for name in names)) for tick in ticks]
 
     def where(self, frames: Iterable[tuple[str, int]]) -> str:
         """Return the first of these places that is in the strategy's own code, as in ` (mine.py:12)`."""
@@ -113,9 +114,7 @@ class Trial:
         fills: bool = True,
     ) -> None:
         self.reports: list[str] = []
-        self.runner = StrategyRunner(
-            report=self.reports.append, failures=_NEVER_PAUSE, opening_cash={BROKER: Decimal(1_000_000)}
-        )
+        self.runner = StrategyRunner(report=self.reports.append, failures=_NEVER_PAUSE, opening_cash=OPENING_CASH)
         self.strategy = Strategy(config, (BROKER,), portfolio=self.runner.portfolio)
         self._fills = fills
         for executor in self.executors if watch else ():
