@@ -63,7 +63,7 @@ def _names_in(data: bytes) -> set[bytes]:
 
 
 def _notifier(folders: Iterable[Path], mask: int) -> int | None:
-    """Return a descriptor that tells of the changes `mask` in `folders`; None where the system has no inotify or none left."""
+    """Return a descriptor that tells of the changes `mask` in `folders`; None where there is no inotify."""
     if sys.platform != "linux":
         return None
     import ctypes
