@@ -2,7 +2,7 @@
 
 A dead letter is `{"error", "line_number", "raw"}`; the feed adds the `instrument_token` where it can
 tell. `raw` is the line itself, so a letter can be mended and replayed; bytes that are not UTF-8 come
-as `raw_base64` beside it. A long line is kept by its beginning.
+as `raw_base64` beside it. Of a long line only the beginning is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Lines and what they say: from the bytes of a pipe to the events that a stage reads.
 
 A later stage decodes only what it uses: a tick becomes a view with the fields that matter, a type
-nobody here reads is recognised and skipped, and where ticks are wanted only now and then (see
+that no stage reads is recognised and skipped, and where ticks are wanted only now and then (see
 `last_ticks`) their lines stay lines.
 """
 

@@ -96,7 +96,7 @@ class Cascade:
     def give_back(self, out: list[Any], *, ended: bool = False) -> None:
         """Tell stages what those after them made, and add to `out` what they make of that, until nothing more comes.
 
-        After the end of a session they are told, but what they say to it comes too late.
+        After the end of a session they get it too, but what they add then comes too late and is dropped.
         """
         returning = self._returning
         rounds = 0

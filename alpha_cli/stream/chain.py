@@ -57,7 +57,7 @@ class Chain:
 
     @property
     def code(self) -> int:
-        """The worst exit code that an `eof` told so far."""
+        """The worst exit code of the sessions so far."""
         return self._session.code
 
     @property

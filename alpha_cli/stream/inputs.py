@@ -1,7 +1,7 @@
 """What a program waits for, in one place: its input, descriptors and timers of its stages, and signals.
 
 A stage registers descriptors (`watch`) and timers (`every`) when it starts. While a program waits for its input, it
-waits for these too; when one fires, the loop lets the stages speak although the input is quiet. A program whose
+waits for these too; when one fires, the loop lets the stages add events although the input is quiet. A program whose
 stages registered nothing reads its input without asking first, so it pays nothing for this.
 """
 
@@ -35,7 +35,7 @@ class _Timer:
 class Inputs:
     """One poll over the input, registered descriptors, timers and the wake-up of signals.
 
-    What is registered is heard from `begin` on: before the first line of the stream no stage may speak.
+    What is registered counts from `begin` on: before the first line of the stream no stage may write.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Inputs:
             self.watch(read, self._drain_wake)
 
     def begin(self) -> None:
-        """Hear what is registered from now on: the stream has begun."""
+        """Wait for what is registered from now on: the stream has begun."""
         if not self._begun:
             self._begun = True
             for fd in self._ready:

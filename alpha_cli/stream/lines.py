@@ -72,7 +72,7 @@ def blocks(read: Callable[[], bytes | None]) -> Iterator[Block]:
 class Writer:
     """Writes all of what it is given to a file descriptor.
 
-    Raises `ReaderGone` when nobody reads any more, `InputOutputError` when the device refuses.
+    Raise `ReaderGone` when the reader has left, `InputOutputError` when the device refuses.
     """
 
     def __init__(self, fd: int) -> None:

@@ -6,7 +6,7 @@ import sys
 
 
 def log_line(text: str) -> None:
-    """Say a line to people, on stderr. That nobody can hear it must not stop the data."""
+    """Print a line to stderr; ignore a closed or full stderr."""
     if sys.stderr is None:  # closed by the caller
         return
     try:

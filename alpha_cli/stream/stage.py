@@ -86,7 +86,7 @@ class Lifecycle:
     """
 
     def opening(self) -> Iterable[Event]:
-        """Return what stages before this one are told at the start, with `--feedback`."""
+        """Return what stages before this one should know at the start, with `--feedback`."""
         return ()
 
     def start(self, inputs: Inputs) -> None:

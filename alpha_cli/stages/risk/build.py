@@ -146,7 +146,7 @@ class RiskStage(Lifecycle):
 
 
 def _apply_limits(store: Any, limits: RiskFile, acknowledged: str | None) -> None:
-    """Apply the limits for whoever starts the stage: here, at the edge, the clock and the user are looked at."""
+    """Apply the limits in the name of the user who starts the stage; only here, at the edge, is the clock read."""
     from alpha_cli.stages.risk.governance import apply_limits
 
     changes = apply_limits(store, limits, acknowledged, at=datetime.now(IST), by=user())
