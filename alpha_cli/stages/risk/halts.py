@@ -37,7 +37,7 @@ class Halts:
         self,
         brokers: Iterable[str],
         ledger: ExposureLedger,
-        market: LastTicks,
+        last_ticks: LastTicks,
         *,
         price_of: Callable[[int], int | None],
         halt_reason: Callable[[], str | None],
@@ -46,7 +46,7 @@ class Halts:
     ) -> None:
         self._brokers = {*BROKERS, *brokers}
         self._ledger = ledger
-        self._market = market
+        self._last_ticks = last_ticks
         self._price_of = price_of
         self._halt_reason = halt_reason
         self.latched = latched or LatchedStates()
@@ -79,7 +79,7 @@ class Halts:
                 by=RISK,
                 reason=why or "HALT is gone",
                 value={"cause": FILE},
-                timestamp=self._market.now,
+                timestamp=self._last_ticks.now,
             )
         ]
 
@@ -153,9 +153,9 @@ class Halts:
         refusal = Refusal(Code.TRADING_REDUCING, why)
         for broker in sorted(brokers):
             if target in {"", broker}:
-                self.latched.latch(broker, "", "REDUCING", refusal, self._market.now)
+                self.latched.latch(broker, "", "REDUCING", refusal, self._last_ticks.now)
             elif target not in brokers:
-                self.latched.latch(broker, target, "REDUCING", refusal, self._market.now)
+                self.latched.latch(broker, target, "REDUCING", refusal, self._last_ticks.now)
 
     def _resume(self, target: str) -> None:
         """Lift the halts of the stream, and the states of the accounts that `target` names; "" is every account."""

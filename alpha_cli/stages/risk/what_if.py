@@ -56,14 +56,14 @@ class WhatIf(Lifecycle):
     def __init__(
         self,
         limits: RiskFile,
-        market: LastTicks,
+        last_ticks: LastTicks,
         instruments: Master | None,
         opening_cash: Mapping[str, Decimal],
         *,
         as_json: bool = False,
     ) -> None:
         self.engine = RiskEngine(
-            RiskInputs(limits=limits, last_ticks=market, instruments=instruments, opening_cash=opening_cash)
+            RiskInputs(limits=limits, last_ticks=last_ticks, instruments=instruments, opening_cash=opening_cash)
         )
         self.engine.audit = self._audit
         self.tallies: dict[tuple[int, str], Tally] = {}
@@ -72,7 +72,7 @@ class WhatIf(Lifecycle):
         self._denied: set[str] = set()
         self._asked: set[str] = set()
         self._as_json = as_json
-        self._market = market
+        self._last_ticks = last_ticks
 
     def stage(self) -> Stage:
         """Return the sink that reads the stream and prints the table at its end."""
@@ -80,7 +80,7 @@ class WhatIf(Lifecycle):
         silent = {kind: _silent(step) for kind, step in engine.steps.items()}
         silent[Fill] = _silent(self._unless_denied(engine.on_fill))
         silent[OrderUpdate] = _silent(self._unless_denied(engine.on_update))
-        reads = Reads(silent, last_ticks=self._market)
+        reads = Reads(silent, last_ticks=self._last_ticks)
         return Stage("risk", reads, flow=Flow(forward=False), lifecycle=self, options=Options(quiet=True))
 
     def _unless_denied(self, step: Any) -> Any:
