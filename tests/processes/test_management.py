@@ -823,7 +823,7 @@ def through(stage: Stage, pieces: Sequence[bytes]) -> bytes:
             out.append(chain.process(decoder.batch(whole + newline)))
     assert rest == b""
     out.append(chain.finish())
-    stage.finished()
+    stage.lifecycle.finish()
     stage.lifecycle.release()
     return b"".join(out)
 

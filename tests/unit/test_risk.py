@@ -414,7 +414,7 @@ def test_a_damaged_archive_is_bad_data(tmp_path: Path) -> None:
 
 def test_a_missing_master_is_no_input(tmp_path: Path) -> None:
     """66, with a hint where to get it; the process gives the codes too."""
-    with pytest.raises(NoInput, match=r"does not exist; .*Kite gives the dump at api\.kite\.trade/instruments"):
+    with pytest.raises(NoInput, match=r"does not exist; .*Kite has the dump at api\.kite\.trade/instruments"):
         open_master(tmp_path / "none.csv")
     for name, code in ((str(tmp_path / "none.csv"), 66), (str(master(tmp_path, "broken.csv", b"a,b\n")), 65)):
         made = run_alpha(["risk", "--instruments", name], stream())
