@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,16 +22,24 @@ class FileWatch:
     """Fires when one of `paths` is made, written to, replaced or removed; their folders must be there.
 
     With `only_whole`, a write counts when the writer closes the file: for files that are written in one go, so that
-    nothing is read of a half.
+    nothing is read of a half. It fires only while `when` says so.
     """
 
-    def __init__(self, paths: Iterable[Path], inputs: Inputs, *, only_whole: bool = False) -> None:
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        inputs: Inputs,
+        *,
+        only_whole: bool = False,
+        when: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._when = when
         self._inputs = inputs
         self._names = {os.fsencode(path.name) for path in paths}
         written = _IN_CLOSE_WRITE if only_whole else _IN_MODIFY | _IN_CREATE
         self._fd = _notifier({path.parent for path in paths}, written | _IN_MOVED_TO | _IN_DELETE)
         if self._fd is None:
-            inputs.every(LOOK_EVERY, lambda: True)
+            inputs.every(LOOK_EVERY, when)
         else:
             inputs.watch(self._fd, self._changed)
 
@@ -49,7 +57,7 @@ class FileWatch:
         with suppress(BlockingIOError):
             while data := os.read(self._fd, 1 << 16):
                 names |= _names_in(data)
-        return bool(names & self._names)
+        return bool(names & self._names) and self._when()
 
 
 def _names_in(data: bytes) -> set[bytes]:

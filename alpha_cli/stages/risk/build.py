@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
@@ -86,8 +87,14 @@ class RiskStage(Lifecycle):
         if self._state is not None:
             from alpha_cli.stream.watch import FileWatch
 
-            watch = FileWatch([self._state / HISTORY, self._state / HALT], inputs, only_whole=True)
-            self._opened.callback(watch.close)
+            # `alpha resume` writes down the request before it removes HALT: it is read once HALT is gone.
+            halt = self._state / HALT
+            watches = (
+                FileWatch([halt], inputs, only_whole=True),
+                FileWatch([self._state / HISTORY], inputs, only_whole=True, when=lambda: not os.path.lexists(halt)),
+            )
+            for watch in watches:
+                self._opened.callback(watch.close)
 
     def side_events(self) -> Iterable[Event]:
         """Take in fills and requests; return the `control` events that follow."""
