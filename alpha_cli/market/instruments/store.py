@@ -354,8 +354,9 @@ def _gone(db: sqlite3.Connection, exchange: str, before: str | None, day: date) 
     if before is None:
         return 0
     count: int = db.execute(
-        "SELECT count(*) FROM instruments AS old WHERE exchange = :exchange AND first_seen <= :before AND last_seen >= :before "
-        "AND last_seen < :day AND NOT EXISTS (SELECT 1 FROM instruments AS other WHERE other.exchange = :exchange "
+        "SELECT count(*) FROM instruments AS old WHERE exchange = :exchange "
+        "AND first_seen <= :before AND last_seen >= :before AND last_seen < :day AND NOT EXISTS ("
+        "SELECT 1 FROM instruments AS other WHERE other.exchange = :exchange "
         "AND other.tradingsymbol = old.tradingsymbol AND other.expiry = old.expiry "
         "AND other.first_seen <= :day AND other.last_seen >= :day)",
         {"exchange": exchange, "before": before, "day": day.isoformat()},
