@@ -140,8 +140,8 @@ class Master:
 
         wanted = symbol.upper()
         rows = self._query(
-            "SELECT DISTINCT exchange, tradingsymbol FROM instruments WHERE tradingsymbol >= ?1 AND tradingsymbol < ?2 "
-            "AND exchange = coalesce(?3, exchange) ORDER BY 2, 1 LIMIT 20000",
+            "SELECT DISTINCT exchange, tradingsymbol FROM instruments WHERE tradingsymbol >= ? AND tradingsymbol < ? "
+            "AND exchange = coalesce(?, exchange) ORDER BY 2, 1 LIMIT 20000",
             (wanted[:2], wanted[:2] + "\U0010ffff", None if exchange is None else exchange.upper()),
         )
         keys: dict[str, str] = {}

@@ -354,11 +354,12 @@ def _gone(db: sqlite3.Connection, exchange: str, before: str | None, day: date) 
     if before is None:
         return 0
     count: int = db.execute(
-        "SELECT count(*) FROM instruments AS old WHERE exchange = ?1 AND first_seen <= ?2 AND last_seen >= ?2 "
-        "AND last_seen < ?3 AND NOT EXISTS (SELECT 1 FROM instruments AS other WHERE other.exchange = ?1 "
+        "SELECT count(*) FROM instruments AS old WHERE exchange = :exchange "
+        "AND first_seen <= :before AND last_seen >= :before AND last_seen < :day AND NOT EXISTS ("
+        "SELECT 1 FROM instruments AS other WHERE other.exchange = :exchange "
         "AND other.tradingsymbol = old.tradingsymbol AND other.expiry = old.expiry "
-        "AND other.first_seen <= ?3 AND other.last_seen >= ?3)",
-        (exchange, before, day.isoformat()),
+        "AND other.first_seen <= :day AND other.last_seen >= :day)",
+        {"exchange": exchange, "before": before, "day": day.isoformat()},
     ).fetchone()[0]
     return count
 
