@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.events import BANK, NIFTY, order, signal, stream, tick, ticks
+from support.examples import rest_nightly
 from support.processes import ROOT, Pipeline, alpha, counters, environment, run_alpha
 
 from alpha_cli.core.codec import decode, encode
@@ -98,7 +99,7 @@ def test_half_a_line_waits_for_its_other_half() -> None:
 
 
 @pytest.mark.parametrize("env", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["plain", "unbuffered"])
-@pytest.mark.parametrize("size", [1, 7, 4096, 65536])
+@pytest.mark.parametrize("size", rest_nightly(1, [7, 1, 4096, 65536]))
 def test_the_output_does_not_depend_on_how_the_input_was_cut(size: int, env: dict[str, str]) -> None:
     """The same bytes for any sizes of writes, also where PYTHONUNBUFFERED makes Python's own streams raw."""
     data = stream([*ticks(150, (NIFTY, BANK)), b"", b'{"type":"tomorrow"}', signal(), *ticks(30)])

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from support.events import HELLO, NIFTY
+from support.examples import rest_nightly
 from support.processes import counters, run_alpha, shared
 from support.slow_book import Line, Listed, SlowBook, square_off_id
 
@@ -273,7 +274,7 @@ def test_a_saturday_that_repeats_friday() -> None:
     assert {one.code for one in book.orders.values()} == {"MARKET_CLOSED"}
 
 
-@pytest.mark.parametrize("milliseconds", [300, pytest.param(2000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("milliseconds", rest_nightly(1, [300, 2000]))
 def test_an_index_day_with_latency(milliseconds: int) -> None:
     """Orders and modifications wait for the first tick that is late enough."""
     name = DAYS[1]
@@ -283,7 +284,7 @@ def test_an_index_day_with_latency(milliseconds: int) -> None:
     assert filled_kinds(book) >= set(product(TYPES, VALIDITIES))
 
 
-@pytest.mark.parametrize("slippage", [("ticks", 3), pytest.param(("bps", 2), marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("slippage", rest_nightly(1, [("ticks", 3), ("bps", 2)]))
 def test_an_index_day_with_slippage(slippage: tuple[str, int]) -> None:
     """Takers fare worse by so much, within their limits; who rests does not."""
     name = DAYS[2]
@@ -307,7 +308,7 @@ def test_days_in_one_account(days: Sequence[str], count: int) -> None:
     assert not any(fill["timestamp"].date().isoformat() == SATURDAY for fill in book.fills)
 
 
-@pytest.mark.parametrize("milliseconds", [0, 700])
+@pytest.mark.parametrize("milliseconds", rest_nightly(1, [700, 0]))
 def test_two_instruments_in_one_stream(milliseconds: int) -> None:
     """An order for one of them waits for a tick of its own that is not older than it is."""
     other = [line.replace(b"256265", b"5").replace(b"2022-08-24", b"2022-08-23") for line in index_day("2022-08-24")]
@@ -318,7 +319,7 @@ def test_two_instruments_in_one_stream(milliseconds: int) -> None:
     assert {key[0] for key in book.positions} == {NIFTY, 5}
 
 
-@pytest.mark.parametrize("name", TRADES)
+@pytest.mark.parametrize("name", rest_nightly(1, TRADES))
 def test_trades_of_an_option_without_a_master(name: str) -> None:
     """Each trade's quantity is all that comes to orders which rest; the token trades as a share."""
     lines = list(trader(OPTIONS, name).merged(fed(OPTIONS, name), 1500 if name == TRADES[0] else 60))
@@ -378,7 +379,7 @@ def with_a_book(ticks: Iterable[bytes], seed: str) -> Iterator[bytes]:
         yield json.dumps(tick, separators=(",", ":")).encode()
 
 
-@pytest.mark.parametrize("slippage", [("depth", 0), ("ticks", 2)])
+@pytest.mark.parametrize("slippage", rest_nightly(1, [("depth", 0), ("ticks", 2)]))
 def test_real_prices_in_a_made_book(slippage: tuple[str, int]) -> None:
     """Takers walk the levels, the rest of a MARKET order rests at its protection price, IOC leaves nothing."""
     ticks = list(with_a_book(index_day(DAYS[3]), f"book {slippage}"))
@@ -401,7 +402,8 @@ def test_an_index_day_in_two_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "options"), [("index", []), ("index", ["--latency", "1500"]), ("trades", []), ("book", [])]
+    ("what", "options"),
+    rest_nightly(1, [("index", ["--latency", "1500"]), ("index", []), ("trades", []), ("book", [])], names=2),
 )
 def test_cut_off_anywhere_and_run_again(tmp_path: Path, what: str, options: list[str]) -> None:
     """The same input again after it broke off: nothing is lost, done twice or met twice by the ticks of before."""

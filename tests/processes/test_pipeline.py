@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.events import NIFTY
+from support.examples import rest_nightly
 from support.processes import Pipeline, alpha, counters, environment, run_alpha, shared
 
 from alpha_cli import pipe, replay
@@ -42,7 +43,7 @@ def fused(feed: list[str], env: dict[str, str]) -> tuple[int, bytes, str]:
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-@pytest.mark.parametrize("name", DAYS)
+@pytest.mark.parametrize("name", rest_nightly(2, DAYS))
 def test_a_real_day_gives_the_same_bytes_from_the_shell_and_fused_anywhere(name: str) -> None:
     """Exit 0, and equal output of four processes and of one, in two time zones with two hash seeds."""
     feed = feed_of(day(name))
@@ -87,7 +88,7 @@ def test_saturday_with_all_hours_signals_but_risk_still_refuses() -> None:
     assert b'"code":"SESSION_CLOSED"' in decided.stdout
 
 
-@pytest.mark.parametrize("size", [997, 4096, 65536, 1 << 20])
+@pytest.mark.parametrize("size", rest_nightly(2, [997, 65536, 4096, 1 << 20]))
 def test_the_size_of_reads_changes_nothing(size: int) -> None:
     """However the bytes of a day arrive, what comes out is the same."""
     recorded = run_alpha(["feed", "--ticks", "3000", "-q"]).stdout
@@ -101,15 +102,18 @@ def test_the_size_of_reads_changes_nothing(size: int) -> None:
 
 @pytest.mark.parametrize(
     "pipeline",
-    [
-        "feed --ticks 2000 | run-strategy momentum",
-        "feed --ticks 2000 | run-strategy momentum mean_reversion | risk",
-        "feed --ticks 2000 | run-strategy momentum | run-strategy mean_reversion | risk | paper --forward",
-        "feed --ticks 2000 | run-strategy momentum | risk | paper --forward | show",
-        "feed --ticks 2000 | paper --forward | run-strategy momentum | risk | paper",
-        "feed --ticks 2000 | risk | paper | show",
-        "feed --ticks 50 --mode full --instruments 3",
-    ],
+    rest_nightly(
+        3,
+        [
+            "feed --ticks 2000 | run-strategy momentum | run-strategy mean_reversion | risk | paper --forward",
+            "feed --ticks 2000 | paper --forward | run-strategy momentum | risk | paper",
+            "feed --ticks 2000 | run-strategy momentum | risk | paper --forward | show",
+            "feed --ticks 2000 | run-strategy momentum",
+            "feed --ticks 2000 | run-strategy momentum mean_reversion | risk",
+            "feed --ticks 2000 | risk | paper | show",
+            "feed --ticks 50 --mode full --instruments 3",
+        ],
+    ),
 )
 def test_any_pipeline_fuses_to_the_same_bytes(pipeline: str) -> None:
     """Filters twice, sinks in the middle, several strategies: one process or many, equal bytes."""

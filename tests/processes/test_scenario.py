@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.events import BANK, NIFTY, stream, tick
+from support.examples import rest_nightly
 from support.processes import Pipeline, alpha, run_alpha
 from support.strategy_runs import events_of, hosted, run_strategy, said, yaml_file
 
@@ -130,7 +131,7 @@ def test_only_those_with_a_model_load_one(day: Path) -> None:
         assert one.signals == counted[one.id] > 0
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", rest_nightly(1, reversed(KINDS)))
 def test_each_says_beside_the_others_what_it_says_alone(day: Path, name: str) -> None:
     """Ids included, with and without workers."""
     data = day.read_bytes()
@@ -164,7 +165,7 @@ def damaged_models(folder: Path) -> dict[str, Callable[[], Path]]:
     }
 
 
-@pytest.mark.parametrize("fault", list(damaged_models(Path())))
+@pytest.mark.parametrize("fault", rest_nightly(2, damaged_models(Path())))
 def test_a_model_that_is_missing_or_corrupt_disables_that_strategy_alone(tmp_path: Path, day: Path, fault: str) -> None:
     """The other two say what they say with it; the closing line and the status tell who is disabled, and why."""
     model = damaged_models(tmp_path)[fault]()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.events import NIFTY
+from support.examples import rest_nightly
 from support.processes import DEADLINE, ROOT, environment
 
 from alpha_cli.cli.app import execute
@@ -332,7 +333,7 @@ def failed(found: dict[str, Result]) -> list[str]:
     return [check for check, result in found.items() if result.mark == FAIL]
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", rest_nightly(3, sorted(BUILT_IN, reverse=True)))
 def test_every_strategy_that_comes_with_alpha_keeps_the_contract(name: str, request: pytest.FixtureRequest) -> None:
     """All checks hold; and what they compare are signals. One of them is checked on the whole market."""
     if name != "momentum":
@@ -423,7 +424,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("check", list(BAD))
+@pytest.mark.parametrize("check", rest_nightly(4, BAD))
 def test_a_strategy_that_is_bad_in_one_way_fails_just_that_check(check: str) -> None:
     """With the reason; what cannot be asked after it is skipped. So every check sees something, and only its own."""
     lines, why = BAD[check]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.events import BANK, NIFTY, stream, tick
+from support.examples import rest_nightly
 from support.misdeeds import configured, signals_in, written
 from support.processes import Pipeline, alpha, run_alpha
 from support.workers import closing, control, frugal, kill, live, until, workers_of
@@ -146,7 +147,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", rest_nightly(1, [3, 1, 2, 7]))
 def test_what_a_reload_adds_or_changes_says_what_it_says_without_workers(
     count: int, plain: tuple[bytes, list[str]], tmp_path: Path
 ) -> None:
@@ -156,7 +157,7 @@ def test_what_a_reload_adds_or_changes_says_what_it_says_without_workers(
     assert lines == plain[1]
 
 
-@pytest.mark.parametrize("killing", ["before", "between", "after", "before between after"])
+@pytest.mark.parametrize("killing", rest_nightly(1, ["before between after", "before", "between", "after"]))
 @pytest.mark.parametrize("requests", [1, 2_000])
 def test_a_worker_that_dies_around_a_reload_goes_on_as_if_nothing_had_been(
     killing: str, requests: int, plain: tuple[bytes, list[str]], tmp_path: Path

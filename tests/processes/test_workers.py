@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.events import BANK, NIFTY, START, order, signal, stream, tick, ticks
+from support.examples import rest_nightly
 from support.misdeeds import (
     ALLOWED,
     BY_MEMORY,
@@ -202,14 +203,18 @@ FEED = "feed --ticks 1500 --seed 5"
 
 @pytest.mark.parametrize(
     ("before", "after", "options"),
-    [
-        ("", "| risk | paper --forward", ""),
-        ("", "| risk | paper", "--feedback"),
-        ("| bars --interval 1m,15m", "", ""),
-        ("| bars --interval 1m,15m", "| risk", ""),
-        ("| run-strategy -q rules_rsi --workers 2", "| risk | paper --forward", ""),
-    ],
-    ids=["alone", "with feedback", "after bars", "after bars before risk", "after other workers"],
+    rest_nightly(
+        2,
+        [
+            ("", "| risk | paper", "--feedback"),
+            ("| bars --interval 1m,15m", "| risk", ""),
+            ("", "| risk | paper --forward", ""),
+            ("| bars --interval 1m,15m", "", ""),
+            ("| run-strategy -q rules_rsi --workers 2", "| risk | paper --forward", ""),
+        ],
+        names=3,
+    ),
+    ids=["with feedback", "after bars before risk", "alone", "after bars", "after other workers"],
 )
 def test_a_pipeline_in_one_process_gives_the_same_bytes(
     before: str, after: str, options: str, reference: Reference

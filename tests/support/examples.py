@@ -16,9 +16,13 @@ examples again; `dev` keeps failures in `.hypothesis` and tries them first.
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+T = TypeVar("T")
 
 USUAL = 100  # examples of a property that does not say how many
 STEPS = 50  # of a state machine that does not say how many
@@ -72,3 +76,19 @@ def examples(count: int = USUAL, *, steps: int = STEPS, **options: Any) -> setti
     return settings(
         max_examples=profile.examples(count), stateful_step_count=min(steps, profile.steps_at_most), **options
     )
+
+
+def rest_nightly(first: int, values: Iterable[Any], *, names: int = 1) -> list[Any]:
+    """Return `values` for `parametrize`: CI tries the `first` of them, the nightly run all.
+
+    For cases of one kind that each take seconds. `names` is how many parameters a case has.
+    """
+    return [
+        value if place < first else pytest.param(*(value if names > 1 else (value,)), marks=pytest.mark.nightly)
+        for place, value in enumerate(values)
+    ]
+
+
+def every_in_ci(step: int, values: Iterable[T]) -> list[T]:
+    """Return every `step`-th of `values` in CI, and all of them elsewhere. For long lists of one kind."""
+    return list(values)[:: step if profile_in_force() in {"ci", "new"} else 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal as signals
 import subprocess
@@ -12,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from support import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SHARED_DATA") or ROOT.parent / "shared" / "data")
@@ -47,10 +50,79 @@ def run_alpha(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """`alpha ARGS…` run to its end on `input`; stdout and stderr are captured as bytes."""
+    if warm.can_start(env, cwd):
+        return _run_warm(list(args), input, environment(env), timeout, cwd or ROOT)
     return subprocess.run(
         alpha(*args), input=input, env=environment(env), timeout=timeout, cwd=cwd or ROOT, capture_output=True,
         check=False,
     )  # fmt: skip
+
+
+def _run_warm(
+    args: list[str], data: bytes, env: dict[str, str], timeout: float, cwd: Path
+) -> subprocess.CompletedProcess[bytes]:
+    """Do what `subprocess.run` does, with pipes for all three descriptors."""
+    (given, write), (read_out, out), (read_err, err) = os.pipe(), os.pipe(), os.pipe()
+    process = warm.Process(args, (given, out, err), env, cwd)
+    for fd in (given, out, err):
+        os.close(fd)
+    said: dict[int, bytes] = {}
+    threads = [threading.Thread(target=_read_all, args=(fd, said), daemon=True) for fd in (read_out, read_err)]
+    threads.append(threading.Thread(target=_write_all, args=(write, data), daemon=True))
+    for thread in threads:
+        thread.start()
+    try:
+        code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+    for thread in threads:
+        thread.join()
+    return subprocess.CompletedProcess(alpha(*args), code, said[read_out], said[read_err])
+
+
+def _started(
+    command: list[str], stdin: int, stdout: int, stderr: int, env: dict[str, str] | None, group: int
+) -> subprocess.Popen[bytes] | warm.Process:
+    """Start a process of a pipeline, where it can be by a warm start."""
+    prefix = alpha()
+    if command[: len(prefix)] != prefix or not warm.can_start(env, None):
+        return subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment(env), cwd=ROOT, bufsize=0,
+            process_group=group,
+        )  # fmt: skip
+    ours: dict[str, int] = {}
+    theirs: list[int] = []
+    for name, fd, flags in (("stdin", stdin, os.O_RDONLY), ("stdout", stdout, os.O_WRONLY)):
+        if fd == subprocess.PIPE:
+            read, write = os.pipe()
+            ours[name], fd = (write, read) if name == "stdin" else (read, write)  # noqa: PLW2901
+            theirs.append(fd)
+        elif fd == subprocess.DEVNULL:
+            fd = os.open(os.devnull, flags)  # noqa: PLW2901
+            theirs.append(fd)
+        stdin, stdout = (fd, stdout) if name == "stdin" else (stdin, fd)
+    process = warm.Process(command[len(prefix) :], (stdin, stdout, stderr), environment(env), ROOT, group)
+    for fd in theirs:
+        os.close(fd)
+    if "stdin" in ours:
+        process.stdin = os.fdopen(ours["stdin"], "wb", buffering=0)  # closed by the pipeline
+    if "stdout" in ours:
+        process.stdout = os.fdopen(ours["stdout"], "rb", buffering=0)
+    return process
+
+
+def _read_all(fd: int, said: dict[int, bytes]) -> None:
+    with open(fd, "rb") as file:
+        said[fd] = file.read()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 class Pipeline:
@@ -71,7 +143,7 @@ class Pipeline:
         stdin: int = subprocess.PIPE,
         stdout: int = subprocess.PIPE,
     ) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes] | warm.Process] = []
         self._errors = [tempfile.TemporaryFile() for _ in commands]  # noqa: SIM115  (closed in __exit__)
         self._output = bytearray()
         self._news = threading.Condition()
@@ -79,10 +151,9 @@ class Pipeline:
         given, close_given = stdin, False
         for place, command in enumerate(commands):
             last = place == len(commands) - 1
-            process = subprocess.Popen(
-                command, stdin=given, stdout=stdout if last else subprocess.PIPE, stderr=self._errors[place],
-                env=environment(env), cwd=ROOT, bufsize=0,
-                process_group=self.processes[0].pid if self.processes else 0,
+            process = _started(
+                list(command), given, stdout if last else subprocess.PIPE, self._errors[place].fileno(), env,
+                self.processes[0].pid if self.processes else 0,
             )  # fmt: skip
             if close_given:
                 os.close(given)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 from support.events import BANK, HELLO, NIFTY, START, signal, stream, tick, ticks
-from support.examples import examples
+from support.examples import examples, rest_nightly
 from support.processes import Pipeline, alpha, counters, run_alpha, shared
 
 from alpha_cli.core.codec import decode, encode
@@ -770,13 +770,16 @@ def test_the_bytes_do_not_depend_on_how_the_input_was_cut(size: int) -> None:
 
 @pytest.mark.parametrize(
     "pipeline",
-    [
-        "feed --ticks 3000 | bars --interval 1m,1h | risk | paper --forward",
-        "feed --ticks 3000 | bars --partial | bars --interval 15m --grace 0 --partial",
-        "feed --ticks 3000 | risk | bars --interval 90s",
-        "feed --ticks 3000 | bars --interval 5m | paper",
-        "feed --ticks 3000 | bars --interval 5m | run-strategy momentum | risk | paper --forward",
-    ],
+    rest_nightly(
+        2,
+        [
+            "feed --ticks 3000 | bars --partial | bars --interval 15m --grace 0 --partial",
+            "feed --ticks 3000 | bars --interval 5m | run-strategy momentum | risk | paper --forward",
+            "feed --ticks 3000 | bars --interval 1m,1h | risk | paper --forward",
+            "feed --ticks 3000 | risk | bars --interval 90s",
+            "feed --ticks 3000 | bars --interval 5m | paper",
+        ],
+    ),
 )
 def test_a_pipeline_with_bars_fuses_to_the_same_bytes(pipeline: str) -> None:
     """As the first stage, in the middle or twice."""

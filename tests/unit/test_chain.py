@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as some
 from support.events import BANK, HELLO, NIFTY, ONE_OF_EACH, START, order, signal, stream, tick, ticks
-from support.examples import examples
+from support.examples import examples, rest_nightly
 from support.processes import run_alpha
 from support.stages import made_stage
 
@@ -252,7 +252,7 @@ def test_a_chain_of_many_is_its_stages_one_after_another(
     assert chained(fused, data, sizes)[0] == expected
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", rest_nightly(3, range(10)))
 @pytest.mark.parametrize("name", list(STAGES))
 def test_long_streams_in_batches_of_any_size(name: str, seed: int) -> None:
     """As above over some hundred lines, where watching begins and ends many times within a batch."""
@@ -262,7 +262,7 @@ def test_long_streams_in_batches_of_any_size(name: str, seed: int) -> None:
         assert chained([STAGES[name]()], data, sizes)[0] == reference(STAGES[name](), data)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", rest_nightly(1, range(3)))
 @pytest.mark.parametrize("names", list(permutations(STAGES, 2)) + list(permutations(STAGES, 3)), ids="-".join)
 def test_long_streams_through_every_order_of_stages(names: tuple[str, ...], seed: int) -> None:
     """Fused or one after another, whichever stage stands first."""

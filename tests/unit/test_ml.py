@@ -509,6 +509,7 @@ def test_the_packaged_configuration_loads(kind: str) -> None:
 # --- training --------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly  # trains two models, which takes long
 def test_training_twice_writes_the_same_bytes_and_a_model_that_loads(tmp_path: Path) -> None:
     """Whatever the order of hashes is; and it is honest about the random walk."""
     pytest.importorskip("sklearn")

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 from support.events import BANK, NIFTY, stream, tick, ticks
-from support.examples import examples
+from support.examples import examples, rest_nightly
 from support.processes import DEADLINE, Pipeline, alpha, run_alpha
 from support.strategy_runs import (
     COUNTS,
@@ -183,8 +183,11 @@ def added(output: bytes) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "workers", [((), ()), (("--workers", "2"), ()), ((), ("--workers", "2")), (("--workers", "2"), ("--workers", "3"))],
-    ids=["alone", "workers then alone", "alone then workers", "workers"],
+    "workers",
+    rest_nightly(
+        1, [(("--workers", "2"), ()), ((), ()), ((), ("--workers", "2")), (("--workers", "2"), ("--workers", "3"))]
+    ),
+    ids=["workers then alone", "alone", "alone then workers", "workers"],
 )  # fmt: skip
 def test_a_run_with_state_goes_on_where_the_one_before_it_ended(
     tmp_path: Path, workers: tuple[tuple[str, ...], tuple[str, ...]]
