@@ -13,6 +13,7 @@ from alpha_cli.config.settings import load_settings
 from alpha_cli.core.errors import AlphaError, UsageError
 from alpha_cli.core.events import Event
 from alpha_cli.core.text import printable
+from alpha_cli.stages.run_strategy import outcome
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stages.run_strategy.side_inputs import SideInputs
@@ -124,8 +125,16 @@ class RunStrategyStage(Lifecycle):
         self._observer.refresh(ended=True)
 
     def finish(self) -> None:
-        """Tell the strategies that the input has ended."""
+        """Tell the strategies that the input has ended, and say which of them did nothing."""
         self._host.finish()
+        outside = self._host.counts()["outside_session"]
+        for remark in outcome.remarks(self._host.statuses(), self._host.stranger, outside):
+            _report(remark)
+
+    def failure(self) -> AlphaError | None:
+        """Return why the strategies did nothing so far, if they did."""
+        self._host.counts()  # workers are asked
+        return outcome.failure(self._host.statuses(), self._host.stranger)
 
     def commit(self, output: bytes) -> None:
         """Write the status, now and then."""
@@ -142,7 +151,7 @@ class RunStrategyStage(Lifecycle):
 
     def verdict(self) -> AlphaError | None:
         """Return why the run was no success, if it was not."""
-        return self._host.verdict()
+        return self._host.verdict() or self.failure()
 
     def _open_state(self, folder: Path, name: str, opened: ExitStack) -> None:
         """Open the database and give the host what it kept."""

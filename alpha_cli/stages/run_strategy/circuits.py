@@ -57,6 +57,7 @@ class Circuits:
     def recovered(self, strategy: Strategy, now: datetime) -> Control:
         """Close the circuit of `strategy`, which did not fail when it was tried; return the line that says so."""
         strategy.stopped = None
+        strategy.callbacks += 1
         return self._resumed(strategy, _RECOVERED, now)
 
     def last_time(self, strategy: Strategy) -> datetime | None:
@@ -76,7 +77,9 @@ class Circuits:
             self._log_failure(executor, now, error)
         except Overtime as late:  # its __str__ took too long
             error = late
-        if isinstance(error, Rejected) and not isinstance(error, InvalidResult):
+        refused = isinstance(error, Rejected) and not isinstance(error, InvalidResult)
+        strategy.failed += not refused
+        if refused:
             # It answered. It may be at a limit that it does not know of, and must be able to reduce its position.
             on_trial = strategy.stopped is not None and strategy.stopped.until is not None
             return [self.recovered(strategy, now)] if on_trial else []

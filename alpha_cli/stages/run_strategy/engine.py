@@ -98,6 +98,7 @@ class StrategyRunner:
                 due = self.callbacks.due(time)
             queue = queue or self.queues.get(tick.instrument_token)
             if queue is None:
+                self.data.stranger = tick.instrument_token
                 return self._call_all(due, tick) if due else ()
             admitted = self._ordinal(queue, tick)
             if admitted is None:
@@ -140,7 +141,9 @@ class StrategyRunner:
         """Return the signals for a bar in the input, of strategies that take bars and have none built here."""
         queue = self.queues.get(bar.instrument_token)
         if queue is None:
+            self.data.stranger = bar.instrument_token
             return ()
+        queue.heard = True
         takers = [executor for executor in queue.executors if executor.on_bar is not None and not executor.bars]
         return self._call_all(in_order(self.callbacks.for_bar(takers, bar)), bar)
 
@@ -212,6 +215,7 @@ class StrategyRunner:
             if executor.strategy is paused:
                 skip(process)
                 continue
+            executor.strategy.callbacks += 1
             try:
                 current.call = call
                 result = process(event, history)

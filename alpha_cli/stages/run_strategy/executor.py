@@ -70,6 +70,9 @@ class Strategy:
     streak           failures in a row, over all its instruments
     failed_at        its count of calls at its latest failure
     reported         failures so far, to limit how many are logged
+    callbacks        calls of this run for other events than ticks, and those that try a paused strategy again
+    failed           calls of this run that failed
+    calls_at_start   `calls` when this run began
     cannot_snapshot  its snapshot() hung once and is not called again
     origin           its configuration as loaded, without the changes made by `control set`
     """
@@ -97,6 +100,7 @@ class Strategy:
         self.last_signal: datetime | None = None
         self.timing = Timing()
         self.reported = 0
+        self.callbacks = self.failed = self.calls_at_start = 0
         self.has_model = False
         self.cannot_snapshot = False
         self.origin = config
@@ -116,6 +120,11 @@ class Strategy:
     def calls(self) -> int:
         """Return the number of ticks it was called for."""
         return sum(executor.calls for executor in self.executors.values())
+
+    @property
+    def calls_of_run(self) -> int:
+        """Return the number of times it was called in this run, for ticks and other events."""
+        return self.calls - self.calls_at_start + self.callbacks
 
     @property
     def tick_fields(self) -> frozenset[str] | None:

@@ -180,6 +180,11 @@ class Host:
         """Return the error with which the stage ends after all its input: a calendar did not know some days."""
         return self.runner.out_of_coverage()
 
+    @property
+    def stranger(self) -> int | None:
+        """Return an instrument that no strategy follows, and of which something came; None if there was none."""
+        return self.runner.data.stranger
+
     def statuses(self) -> list[StrategyStatus]:
         """Return the figures of each strategy."""
         return statuses(self.runner)

@@ -126,6 +126,7 @@ class Roster:
         for token, executor in strategy.executors.items():
             if token in before.executors:
                 executor.take_over(before.executors[token])
+        strategy.callbacks += before.calls - strategy.calls  # for instruments that it does not follow any more
         self.follow(strategy, restored)  # before the former executors leave: their history is taken over
         self.unfollow(before)
         self.shut_down(before)

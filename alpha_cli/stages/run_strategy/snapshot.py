@@ -49,6 +49,8 @@ class StrategyState(msgspec.Struct):
     counts: dict[str, int] = {}
     by_broker: dict[str, int] = {}
     last_signal: datetime | None = None
+    calls_of_run: int = 0
+    failed: int = 0
 
 
 class RunnerState(msgspec.Struct, rename={"queues": "lanes", "pending": "arrived"}):
@@ -106,6 +108,10 @@ def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) 
         if whole and state.bars is not None:
             runner.callbacks.build_bars((series["token"], series["interval"]) for series in state.bars["series"])
         _restore_all(runner, state)
+        if whole:
+            _continue_run(runner, state)
+        else:
+            _begin_run(runner)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InvariantBroken(
             f"what was kept cannot be read: {describe_error(error)}; restore a backup or name another --state folder"
@@ -133,6 +139,23 @@ def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
         _restore(runner, strategy, saved)
     for queue in runner.queues.values():
         queue.arrange()
+
+
+def _begin_run(runner: StrategyRunner) -> None:
+    """Count from here what comes of this run."""
+    for queue in runner.queues.values():
+        queue.begin_run()
+    for strategy in runner.strategies.values():
+        strategy.calls_at_start = strategy.calls
+
+
+def _continue_run(runner: StrategyRunner, state: RunnerState) -> None:
+    """Go on with what was counted of this run before the process was restarted."""
+    for strategy in runner.strategies.values():
+        saved = state.strategies.get(strategy.id)
+        if saved is not None:
+            strategy.calls_at_start, strategy.callbacks = strategy.calls, saved.calls_of_run
+            strategy.failed = saved.failed
 
 
 def _fits(runner: StrategyRunner, strategy: Strategy, state: RunnerState) -> bool:
@@ -191,6 +214,8 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         counts={name: getattr(strategy, attribute) for name, attribute in _COUNTS.items()},
         by_broker=dict(strategy.by_broker),
         last_signal=strategy.last_signal,
+        calls_of_run=strategy.calls_of_run,
+        failed=strategy.failed,
     )
 
 

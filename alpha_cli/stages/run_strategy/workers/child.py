@@ -164,6 +164,7 @@ class _Handler:
         answer.data = msgspec.json.encode(self._host.statuses())
         beyond = self._host.verdict()
         answer.beyond = None if beyond is None else str(beyond)
+        answer.stranger = self._host.stranger
         answer.outside = {token: queue.outside for token, queue in self._host.runner.queues.items() if queue.outside}
 
     def _finish(self, request: Request, _: Answer) -> None:
