@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from alpha_cli.core.errors import ConfigurationError
@@ -49,6 +50,26 @@ def capability(processor: object, name: str) -> Callable[..., Any] | None:
     """Return the method called `name`, or None if `processor` has none. Raise `ConfigurationError`."""
     method = declared(processor, name)
     return method if callable(method) else None
+
+
+def misspelt(processor: object) -> list[str]:
+    """Return a line for each method of `processor` whose name is almost that of an optional method, which it lacks."""
+    lines = []
+    for name in dir(type(processor)):
+        meant = _meant(name)
+        if meant is not None and not callable(getattr(type(processor), meant, None)):
+            lines.append(f"its {name} is never called, did you mean {meant!r}?")
+    return lines
+
+
+def _meant(name: str) -> str | None:
+    """Return the optional method that a name such as onfill, on_Bar or process_ticks is a slip of."""
+    if name in OFFERED or name.startswith("_"):
+        return None
+    plain = name.replace("_", "").lower()
+    names = {known.replace("_", ""): known for known in OFFERED}
+    close = [plain] if plain in names else get_close_matches(plain, names, 1, cutoff=0.9)
+    return names[close[0]] if close else None
 
 
 def tick_fields_of(processor: object) -> frozenset[str] | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from alpha_cli.core.events import RUNNER, Control, Event
 from alpha_cli.core.times import later
 from alpha_cli.stages.run_strategy.executor import Cause, Executor, InvalidResult, Rejected, Strategy
-from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.failures import describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import NEVER
 from alpha_cli.stages.run_strategy.roster import Roster
 from alpha_cli.stages.run_strategy.runner_data import RunnerData
@@ -164,7 +164,7 @@ class Circuits:
         if isinstance(error, Rejected):
             text = f"rejected: {error}"
         else:  # the text of an exception comes from code of the strategy
-            text = self._data.current.run(executor, strategy.guard(strategy, describe_error), error)
+            text = self._data.current.run(executor, strategy.guard(strategy, describe_failure), error)
         self._data.report(
             f"{strategy.id} on {executor.token} at {now.isoformat()}: {text} "
             f"(failure {strategy.reported}; other strategies go on)"

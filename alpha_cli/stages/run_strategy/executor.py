@@ -21,10 +21,11 @@ from alpha_cli.core.events import Bar, Fill, Signal, Tick
 from alpha_cli.core.ids import derive_id
 from alpha_cli.core.times import microseconds
 from alpha_cli.kit.signal_result import History, SignalResult
-from alpha_cli.stages.run_strategy.capabilities import adapted, capability, declared, tick_fields_of
+from alpha_cli.stages.run_strategy.capabilities import adapted, capability, declared, misspelt, tick_fields_of
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.context import Context
-from alpha_cli.stages.run_strategy.factory import create_processor, create_validator, describe_error
+from alpha_cli.stages.run_strategy.factory import create_processor, create_validator
+from alpha_cli.stages.run_strategy.failures import describe_failure
 from alpha_cli.stages.run_strategy.latency import TickCounter, Timing
 from alpha_cli.stages.run_strategy.portfolio import Portfolio
 from alpha_cli.stages.run_strategy.protocols import StrategyProcessor
@@ -139,6 +140,16 @@ class Strategy:
         """Return each of its processors once."""
         return list({id(executor.processor): executor.processor for executor in self.executors.values()}.values())
 
+    def slips(self) -> list[str]:
+        """Return a line for each probable slip in the code of its processors."""
+        return list(dict.fromkeys(line for processor in self.processors for line in misspelt(processor)))
+
+    @property
+    def lacks_bars(self) -> bool:
+        """Return whether it has an `on_bar` that nothing called: it declares no `bars`, and none came in the input."""
+        found = self.executors.values()
+        return not self.callbacks and any(executor.on_bar is not None and not executor.bars for executor in found)
+
     def build(self) -> None:
         """Make its processors, one for each instrument or one for all. Raise `ConfigurationError`."""
         create = self.guard(self, self._create)
@@ -198,7 +209,7 @@ class Strategy:
             except LeaveNow:
                 raise
             except BaseException as error:
-                raise Disabled(f"its model cannot be loaded: {describe_error(error)}") from None
+                raise Disabled(f"its model cannot be loaded: {describe_failure(error)}") from None
             if answer is False:
                 raise Disabled("its model cannot be loaded: load_model() said False")
             loaded = processor

@@ -51,6 +51,11 @@ def remarks(found: Sequence[StrategyStatus], stranger: int | None, outside: int)
         if status.absent:
             share = "" if _is_absent(status) else f" (of its {status.instruments})"
             lines.append(f"{status.id}: nothing came of {_instruments(status.absent)}{share}")
+        if status.lacks_bars:
+            lines.append(
+                f"{status.id}: its on_bar was never called: declare bars = ('1m',) in its class, or put alpha bars "
+                "before run-strategy"
+            )
         if _has_failed(status):
             lines.append(f"{status.id}: every call failed ({status.failed}); other strategies went on")
     return lines

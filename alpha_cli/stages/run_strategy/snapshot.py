@@ -18,7 +18,7 @@ from alpha_cli.core.errors import AlphaError, ConfigurationError, InvariantBroke
 from alpha_cli.core.events import Bar
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Cause, Disabled, Executor, Strategy
-from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.failures import describe_error, describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import InstrumentQueue, QueueState
 from alpha_cli.stages.run_strategy.roster import KnownInstruments, as_json
 
@@ -202,7 +202,7 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         except runner.data.passing:
             raise
         except BaseException as error:
-            runner.data.report(f"{strategy.id} on {token}: its snapshot cannot be kept: {describe_error(error)}")
+            runner.data.report(f"{strategy.id} on {token}: its snapshot cannot be kept: {describe_failure(error)}")
     return StrategyState(
         fingerprint=strategy.origin_fingerprint,
         parameters=strategy.config.parameters,
@@ -276,7 +276,9 @@ def _restore_processors(runner: StrategyRunner, strategy: Strategy, saved: Strat
         except runner.data.passing:
             raise
         except BaseException as error:
-            runner.data.report(f"{strategy.id} on {token}: cannot continue from what was kept: {describe_error(error)}")
+            runner.data.report(
+                f"{strategy.id} on {token}: cannot continue from what was kept: {describe_failure(error)}"
+            )
 
 
 def _set_again(runner: StrategyRunner, strategy: Strategy, parameters: dict[str, Any]) -> bool:

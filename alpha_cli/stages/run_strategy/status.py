@@ -42,6 +42,7 @@ class StrategyStatus(msgspec.Struct, omit_defaults=True):
     failed: int = 0  # of these
     absent: list[int] = []  # instruments of which nothing has come in this run
     instruments: int = 0
+    lacks_bars: bool = False  # it has an on_bar, but declares no bars, and none came
 
 
 def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
@@ -204,4 +205,5 @@ def _status(runner: StrategyRunner, strategy: Strategy) -> StrategyStatus:
         failed=strategy.failed,
         absent=[token for token in strategy.executors if token not in queues or not queues[token].came],
         instruments=len(strategy.executors),
+        lacks_bars=strategy.lacks_bars and strategy.calls_of_run > 0,
     )
