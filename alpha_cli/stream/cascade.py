@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.core.errors import InvariantBroken
-from alpha_cli.core.events import Eof, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.core.events import Denial, Eof, Event, Fill, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.core.text import printable
 
 if TYPE_CHECKING:
     from alpha_cli.stream.stage import Stage
 
 #: What returns to earlier stages with `--feedback`, and how many of them may come of one event.
-RETURNING = (Order, OrderUpdate, Fill, Portfolio)
+RETURNING = (Order, OrderUpdate, Fill, Denial, Portfolio)
 MOST_RETURNS = 10_000
 
 

@@ -35,7 +35,7 @@ class RunOptions:
     """What the command line says of how strategies are run.
 
     all_hours     use ticks outside trading hours too
-    fills         file or FIFO with what paper or execute writes
+    fills         file or FIFO with what paper writes; `-`: the fills stand in the input
     state         folder that keeps what strategies remember
     instance      name in the state folder
     workers       processes to run strategies in; 0: this one
@@ -70,7 +70,12 @@ class RunOptions:
             deadline=default if self.deadline is None else self.deadline,
             memory=self.memory,
             verbose=self.verbose,
+            fills=self.fills is not None,
         )
+
+
+#: `--fills -`: the fills stand in the input.
+IN_INPUT = Path("-")
 
 
 class RunStrategyStage(Lifecycle):
@@ -88,7 +93,7 @@ class RunStrategyStage(Lifecycle):
             opened.callback(self._host.release)
             if given.state is not None:
                 self._open_state(given.state, name, opened)
-            self._side_inputs = SideInputs(self._host, given.fills, _report)
+            self._side_inputs = SideInputs(self._host, None if given.fills == IN_INPUT else given.fills, _report)
             opened.callback(self._side_inputs.close)
             self._opened = opened.pop_all()
         status = None if given.state is None else given.state / f"{name}.status.json"

@@ -25,6 +25,9 @@ CAPABILITIES: dict[str, str] = {
     "predict_signal": "predict_signal(features): the answer of a model; with extract_features it replaces process_tick",
     "on_bar": "on_bar(bar, history): the answer to a closed bar; `bars = ('1m',)` builds them",
     "on_fill": "on_fill(fill): each of its own fills; may answer as to a tick",
+    "on_denial": "on_denial(denial): each of its signals that risk refused, with the code; may answer as to a tick",
+    "on_order_update": "on_order_update(update): each new status of its orders, also of those that risk or paper made "
+    "for it; may answer as to a tick",
     "snapshot": "snapshot(): its state, JSON-able, for --state and for restarted workers",
     "restore": "restore(state): continue from a snapshot, perhaps of other parameters; raises if it cannot",
     "shutdown": "shutdown(): after the last tick",
@@ -34,7 +37,8 @@ CAPABILITIES: dict[str, str] = {
 #: Method -> number of arguments it is offered, without `context`.
 OFFERED = {
     "load_model": 0, "warmup": 1, "process_tick": 2, "extract_features": 2, "predict_signal": 1, "on_bar": 2,
-    "on_fill": 1, "snapshot": 0, "restore": 1, "shutdown": 0,
+    "on_fill": 1, "on_denial": 1, "on_order_update": 1,
+    "snapshot": 0, "restore": 1, "shutdown": 0,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from alpha_cli.core.times import later
 from alpha_cli.stages.run_strategy.executor import Cause, Executor, InvalidResult, Rejected, Strategy
 from alpha_cli.stages.run_strategy.failures import describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import NEVER
+from alpha_cli.stages.run_strategy.portfolio import FillsMissing
 from alpha_cli.stages.run_strategy.roster import Roster
 from alpha_cli.stages.run_strategy.runner_data import RunnerData
 from alpha_cli.stages.run_strategy.watchdog import Overtime
@@ -69,6 +70,10 @@ class Circuits:
     def failed(self, executor: Executor, now: datetime, error: BaseException, *, in_callback: bool) -> list[Event]:
         """Count and report a failure; return the lines that pause or resume the strategy."""
         strategy = executor.strategy
+        if isinstance(error, FillsMissing):
+            strategy.errors += 1
+            strategy.failed += 1
+            return [self.pause(strategy, Cause("fills", str(error)), now)]
         if isinstance(error, Rejected):
             strategy.rejected += 1
         else:

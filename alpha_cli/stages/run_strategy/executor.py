@@ -38,12 +38,20 @@ if TYPE_CHECKING:
 Process = Callable[..., Any]
 
 
+#: Answers to denials and order updates that a strategy may give between two ticks of its instrument.
+MOST_ANSWERS = 100
+
+
 class Rejected(Exception):
     """The validator refused a result; the message is its reason."""
 
 
 class InvalidResult(Rejected):
     """A strategy returned something that is not a `SignalResult`. It counts as a failure, like an exception."""
+
+
+class EndlessAnswers(Exception):
+    """A strategy answers each report on its orders with another order."""
 
 
 class Disabled(Exception):
@@ -243,11 +251,13 @@ class Executor:
     since            that count when it was started; None while it is paused
     failed_at        that count at its latest failure
     calls_before     ticks it was called for before `since`
+    answers          that count at its latest answer to a denial or an order's report, and how many it gave since
     """
 
     __slots__ = (
         "bar_histories", "bars", "callback_streak", "calls_before", "context", "counter", "failed_at", "history",
-        "on_bar", "on_fill", "process", "processor", "since", "strategy", "streak", "token",
+        "answers", "on_bar", "on_denial", "on_fill", "on_order_update", "process", "processor", "since", "strategy",
+        "streak", "token",
     )  # fmt: skip
 
     def __init__(self, strategy: Strategy, token: int, processor: StrategyProcessor, context: Context) -> None:
@@ -258,6 +268,8 @@ class Executor:
         self.process = strategy.guard(strategy, self._process())
         self.on_bar = self.method("on_bar", 2)
         self.on_fill = self.method("on_fill", 1)
+        self.on_denial = self.method("on_denial", 1)
+        self.on_order_update = self.method("on_order_update", 1)
         self.bars: tuple[str, ...] = () if self.on_bar is None else _intervals(processor)
         self.history = History()
         self.bar_histories: dict[str, History] = {}
@@ -266,12 +278,21 @@ class Executor:
         self.since: int | None = None
         self.failed_at = 0
         self.calls_before = 0
+        self.answers = (0, 0)
 
     @property
     def calls(self) -> int:
         """Return the number of ticks it was called for."""
         running = 0 if self.counter is None or self.since is None else self.counter.ticks - self.since
         return self.calls_before + running
+
+    def count_answer(self) -> None:
+        """Count an answer to a denial or an order's report. Raise `EndlessAnswers` if there is no end to them."""
+        ticks = 0 if self.counter is None else self.counter.ticks
+        given = self.answers[1] + 1 if self.answers[0] == ticks else 1
+        self.answers = (ticks, given)
+        if given > MOST_ANSWERS:
+            raise EndlessAnswers(f"it answered more than {MOST_ANSWERS} denials and order updates between two ticks")
 
     def start(self) -> None:
         """Count calls from now on."""

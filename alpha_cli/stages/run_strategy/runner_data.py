@@ -46,12 +46,13 @@ class RunnerData:
         report: Report,
         opening_cash: Mapping[str, Decimal] | None,
         contracts: Contracts | None,
+        fills_come: bool = True,
     ) -> None:
         self.all_hours = all_hours
         self.report = report
         self.strategies: dict[str, Strategy] = {}
         self.disabled: dict[str, str] = {}
-        self.portfolio = Portfolio(opening_cash)
+        self.portfolio = Portfolio(opening_cash, fills_come=fills_come)
         self.queues: dict[int, InstrumentQueue] = {}
         self.regular = self.queues
         self.due: datetime | None = None

@@ -107,6 +107,7 @@ def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) 
     try:
         if whole and state.bars is not None:
             runner.callbacks.build_bars((series["token"], series["interval"]) for series in state.bars["series"])
+        runner.portfolio.restore(state.portfolio, whole=whole)
         _restore_all(runner, state)
         if whole:
             _continue_run(runner, state)
@@ -119,7 +120,6 @@ def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) 
 
 
 def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
-    runner.portfolio.restore(state.portfolio)
     for line in state.pending:
         runner.callbacks.enqueue(codec.decode(line))
     for token, kept in state.queues.items():
