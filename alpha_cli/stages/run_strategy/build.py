@@ -17,6 +17,7 @@ from alpha_cli.stages.run_strategy import outcome
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stages.run_strategy.side_inputs import SideInputs
+from alpha_cli.stages.run_strategy.snapshot import for_next_run
 from alpha_cli.stages.run_strategy.status import Observer, figures
 from alpha_cli.stream.inputs import Inputs
 from alpha_cli.stream.log import log_line
@@ -88,6 +89,7 @@ class RunStrategyStage(Lifecycle):
         settings = load_settings()
         wanted = selection.wanted(_report, settings)
         self._store: Store | None = None
+        self._quiet = False
         with ExitStack() as opened:
             self._host = _hosted(given.host_options(settings.opening_cash), given.workers, selection, wanted)
             opened.callback(self._host.release)
@@ -101,6 +103,7 @@ class RunStrategyStage(Lifecycle):
 
     def stage(self, options: Options) -> Stage:
         """Return the stage."""
+        self._quiet = options.quiet
         host = self._host
         reads = Reads(
             host.steps,
@@ -126,12 +129,14 @@ class RunStrategyStage(Lifecycle):
     def save(self) -> None:
         """Keep what strategies remember, and the last status."""
         if self._store is not None:
-            self._store.save(self._host.snapshot())
+            self._store.save(for_next_run(self._host.snapshot()))
         self._observer.refresh(ended=True)
 
     def finish(self) -> None:
         """Tell the strategies that the input has ended, and say which of them did nothing."""
         self._host.finish()
+        if self._quiet:
+            return
         outside = self._host.counts()["outside_session"]
         for remark in outcome.remarks(self._host.statuses(), self._host.stranger, outside):
             _report(remark)

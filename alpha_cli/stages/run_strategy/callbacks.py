@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.core.events import Bar, Denial, Fill, Order, OrderUpdate, Portfolio as Statement, Tick
 from alpha_cli.core.times import later, microseconds
-from alpha_cli.stages.run_strategy.executor import Executor, Rejected, interval_of
+from alpha_cli.stages.run_strategy.executor import Executor, interval_of
+from alpha_cli.stages.run_strategy.failures import Rejected
 from alpha_cli.stages.run_strategy.instrument_queue import (
     NEVER,
     Call,
@@ -61,6 +62,7 @@ class Callback:
 
     def __call__(self, _: Tick, __: Sequence[Tick]) -> CallbackResult | None:
         executor, event = self._executor, self.event
+        executor.strategy.callbacks += 1
         result = self._answer(executor, event)
         if result is None:
             executor.callback_streak = 0

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from alpha_cli.core.events import RUNNER, Control, Event
 from alpha_cli.core.times import later
-from alpha_cli.stages.run_strategy.executor import Cause, Executor, InvalidResult, Rejected, Strategy
-from alpha_cli.stages.run_strategy.failures import describe_failure
+from alpha_cli.stages.run_strategy.executor import Cause, Executor, Strategy
+from alpha_cli.stages.run_strategy.failures import InvalidResult, Rejected, describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import NEVER
 from alpha_cli.stages.run_strategy.portfolio import FillsMissing
 from alpha_cli.stages.run_strategy.roster import Roster

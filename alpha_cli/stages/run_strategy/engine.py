@@ -222,7 +222,6 @@ class StrategyRunner:
             if executor.strategy is paused:
                 skip(process)
                 continue
-            executor.strategy.callbacks += 1
             try:
                 current.call = call
                 result = process(event, history)

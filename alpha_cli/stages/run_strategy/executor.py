@@ -25,7 +25,14 @@ from alpha_cli.stages.run_strategy.capabilities import adapted, capability, decl
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.context import Context
 from alpha_cli.stages.run_strategy.factory import create_processor, create_validator
-from alpha_cli.stages.run_strategy.failures import describe_failure
+from alpha_cli.stages.run_strategy.failures import (
+    MOST_ANSWERS,
+    Disabled,
+    EndlessAnswers,
+    InvalidResult,
+    Rejected,
+    describe_failure,
+)
 from alpha_cli.stages.run_strategy.latency import TickCounter, Timing
 from alpha_cli.stages.run_strategy.portfolio import Portfolio
 from alpha_cli.stages.run_strategy.protocols import StrategyProcessor
@@ -36,26 +43,6 @@ if TYPE_CHECKING:
 
 #: A method of a processor, or a wrapper of one: (tick, history) -> result.
 Process = Callable[..., Any]
-
-
-#: Answers to denials and order updates that a strategy may give between two ticks of its instrument.
-MOST_ANSWERS = 100
-
-
-class Rejected(Exception):
-    """The validator refused a result; the message is its reason."""
-
-
-class InvalidResult(Rejected):
-    """A strategy returned something that is not a `SignalResult`. It counts as a failure, like an exception."""
-
-
-class EndlessAnswers(Exception):
-    """A strategy answers each report on its orders with another order."""
-
-
-class Disabled(Exception):
-    """A strategy cannot run at all; the message says why. The others continue."""
 
 
 class Cause(NamedTuple):
@@ -255,8 +242,8 @@ class Executor:
     """
 
     __slots__ = (
-        "bar_histories", "bars", "callback_streak", "calls_before", "context", "counter", "failed_at", "history",
-        "answers", "on_bar", "on_denial", "on_fill", "on_order_update", "process", "processor", "since", "strategy",
+        "answers", "bar_histories", "bars", "callback_streak", "calls_before", "context", "counter", "failed_at",
+        "history", "on_bar", "on_denial", "on_fill", "on_order_update", "process", "processor", "since", "strategy",
         "streak", "token",
     )  # fmt: skip
 

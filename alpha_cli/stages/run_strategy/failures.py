@@ -1,4 +1,4 @@
-"""What is said of an exception that code of a strategy raised: what it is, and where in the author's file."""
+"""How calls of strategies fail, and what is said of it: what was raised, and where in the author's file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,26 @@ from alpha_cli.stream.shutdown import LeaveNow
 #: Package of the modules loaded from files of strategies.
 PACKAGE = "alpha_strategies"
 _OURS = str(Path(__file__).parents[2])
+
+
+#: Answers to denials and order updates that a strategy may give between two ticks of its instrument.
+MOST_ANSWERS = 100
+
+
+class Rejected(Exception):
+    """The validator refused a result; the message is its reason."""
+
+
+class InvalidResult(Rejected):
+    """A strategy returned something that is not a `SignalResult`. It counts as a failure, like an exception."""
+
+
+class EndlessAnswers(Exception):
+    """A strategy answers each report on its orders with another order."""
+
+
+class Disabled(Exception):
+    """A strategy cannot run at all; the message says why. The others continue."""
 
 
 def describe_error(error: BaseException) -> str:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from alpha_cli.core.events import Tick
 from alpha_cli.stages.run_strategy.callbacks import Callbacks
 from alpha_cli.stages.run_strategy.config import StrategyConfig
-from alpha_cli.stages.run_strategy.executor import Disabled, Executor, Strategy, interval_of
-from alpha_cli.stages.run_strategy.failures import describe_failure
+from alpha_cli.stages.run_strategy.executor import Executor, Strategy, interval_of
+from alpha_cli.stages.run_strategy.failures import Disabled, describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import InstrumentQueue, QueueState
 from alpha_cli.stages.run_strategy.runner_data import RunnerData
 

@@ -17,8 +17,8 @@ from alpha_cli.core import codec
 from alpha_cli.core.errors import AlphaError, ConfigurationError, InvariantBroken
 from alpha_cli.core.events import Bar
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
-from alpha_cli.stages.run_strategy.executor import Cause, Disabled, Executor, Strategy
-from alpha_cli.stages.run_strategy.failures import describe_error, describe_failure
+from alpha_cli.stages.run_strategy.executor import Cause, Executor, Strategy
+from alpha_cli.stages.run_strategy.failures import Disabled, describe_error, describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import InstrumentQueue, QueueState
 from alpha_cli.stages.run_strategy.roster import KnownInstruments, as_json
 
@@ -79,6 +79,17 @@ def snapshot(runner: StrategyRunner) -> RunnerState:
         pending=[codec.encode(event).decode() for _, _, event in sorted(runner.data.pending, key=_by_time)],
         bars=_bars(runner),
     )
+
+
+def for_next_run(state: RunnerState) -> RunnerState:
+    """Return `state` without what was counted of this run alone."""
+    for queue in state.queues.values():
+        queue.before, queue.heard = 0, False
+    for strategy in state.strategies.values():
+        strategy.calls_of_run = strategy.failed = 0
+    if state.portfolio is not None:
+        state.portfolio = {**state.portfolio, "fills_come": False}
+    return state
 
 
 def of_instruments(runner: StrategyRunner) -> RunnerState:
