@@ -339,9 +339,8 @@ def test_a_warmup_that_fails_is_only_reported(tmp_path: Path) -> None:
     done = run_strategy(strategy_file(tmp_path, body), stream(ticks(3)))
     stderr = done.stderr.decode()
     assert done.returncode == 0
-    assert (
-        f"mine: its warmup failed: ValueError: too little ({tmp_path}/mine.py, line 5) (it runs all the same)" in stderr
-    )
+    where = f"({tmp_path}/mine.py, line 6)"
+    assert f"mine: its warmup failed: ValueError: too little {where} (it runs all the same)" in stderr
     assert (counters(stderr)["signals"], counters(stderr)["errors"]) == (3, 0)
 
 

@@ -134,7 +134,7 @@ def test_a_failure_names_file_and_line(tmp_path: Path) -> None:
     assert f"{tmp_path}/mine.py, line 8)" in told
     assert "AnyTick" not in told
     called = strategy_file(tmp_path, f"{body}    return json.loads('x')\n", "below", top="import json")
-    assert f"{tmp_path}/below.py, line 9)" in run_strategy(called, session(NIFTY)).stderr.decode()
+    assert f"{tmp_path}/below.py, line 8)" in run_strategy(called, session(NIFTY)).stderr.decode()
 
 
 @pytest.mark.parametrize(
@@ -275,3 +275,10 @@ def test_answers_to_denials_end(tmp_path: Path) -> None:
     done = run_alpha(["pipe", "--feedback", f"feed --ticks 40 | run-strategy --config {file} | risk | paper"])
     assert b"EndlessAnswers: it answered more than 100 denials and order updates between two ticks" in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["type"] == "portfolio"
+
+
+def test_a_run_whose_only_strategy_was_stopped_is_no_success(tmp_path: Path) -> None:
+    """It asked for its position at its third tick: until then it answered, but the run did not do its job."""
+    body = "def process_tick(self, tick, history, context):\n    return context.position() and None if len(history) > 1"
+    done = run_strategy(strategy_file(tmp_path, f"{body} else None\n"), session(NIFTY))
+    assert ended(done) == (70, 70, "every strategy was stopped (mine); see the lines above")

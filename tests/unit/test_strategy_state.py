@@ -208,7 +208,7 @@ def test_a_run_with_state_goes_on_where_the_one_before_it_ended(
     made: list[Any] = []
     for number, data in enumerate(parts(events, *cuts)):
         done = run_strategy(
-            files, data, "--failures", "3", "--state", str(tmp_path / "state"), *workers[number % 2]
+            files, data, "--failures", "3", "--fills", "-", "--state", str(tmp_path / "state"), *workers[number % 2]
         )  # fmt: skip
         assert done.returncode == 0
         assert "this is a bug" not in done.stderr.decode()

@@ -89,7 +89,6 @@ class RunStrategyStage(Lifecycle):
         settings = load_settings()
         wanted = selection.wanted(_report, settings)
         self._store: Store | None = None
-        self._quiet = False
         with ExitStack() as opened:
             self._host = _hosted(given.host_options(settings.opening_cash), given.workers, selection, wanted)
             opened.callback(self._host.release)
@@ -103,7 +102,6 @@ class RunStrategyStage(Lifecycle):
 
     def stage(self, options: Options) -> Stage:
         """Return the stage."""
-        self._quiet = options.quiet
         host = self._host
         reads = Reads(
             host.steps,
@@ -111,7 +109,8 @@ class RunStrategyStage(Lifecycle):
             tick_fields=lambda: host.tick_fields,
             prepare=getattr(host, "ahead", None),  # workers are given whole batches
         )
-        return Stage("run-strategy", reads, lifecycle=self, options=options)
+        self._stage = Stage("run-strategy", reads, lifecycle=self, options=options)
+        return self._stage
 
     def start(self, inputs: Inputs) -> None:
         """Hear of fills and of SIGHUP, also while no input comes; start the workers."""
@@ -135,7 +134,7 @@ class RunStrategyStage(Lifecycle):
     def finish(self) -> None:
         """Tell the strategies that the input has ended, and say which of them did nothing."""
         self._host.finish()
-        if self._quiet:
+        if self._stage.options.quiet:
             return
         outside = self._host.counts()["outside_session"]
         for remark in outcome.remarks(self._host.statuses(), self._host.stranger, outside):

@@ -8,6 +8,8 @@ from alpha_cli.core.errors import AlphaError, ConfigurationError, NoInput, Strat
 from alpha_cli.stages.run_strategy.status import StrategyStatus
 
 _MOST_NAMED = 3
+#: The state of a strategy that asked for what only fills can tell.
+LACKS_FILLS = "paused (fills)"
 
 
 def failure(found: Sequence[StrategyStatus], stranger: int | None) -> AlphaError | None:
@@ -30,6 +32,9 @@ def failure(found: Sequence[StrategyStatus], stranger: int | None) -> AlphaError
     if called and all(_has_failed(status) for status in called):
         counts = [f"{status.id}: {status.failed}" for status in called]
         return StrategiesFailed(f"every call of every strategy failed ({_some(counts, ', ')}); see the lines above")
+    if called and all(_has_failed(status) or status.state == LACKS_FILLS for status in called):
+        names = [status.id for status in called]
+        return StrategiesFailed(f"every strategy was stopped ({_some(names, ', ')}); see the lines above")
     return None
 
 
