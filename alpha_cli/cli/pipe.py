@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import click
 
 from alpha_cli.cli.app import cli
@@ -45,7 +47,9 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
     source: Source | None = None
     stages: list[Stage] = []
     try:
-        for place, words in enumerate(split_pipeline(pipeline)):
+        commands = split_pipeline(pipeline)
+        _check_order([words[0] for words in commands if words])
+        for place, words in enumerate(commands):
             made = _made(words, shared)
             if isinstance(made, Source):
                 if place:
@@ -60,6 +64,26 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
             stage.lifecycle.release()
         raise
     return Program(source, stages, feedback)
+
+
+#: The stages of trading in the order in which a signal passes them.
+_TRADING = ("run-strategy", "risk", "paper")
+
+
+def _check_order(names: list[str]) -> None:
+    """Raise `UsageError` where signals or orders would reach a stage that cannot use them."""
+    places = [(_TRADING.index(name), name) for name in names if name in _TRADING]
+    for (before, first), (after, second) in pairwise(places):
+        if before > after:
+            raise UsageError(f"{second} stands after {first}; the order is: feed | run-strategy | risk | paper")
+        if before == after != 0:
+            raise UsageError(f"{first} stands twice; one is enough for all strategies and brokers")
+    if "bars" in names and "risk" in names and names.index("bars") > names.index("risk"):
+        raise UsageError("bars stands after risk; put it before the stages that use bars")
+    if "run-strategy" in names and "paper" in names and "risk" not in names:
+        raise UsageError(
+            "risk is left out: paper takes the orders that risk makes of signals; put it between run-strategy and paper"
+        )
 
 
 def _made(words: list[str], shared: Build) -> Source | Stage:

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 
-from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone, TryAgain
+from alpha_cli.core.errors import AlphaError, BadData, InputOutputError, ReaderGone, TryAgain
 from alpha_cli.core.events import WIRE, Eof, Hello
 from alpha_cli.core.text import printable
 from alpha_cli.core.version import __version__
@@ -106,12 +106,23 @@ class Loop:
             self._send(output)
             if bad.failure is not None:  # a kept tick that only the end asked for
                 raise bad.failure
+            self._check_understood()
         except ReaderGone:
             raise
         except AlphaError as error:
             self._write_eof_of(error)
             raise
         return self._verdict()
+
+    def _check_understood(self) -> None:
+        """Raise `BadData` if lines came and not one was understood; the stages after this one get it as an `eof`."""
+        lines = 0 if self._decoder is None else self._decoder.lines_in
+        if not lines or lines > self._bad.rejected:
+            return
+        error = BadData(f"not one of the {lines} lines of the input was understood; see the bad lines above")
+        if self._chain.forwards:
+            self._write_eof(error)
+        raise error
 
     def _send(self, output: bytes) -> None:
         """Commit, write, acknowledge."""
@@ -131,9 +142,12 @@ class Loop:
     def _write_eof_of(self, error: AlphaError) -> None:
         """Let the stages after us end with the cause, and not with a mere "upstream ended early"."""
         if self._chain.session_open and self._chain.forwards:
-            eof = Eof(ok=False, code=error.exit_code, reason=printable(str(error), 200))
-            with suppress(InputOutputError):  # what failed may be the writing
-                self._writer.write(batch_of([eof]).data)
+            self._write_eof(error)
+
+    def _write_eof(self, error: AlphaError) -> None:
+        eof = Eof(ok=False, code=error.exit_code, reason=printable(str(error), 200))
+        with suppress(InputOutputError):  # what failed may be the writing
+            self._writer.write(batch_of([eof]).data)
 
     def _verdict(self) -> int:
         """Log why the program ends with an error although its input came to an end. Return the exit code."""

@@ -62,11 +62,14 @@ class Shutdown:
         """Return whether a side input fired since the last call: time to yield an empty batch."""
         return self._inputs.take_fired()
 
-    def readable(self, fd: int) -> bool:
-        """Wait for `fd` to have something to read; return False if a signal or something registered came first."""
+    def readable(self, fd: int, seconds: float | None = None) -> bool:
+        """Wait for `fd` to have something to read; return False if a signal or something registered came first.
+
+        With `seconds`, wait no longer than that.
+        """
         if self.requested is not None:
             return False
-        return fd in self._inputs.wait(fd, self._wake_read) and self.requested is None
+        return fd in self._inputs.wait(fd, self._wake_read, seconds=seconds) and self.requested is None
 
     def _asked(self, number: int, _: FrameType | None) -> None:
         if self.requested is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,9 +15,6 @@ from alpha_cli.stages.feed.config import (
     parse_speed,
 )
 from alpha_cli.stream.stage import Options, Source
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -63,21 +60,24 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], **given: Any) -> Source:
     """Generate ticks, or replay recorded ones.
 
-    SOURCE is `synthetic` (the default), files or folders of .ndjson, .jsonl or .csv (also .gz), or - for
-    NDJSON on standard input. Several files are merged by time.
+    SOURCE is `synthetic`, files or folders of .ndjson, .jsonl or .csv (also .gz), or - for NDJSON on
+    standard input. Several files are merged by time. Without SOURCE, a pipe or file on standard input is
+    read; from a terminal, or with an option of the synthetic market, that is made.
 
     \b
     Example:
         alpha feed --seed 7 | alpha run-strategy momentum | alpha risk | alpha paper
         alpha feed monday.ndjson.gz --from 09:15 --to 10:00 --speed 10
+        zcat monday.ndjson.gz | alpha feed
         alpha feed ticks.csv --columns timestamp,last_price --instrument-token 256265
         alpha feed --instruments NSE:INFY,NSE:RELIANCE | alpha bars
     """
     from alpha_cli.core.time_text import parse_zone
     from alpha_cli.stages.feed.window import Window
 
-    if not sources and not ctx.obj.fused and _has_a_file_for_input():
-        raise click.UsageError("standard input is a file; to read it, write: alpha feed - < FILE")
+    implied = not sources and not _names_synthetic(ctx) and _has_input()
+    if implied:
+        sources = ("-",)
     is_synthetic = sources in {(), ("synthetic",)}
     _refuse(ctx, OF_REPLAY if is_synthetic else OF_SYNTHETIC, is_synthetic=is_synthetic)
     speed, zone = parse_speed(given["speed"]), parse_zone("--tz", given["tz"])
@@ -93,16 +93,23 @@ def command(ctx: click.Context, /, options: Options, sources: tuple[str, ...], *
 
     if sources == ("-",):
         reads_stdin(ctx)
-    return replay_source(sources, window, speed, zone, given=given, options=options)
+    return replay_source(sources, window, speed, zone, given={**given, "implied": implied}, options=options)
 
 
-def _has_a_file_for_input() -> bool:
-    """Return whether stdin is a file: `alpha feed < day.ndjson` is meant to replay it, not to make a market."""
+def _names_synthetic(ctx: click.Context) -> bool:
+    """Return whether an option of the synthetic market is given: that asks for it as `synthetic` does."""
+    return any(ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE for name in OF_SYNTHETIC)
+
+
+def _has_input() -> bool:
+    """Return whether something is joined to standard input: a pipe, a file or a socket, but no terminal or /dev/null.
+
+    `zcat day.ndjson.gz | alpha feed` is meant to replay that day, not to make a market.
+    """
     try:
-        found = os.fstat(0)
-    except OSError:
+        return not stat.S_ISCHR(os.fstat(0).st_mode)
+    except OSError:  # closed
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 def _refuse(ctx: click.Context, names: tuple[str, ...], *, is_synthetic: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -151,18 +152,27 @@ def is_stream(source: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def stream_reader(fd: int, shutdown: Shutdown) -> Callable[[], bytes | None]:
+def stream_reader(fd: int, shutdown: Shutdown, waits: Callable[[], object] | None = None) -> Callable[[], bytes | None]:
     """Return a function that reads the available bytes of `fd`; after a signal it reports the end of input.
 
-    It returns None when a side input of a stage fired first.
+    It returns None when a side input of a stage fired first. `waits` is called once if nothing comes for a second at
+    the beginning.
     """
+    silent_until = None if waits is None else time.monotonic() + 1.0
 
     def read() -> bytes | None:
+        nonlocal silent_until
         while shutdown.requested is None:
-            if not shutdown.readable(fd):
+            patience = None if silent_until is None else max(silent_until - time.monotonic(), 0.0)
+            if not shutdown.readable(fd, patience):
                 if shutdown.requested is None and shutdown.side_input_fired():
                     return None
+                if silent_until is not None and waits is not None and time.monotonic() >= silent_until:
+                    silent_until = None
+                    if shutdown.requested is None:
+                        waits()
                 continue
+            silent_until = None
             try:
                 return os.read(fd, READ_SIZE)
             except BlockingIOError:

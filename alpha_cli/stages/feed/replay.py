@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
-from alpha_cli.core.errors import NoInput
+from alpha_cli.core.errors import BadData, NoInput
 from alpha_cli.core.events import Tick
 from alpha_cli.stages.feed.engine import Normaliser
 from alpha_cli.stages.feed.files import File, stream_reader
@@ -18,6 +18,7 @@ from alpha_cli.stages.feed.reader import Reader
 from alpha_cli.stages.feed.window import Selection, Window
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.log import log_line
 from alpha_cli.stream.shutdown import Shutdown
 from alpha_cli.stream.stage import Lifecycle
 
@@ -27,6 +28,7 @@ class Replay(Lifecycle):
     """Recordings to replay.
 
     files       the files to read; empty for the stream `stream`, "-" for standard input
+    implied     standard input is read because it is there, not because it was named
     bad         what to do with a bad line: fail, skip or a dead-letter file
     types       the event types to replay
     columns     the names of the columns of CSV files, instead of their headers
@@ -42,8 +44,10 @@ class Replay(Lifecycle):
     start_time: datetime | None = None
     default_token: int | None = None
     columns: tuple[str, ...] = ()
+    implied: bool = False
     tally: dict[str, int] = field(default_factory=lambda: {"in": 0, "rejected": 0, "ticks": 0})
     ticks_out: int = 0
+    _lines_out: int = 0
 
     @property
     def _is_partial(self) -> bool:
@@ -76,15 +80,37 @@ class Replay(Lifecycle):
             for batch in selection.batches(shutdown):
                 if self._is_partial:  # otherwise every tick that was read is output
                     self.ticks_out += sum(type(event) is Tick for event in batch.events or ())
+                self._lines_out += len(batch.lines)
                 yield batch
                 if shutdown.requested is not None:
                     return
+        self._check_outcome()
+
+    def _check_outcome(self) -> None:
+        """Raise `NoInput` if nothing came, or nothing that was asked for; `BadData` if nothing was understood."""
+        read, rejected = self.tally["in"], self.tally["rejected"]
+        if self._lines_out:
+            return
+        if read == 0:
+            hint = "; for a synthetic market write: alpha feed synthetic" if self.implied else ""
+            raise NoInput(f"{self._input}: empty, there is nothing to read{hint}")
+        if read == rejected:
+            raise BadData(f"{self._input}: not one of its {read} lines was understood; see the bad lines above")
+        if self.window.outside:
+            raise NoInput(f"{self._input}: {self.window.explanation()}")
+        wanted = ", ".join(sorted(self.types))
+        raise NoInput(f"{self._input}: none of its {read - rejected} events is of --types {wanted}")
+
+    @property
+    def _input(self) -> str:
+        return "standard input" if not self.files and self.stream == "-" else self.description
 
     def _read(self, bad: BadLines, shutdown: Shutdown, stack: ExitStack) -> Iterator[Batch]:
         if not self.files:
             fd = 0 if self.stream == "-" else _opened(self.stream, stack)
             reader = NdjsonReader(self._normaliser(), bad, self.tally, "", self.types)
-            return reader.batches(stream_reader(fd, shutdown), lambda: shutdown.requested is not None)
+            hint = _say_that_it_waits if self.implied else None
+            return reader.batches(stream_reader(fd, shutdown, hint), lambda: shutdown.requested is not None)
         progress = self._progress(stack)
         streams = []
         for file in self.files:
@@ -115,6 +141,10 @@ class Replay(Lifecycle):
 
         length = sum(file.size for file in self.files)
         return stack.enter_context(click.progressbar(length=length, label="alpha feed", file=sys.stderr)).update
+
+
+def _say_that_it_waits() -> None:
+    log_line("alpha feed: waits for standard input; for a synthetic market write: alpha feed synthetic")
 
 
 def _opened(stream: str, stack: ExitStack) -> int:

@@ -22,12 +22,20 @@ class Window:
         self._end = parse_bound("--to", end, zone) if end else None
         self._zone = zone
         self.outside = 0
+        self._times: tuple[datetime, datetime] | None = None  # the first and the last outside
         first, last = self._start, self._end
         if first is not None and type(first) is type(last) and not first < last:  # type: ignore[operator]
             raise UsageError(f"--from {start} is not before --to {end}; nothing would be left")
 
     def __bool__(self) -> bool:
         return self._start is not None or self._end is not None
+
+    def explanation(self) -> str:
+        """Return why nothing was left: the times that came."""
+        if self._times is None:
+            return "nothing is left: no event came"
+        first, last = (moment.astimezone(self._zone).isoformat(sep=" ", timespec="seconds") for moment in self._times)
+        return f"nothing lies within --from and --to: the {self.outside} events are from {first} to {last}"
 
     def __contains__(self, moment: datetime) -> bool:
         if not FIRST_YEAR <= moment.year <= LAST_YEAR:  # in another zone it may be out of the range of dates
@@ -46,6 +54,8 @@ class Window:
                 last = own_time(event) or last or EPOCH
                 if last is EPOCH or last in self:
                     kept.append(index)
+                else:
+                    self._times = (self._times[0] if self._times else last, last)
             self.outside += len(batch.lines) - len(kept)
             if len(kept) == len(batch.lines):
                 yield batch

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.core.events import Event
+from alpha_cli.core.events import Denial, Event, Order, Signal
 from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.paper.config import PaperConfig
 from alpha_cli.stages.paper.engine import Engine
+from alpha_cli.stages.paper.undecided import UndecidedSignals
 from alpha_cli.stream.last_ticks import LastTicks
-from alpha_cli.stream.stage import Flow, Lifecycle, Options, Reads, Stage
+from alpha_cli.stream.stage import Flow, Lifecycle, Options, Reads, Stage, Step
 
 if TYPE_CHECKING:
     from alpha_cli.market.instruments import Master
@@ -43,6 +44,7 @@ class PaperStage(Lifecycle):
         self._last_ticks = last_ticks
         self._config = config
         self._forward = forward
+        self._undecided = UndecidedSignals()
         self._contracts = _contracts(master, all_hours=config.all_hours)
         self._journal: Any
         self._engine: Engine
@@ -53,7 +55,13 @@ class PaperStage(Lifecycle):
 
     def stage(self, options: Options) -> Stage:
         """Return the stage."""
-        reads = Reads(self._engine.steps, tick_fields=TICK_FIELDS, last_ticks=self._last_ticks)
+        steps: dict[type[Event], Step] = {
+            **self._engine.steps,
+            Order: self._on_order,
+            Signal: self._undecided.on_signal,
+            Denial: self._undecided.on_decision,
+        }
+        reads = Reads(steps, tick_fields=TICK_FIELDS, last_ticks=self._last_ticks)
         return Stage("paper", reads, flow=Flow(forward=self._forward), lifecycle=self, options=options)
 
     def opening(self) -> Iterable[Event]:
@@ -75,11 +83,20 @@ class PaperStage(Lifecycle):
 
     def counts(self) -> Mapping[str, int]:
         """Return the figures of the closing line."""
-        return self._engine.counts()
+        undecided = self._undecided.count
+        return {**self._engine.counts(), **({"undecided": undecided} if undecided else {})}
+
+    def failure(self) -> AlphaError | None:
+        """Return that signals came without a decision of risk, if any did."""
+        return self._undecided.failure()
 
     def verdict(self) -> AlphaError | None:
         """Return that trading is halted, or that there were days without a calendar, if so."""
-        return self._engine.verdict()
+        return self._engine.verdict() or self.failure()
+
+    def _on_order(self, order: Order) -> Iterable[Event]:
+        self._undecided.on_decision(order)
+        return self._engine.on_order(order)
 
     def _keep_nothing(self) -> None:
         from alpha_cli.core.ledger import Account

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_cli.config.settings import load_settings
-from alpha_cli.core.errors import AlphaError
+from alpha_cli.core.errors import AlphaError, BadData
 from alpha_cli.core.events import Event
 from alpha_cli.core.text import printable
 from alpha_cli.core.times import IST
@@ -122,7 +122,17 @@ class RiskStage(Lifecycle):
 
     def verdict(self) -> AlphaError | None:
         """Return that trading is halted, if it is."""
-        return self._engine.verdict()
+        return self._engine.verdict() or self.failure()
+
+    def failure(self) -> AlphaError | None:
+        """Return that orders came in the input, if any did: risk stands in the wrong place."""
+        count = self._engine.foreign_orders
+        if not count:
+            return None
+        return BadData(
+            f"{count} orders came that this risk has not made; they were withheld: put risk once, after run-strategy "
+            "and before paper"
+        )
 
     def _open_state(self, folder: Path, name: str, acknowledged: str | None, opened: ExitStack) -> dict[str, Any]:
         """Open the database and apply the limits to it. Return what the engine goes on from."""

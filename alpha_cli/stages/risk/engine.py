@@ -124,6 +124,7 @@ class RiskEngine:
         self._pending: list[Event] = []  # applied already, not emitted yet
         self._reentering: list[Event] = []  # emitted and applied; skip when they come through `on_control`
         self._counts = dict.fromkeys(("orders", "denials", "modified", "withheld"), 0)
+        self.foreign_orders = 0  # that came in the input
         for key in list(self.ledger.scopes):
             if len(key) < 3:
                 self.plans.level(*key)
@@ -246,6 +247,7 @@ class RiskEngine:
     def on_order(self, order: Order) -> Iterable[Event]:
         """Withhold an order that was not made here: nothing has checked it."""
         self._counts["withheld"] += 1
+        self.foreign_orders += 1
         return (denial_of_order(order, self._last_ticks.now or order.timestamp),)
 
     # --- reports -----------------------------------------------------------------------------
