@@ -123,7 +123,8 @@ def test_a_file_on_standard_input_is_not_ignored(tmp_path: Path) -> None:
     """`alpha feed < day.ndjson` would trade a synthetic market, and look like a backtest."""
     day = tmp_path / "day.ndjson"
     day.write_bytes(stream([tick()]))
-    for words, code in ((["feed"], 2), (["feed", "-"], 0), (["feed", "synthetic", "--ticks", "1"], 0)):
+    for words, source in ((["feed"], "stdin"), (["feed", "-"], "stdin"), (["feed", "--ticks", "1"], "synthetic")):
         with day.open("rb") as file:
             done = subprocess.run(alpha(*words), stdin=file, capture_output=True, env=environment(), check=False)
-        assert done.returncode == code, done.stderr.decode()
+        assert done.returncode == 0, done.stderr.decode()
+        assert b'"source":"%s' % source.encode() in done.stdout

@@ -355,7 +355,7 @@ def test_sigterm_to_all_loses_no_line(source: list[str]) -> None:
 @pytest.mark.parametrize("number", [signals.SIGTERM, signals.SIGINT])
 def test_a_feed_stops_its_pipeline_without_loss(number: int) -> None:
     """The real source: a signal to all ends it with an eof that counts every tick which came through."""
-    with Pipeline(alpha("feed", "--speed", "2000"), *PIPE) as pipeline:
+    with Pipeline(alpha("feed", "synthetic", "--speed", "2000"), *PIPE) as pipeline:
         pipeline.wait_for(flowing)
         pipeline.signal(number)
         assert pipeline.wait() == [0 if number == signals.SIGTERM else -number] * 4
@@ -365,7 +365,7 @@ def test_a_feed_stops_its_pipeline_without_loss(number: int) -> None:
 
 def test_a_feed_whose_reader_left_is_silent() -> None:
     """`alpha feed | head -1`."""
-    with Pipeline(alpha("feed"), ["head", "-1"]) as pipeline:
+    with Pipeline(alpha("feed", "synthetic"), ["head", "-1"]) as pipeline:
         assert pipeline.finish() == [141, 0]
         assert pipeline.stderr(0) == ""
 

@@ -106,7 +106,6 @@ def test_the_size_of_reads_changes_nothing(size: int) -> None:
         3,
         [
             "feed --ticks 2000 | run-strategy momentum | run-strategy mean_reversion | risk | paper --forward",
-            "feed --ticks 2000 | paper --forward | run-strategy momentum | risk | paper",
             "feed --ticks 2000 | run-strategy momentum | risk | paper --forward | show",
             "feed --ticks 2000 | run-strategy momentum",
             "feed --ticks 2000 | run-strategy momentum mean_reversion | risk",

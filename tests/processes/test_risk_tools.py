@@ -555,7 +555,7 @@ def test_where_everything_passes_there_is_no_table(recording: Path) -> None:
 
 def test_a_recording_without_signals_says_what_it_lacks() -> None:
     """Ticks alone ask for nothing."""
-    first, second = printed("test", "-", input=stream()).splitlines()
+    first, second = printed("test", "-", input=stream([tick()])).splitlines()
     assert first == "0 signals: 0 would pass, 0 would be refused"
     assert second == "no signals: a recording needs some; alpha run-strategy > FILE or alpha risk > FILE makes one"
 
@@ -566,8 +566,9 @@ def test_a_misspelt_strategy_is_told_of(recording: Path, tmp_path: Path) -> None
     told = "strategy momentum has no limits of its own; did you mean strategies.momentumm?"
     assert printed("test", str(recording), "--config", slip).splitlines()[1:] == [told]
     made = run_alpha(["risk", "--config", slip, "-q"], input=recording.read_bytes())
-    (line,) = made.stderr.decode().splitlines()
+    line, misplaced = made.stderr.decode().splitlines()
     assert line.startswith(f"alpha risk: {slip}: {told}")
+    assert "orders came that this risk has not made" in misplaced
     name = "momentum\x1b[H"
     twice = stream([tick(), *(signal(n, strategy_id=name, broker=one) for n, one in enumerate(["paper", "zerodha"]))])
     lines = printed("test", "-", "--config", slip, input=twice).splitlines()

@@ -98,8 +98,10 @@ class Replay(Lifecycle):
             raise BadData(f"{self._input}: not one of its {read} lines was understood; see the bad lines above")
         if self.window.outside:
             raise NoInput(f"{self._input}: {self.window.explanation()}")
-        wanted = ", ".join(sorted(self.types))
-        raise NoInput(f"{self._input}: none of its {read - rejected} events is of --types {wanted}")
+        others = self.tally.get("not_asked_for", 0)
+        if not others:
+            raise NoInput(f"{self._input}: a recording without a single event")
+        raise NoInput(f"{self._input}: none of its {others} events is of --types {', '.join(sorted(self.types))}")
 
     @property
     def _input(self) -> str:
