@@ -84,7 +84,8 @@ class Replay(Lifecycle):
                 yield batch
                 if shutdown.requested is not None:
                     return
-        self._check_outcome()
+        if shutdown.requested is None:
+            self._check_outcome()
 
     def _check_outcome(self) -> None:
         """Raise `NoInput` if nothing came, or nothing that was asked for; `BadData` if nothing was understood."""
