@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import re
 import sqlite3
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timedelta
@@ -11,7 +13,7 @@ from decimal import Decimal
 
 import pytest
 from support.paper_days import Broker
-from support.processes import Pipeline, alpha
+from support.processes import Pipeline, alpha, run_alpha
 
 from alpha_cli.cli.app import execute
 from alpha_cli.core.codec import decode, encode
@@ -62,7 +64,7 @@ def refused(state, *words, code=2, **more):
 
 
 def rows(state, *words):
-    return [json.loads(line) for line in account(state, *words, "--json")[0].splitlines()]
+    return [json.loads(line, parse_float=Decimal) for line in account(state, *words, "--json")[0].splitlines()]
 
 
 def at(second=0, day=0):
@@ -175,17 +177,59 @@ def test_a_deposit_is_margin_for_the_next_order(state):
 
 
 def exported(state, *words):
-    return [json.loads(line) for line in account(state, "export", *words)[0].splitlines()]
+    return [json.loads(line, parse_float=Decimal) for line in account(state, "export", *words)[0].splitlines()]
 
 
 def test_positions(state):
-    """What is held, at the last price that was seen; exact, as text."""
+    """What is held, at the last price that was seen; money is a number."""
     traded(state)
     (row,) = rows(state, "positions")
     assert {name: row[name] for name in ("instrument", "product", "quantity", "average_price", "last_price")} == {
-        "instrument": "NSE:7", "product": "CNC", "quantity": 10, "average_price": "100", "last_price": "101.5",
+        "instrument": "NSE:7", "product": "CNC", "quantity": 10, "average_price": 100, "last_price": Decimal("101.5"),
     }  # fmt: skip
-    assert (Decimal(row["unrealised_pnl"]), row["realised_pnl"]) == (15, "0")
+    assert (row["unrealised_pnl"], row["realised_pnl"]) == (15, 0)
+
+
+LISTS = ("positions", "holdings", "orders", "trades", "notes")
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_each_form_has_the_same_rows(state, command):
+    """The table, --json (or --nl) and --csv: the same columns and cells."""
+    traded(state, charges="contract-note")
+    shown, _ = account(state, command)
+    objects = [json.loads(line, parse_float=Decimal) for line in account(state, command, "--nl")[0].splitlines()]
+    assert objects == rows(state, command)
+    header, *lines = csv.reader(account(state, command, "--csv")[0].splitlines())
+    assert header == list(objects[0]) == shown.splitlines()[0].split()
+    assert len(lines) == len(objects) == len(shown.splitlines()) - 1
+    for line, row in zip(lines, objects, strict=True):
+        for cell, value in zip(line, row.values(), strict=True):
+            if isinstance(value, dict):
+                assert {name: Decimal(amount) for name, amount in json.loads(cell).items()} == value
+            elif isinstance(value, Decimal | int):
+                assert Decimal(cell) == value
+            else:
+                assert cell == (value or "")
+
+
+def test_money_is_a_number_in_every_row(state):
+    """In the lists and in the export; sums in jq need no conversion."""
+    traded(state, charges="contract-note")
+    money = re.compile("price|cash|charges$|pnl|capital|cost|equity|adjustment|turnover|waits_for")
+    found = [row for command in LISTS for row in rows(state, command)] + exported(state)
+    amounts = [value for row in found for name, value in row.items() if money.search(name)]
+    assert len(amounts) > 50
+    assert all(value is None or isinstance(value, int | Decimal) for value in amounts)
+
+
+def test_options_stand_before_or_after_the_command(state):
+    """`alpha paper trades --state X` is `alpha paper --state X trades`; --as too."""
+    traded(state)
+    for words in (["--state", str(state), "trades"], ["trades", "--state", str(state)],
+                  ["trades", "--as", "paper", "--state", str(state)]):  # fmt: skip
+        done = run_alpha(["paper", *words])
+        assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
 
 
 def test_orders_and_what_became_of_them(state):
@@ -199,7 +243,7 @@ def test_trades(state):
     """Oldest first, with their charges."""
     fill, *_ = traded(state)
     (row,) = rows(state, "trades")
-    assert (row["price"], row["charges"], row["fill_id"]) == ("100", str(fill.charges["total"]), fill.fill_id)
+    assert (row["price"], row["charges"], row["fill_id"]) == (100, fill.charges["total"], fill.fill_id)
     assert row["timestamp"] == "2026-01-05T09:15:00+05:30"
 
 
@@ -209,7 +253,7 @@ def test_notes(state):
     (row,) = rows(state, "notes")
     assert (row["date"], row["fills"]) == ("2026-01-05", 1)
     assert Decimal(row["charges"]) == note.charges["total"] == portfolio.charges
-    assert Decimal(json.loads(row["charges_by_name"])["total"]) == note.charges["total"]
+    assert row["charges_by_name"]["total"] == note.charges["total"]
 
 
 def test_holdings_are_delivered_the_day_after(state):
@@ -302,7 +346,7 @@ def test_alpha_state_names_the_folder(state, monkeypatch):
     account(state, "init", "--cash", 5)
     monkeypatch.setenv("ALPHA_STATE", str(state))
     code, out, _ = run("export", "--table", "accounts")
-    assert (code, json.loads(out)["cash"]) == (0, "5")
+    assert (code, json.loads(out)["cash"]) == (0, 5)
 
 
 def test_a_file_without_a_table_is_no_account_yet(state):

@@ -5,8 +5,12 @@ Commands that show read the database while the stage may be running; commands th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from decimal import Decimal
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +24,46 @@ if TYPE_CHECKING:
 
     from alpha_cli.stages.paper.store import Store
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
+Where = tuple[Path | None, str]  # folder and name of an account, as the options before the command give them
+
+#: Columns with rupees: exact text in the database, numbers in JSON.
+_RUPEES = frozenset({
+    "adjustment", "average_price", "capital", "cash", "charges", "cost", "equity", "last_price", "limit_price", "price",
+    "realised_pnl", "reference_price", "starting_cash", "trigger_price", "turnover", "unrealised_pnl", "waits_for",
+})  # fmt: skip
+#: Columns with rupees by name, as JSON.
+_RUPEES_BY_NAME = frozenset({"adjusted", "charges_by_name"})
+#: Columns that are JSON themselves.
+_JSON = frozenset({"metadata", "positions"})
+
+
+def _of_account(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the account as `where`; --state and --as may stand before or after the command's name."""
+
+    @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="As before the command.")
+    @click.option("--as", "name", metavar="NAME", help="As before the command.")
+    @click.pass_context
+    @wraps(command)
+    def with_account(ctx: click.Context, /, *, state: Path | None, name: str | None, **given: Any) -> None:
+        before: Where = ctx.obj
+        command((state or before[0], name or before[1]), **given)
+
+    return with_account
+
+
+def _formats(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --json (--nl) and --csv, which print the rows of the table for programs; passed as `form`."""
+
+    @click.option("--json", "--nl", "as_json", is_flag=True, help="For programs: one JSON object a line.")
+    @click.option("--csv", "as_csv", is_flag=True, help="For programs: CSV with a header.")
+    @wraps(command)
+    def with_format(*args: Any, as_json: bool, as_csv: bool, **given: Any) -> None:
+        if as_json and as_csv:
+            raise click.UsageError("--json and --csv are two forms of the same rows; name one")
+        command(*args, form="json" if as_json else "csv" if as_csv else "table", **given)
+
+    return with_format
+
 
 TABLES = ("accounts", "orders", "fills", "positions", "entries", "notes", "spots", "portfolios")
 
@@ -46,8 +89,8 @@ FROM fills WHERE product = 'CNC' GROUP BY 1, 2, 3 ORDER BY 1, 3"""
 
 @click.command()
 @click.option("--cash", required=True, metavar="RUPEES", help="Cash of the new account.")
-@click.pass_obj
-def init(where: tuple[Path | None, str], cash: str) -> None:
+@_of_account
+def init(where: Where, cash: str) -> None:
     """Open an account with --cash. There must be none yet.
 
     \b
@@ -68,8 +111,8 @@ def init(where: tuple[Path | None, str], cash: str) -> None:
 @click.command()
 @click.option("--cash", metavar="RUPEES", help="Cash of the account.  [default: as when it was opened]")
 @click.option("--yes", is_flag=True, help="Confirm: orders, trades and positions are archived.")
-@click.pass_obj
-def reset(where: tuple[Path | None, str], cash: str | None, *, yes: bool) -> None:
+@_of_account
+def reset(where: Where, cash: str | None, *, yes: bool) -> None:
     """Start the account again. The old one is kept as NAME.db.before-1 and so on.
 
     \b
@@ -93,8 +136,8 @@ def reset(where: tuple[Path | None, str], cash: str | None, *, yes: bool) -> Non
 @click.command()
 @click.argument("amount", metavar="RUPEES")
 @click.option("--withdraw", is_flag=True, help="Take it out.")
-@click.pass_obj
-def deposit(where: tuple[Path | None, str], amount: str, *, withdraw: bool) -> None:
+@_of_account
+def deposit(where: Where, amount: str, *, withdraw: bool) -> None:
     """Put money into the account, or take it out; not more than its cash, nor than its equity.
 
     \b
@@ -127,19 +170,19 @@ def _listing(name: str, query: str, what: str, example: str) -> click.Command:
     """Return a command that prints the rows of `query`."""
 
     @click.command(name, help=f"{what}\n\n\b\nExample:\n    {example}")
-    @_JSON
-    @click.pass_obj
-    def show(where: tuple[Path | None, str], *, as_json: bool) -> None:
+    @_of_account
+    @_formats
+    def show(where: Where, *, form: str) -> None:
         with _database(where) as db:
-            _print(list(db.query(query)), as_json=as_json)
+            _print(list(db.query(query)), form=form)
 
     return show
 
 
 @click.command()
-@_JSON
-@click.pass_obj
-def holdings(where: tuple[Path | None, str], *, as_json: bool) -> None:
+@_of_account
+@_formats
+def holdings(where: Where, *, form: str) -> None:
     """Print shares held under CNC: bought before the newest trading day, and on that day (T+1).
 
     Sales take the oldest shares first; shares bought and sold within a day are not holdings.
@@ -153,7 +196,7 @@ def holdings(where: tuple[Path | None, str], *, as_json: bool) -> None:
         newest = max(
             (row["day"] for row in db.query("SELECT max(substr(timestamp, 1, 10)) AS day FROM fills")), default=""
         )
-    _print(list(held(days, newest or "")), as_json=as_json)
+    _print(list(held(days, newest or "")), form=form)
 
 
 def held(days: list[dict[str, Any]], newest: str) -> Iterator[dict[str, Any]]:
@@ -179,8 +222,8 @@ def held(days: list[dict[str, Any]], newest: str) -> Iterator[dict[str, Any]]:
 @click.option(
     "--table", "tables", type=click.Choice(TABLES), multiple=True, help="Only this; may be repeated.  [default: all]"
 )
-@click.pass_obj
-def export(where: tuple[Path | None, str], tables: tuple[str, ...]) -> None:
+@_of_account
+def export(where: Where, tables: tuple[str, ...]) -> None:
     """Print everything the account keeps: one JSON object a line, `table` says of which.
 
     \b
@@ -188,12 +231,10 @@ def export(where: tuple[Path | None, str], tables: tuple[str, ...]) -> None:
         alpha paper --state ~/trading export > account.ndjson
         alpha paper --state ~/trading export --table fills | jq .price
     """
-    import orjson
-
     with _database(where) as db:
         for table in tables or TABLES:
             for row in db.query(f"SELECT * FROM {table} ORDER BY rowid"):  # noqa: S608  (a name of the list above)
-                click.echo(orjson.dumps({"table": table, **row}))
+                click.echo(_as_json({"table": table, **row}))
 
 
 #: name -> command, as `command.ACCOUNT` lists them.
@@ -218,7 +259,7 @@ COMMANDS: dict[str, click.Command] = {
 }  # fmt: skip
 
 
-def _named(where: tuple[Path | None, str]) -> tuple[Path, str]:
+def _named(where: Where) -> tuple[Path, str]:
     folder, name = where
     if folder is None:
         raise UsageError("name the folder of the account: alpha paper --state DIR …, or set ALPHA_STATE")
@@ -232,7 +273,7 @@ def _opened(folder: Path, name: str) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
+def _existing(where: Where) -> tuple[Path, str]:
     folder, name = _named(where)
     if not _opened(folder, name):
         named = "" if name == "paper" else f" --as {name}"
@@ -243,7 +284,7 @@ def _existing(where: tuple[Path | None, str]) -> tuple[Path, str]:
 
 
 @contextmanager
-def _database(where: tuple[Path | None, str]) -> Iterator[Database]:
+def _database(where: Where) -> Iterator[Database]:
     """Open the account's database to read it while others may write to it."""
     import sqlite_utils
 
@@ -279,15 +320,35 @@ def _say(store: Store) -> None:
     click.echo(f"{store.path}: cash {in_rupees(account.cash)}, capital {in_rupees(account.capital)}")
 
 
-def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        import orjson
-
+def _print(rows: list[dict[str, Any]], *, form: str) -> None:
+    if form == "json":
         for row in rows:
-            click.echo(orjson.dumps(row))
-    elif rows:
+            click.echo(_as_json(row))
+    elif not rows:
+        return
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(rows[0])
+        writer.writerows(row.values() for row in rows)
+    else:
         from alpha_cli.cli.tables import NOTHING, table
 
         cells = [[NOTHING if value is None else str(value) for value in row.values()] for row in rows]
         for line in table(tuple(rows[0]), cast(Any, cells)):
             click.echo(line)
+
+
+def _as_json(row: dict[str, Any]) -> bytes:
+    """Return a row as a JSON object; amounts of money are numbers, to the last digit."""
+    import msgspec
+
+    def value(name: str, text: Any) -> Any:
+        if isinstance(text, str) and name in _RUPEES:
+            return Decimal(text)
+        if isinstance(text, str) and name in _RUPEES_BY_NAME:
+            return msgspec.json.decode(text, type=dict[str, Decimal], strict=False)
+        if isinstance(text, str) and name in _JSON:
+            return msgspec.Raw(text.encode())
+        return text
+
+    return msgspec.json.Encoder(decimal_format="number").encode({name: value(name, row[name]) for name in row})
