@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from alpha_cli.core.events import Product, Side
-from alpha_cli.core.money import LedgerUnits
 from alpha_cli.market.contracts import Contract
 from alpha_cli.market.refusals import MarketCode
 
@@ -123,8 +122,8 @@ def is_tick_multiple(contract: Contract, price: int) -> bool:
     return price % contract.tick_size == 0
 
 
-def worst_price(side: Side, limit: LedgerUnits | None, reference: LedgerUnits) -> LedgerUnits:
-    """Return the price that an order is valued at: the most a BUY may pay, the most a SELL may be worth.
+def worst_price(side: Side, limit: int | None, reference: int) -> int:
+    """Return the price that an order is valued at, in ledger units: the most a BUY may pay, or a SELL may be worth.
 
     limit      of the order; None: a MARKET order, which is valued at the reference
     reference  the newest price of the instrument

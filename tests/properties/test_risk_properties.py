@@ -216,7 +216,7 @@ def count(log: list[Any], *, assumes: bool) -> Count:
                 found.rearmed[event.target or ""] = len(found.orders)
         elif isinstance(event, Order):
             market = event.order_type == "MARKET"
-            price = found.last[event.instrument_token] if market else event.price
+            price = _worth(found, event.instrument_token, None if market else event.price, event.side == "SELL")
             assert price is not None
             found.orders[event.order_id] = Known(
                 event.strategy_id, event.instrument_token, 1 if event.side == "BUY" else -1, at, found.day,
@@ -276,9 +276,17 @@ def _updated(found: Count, entry: Known, update: OrderUpdate) -> None:
         entry.could_be = {(total, price) for _, price in entry.could_be}
 
 
+def _worth(found: Count, token: int, limit: Decimal | None, sells: bool) -> Decimal:
+    """What a unit may change hands at: a seller who asks less than the market is paid the market's price."""
+    last = found.last[token]
+    return last if limit is None or (sells and last > limit) else limit
+
+
 def _modified(found: Count, entry: Known, modify: Modify) -> None:
     entry.asked = max(entry.quantities) if modify.quantity is None else modify.quantity
-    price = modify.price if modify.price is not None else found.last[entry.token] if entry.market else None
+    price = None
+    if modify.price is not None or entry.market:
+        price = _worth(found, entry.token, modify.price, entry.sign < 0)
     entry.could_be |= {
         (units if modify.quantity is None else modify.quantity, before if price is None else price)
         for units, before in entry.could_be

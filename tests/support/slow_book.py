@@ -664,7 +664,12 @@ class SlowBook:
         return found
 
     def blocked_by(self, one: Working, opening: int) -> Decimal:
-        price = one.limit or one.trigger or self.seen[one.key[0]].last
+        """What the opening units block: a buyer pays its limit at most, a seller may get more than its limit."""
+        seen = self.seen.get(one.key[0])
+        market = one.trigger or (seen.last if seen is not None else ZERO)
+        price = market if one.limit is None else one.limit
+        if one.side == "SELL" and market > price:
+            price = market
         return self.blocks(one.key, one.side, opening, price * opening)
 
     def available(self) -> Decimal:

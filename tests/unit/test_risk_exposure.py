@@ -194,7 +194,7 @@ COUNTERS: dict[str, tuple[dict[str, Any], tuple[Any, ...], tuple[Any, ...], Outc
         Outcome("EXPOSURE_OPEN_ABOVE_LIMIT", 1000, 1000.05),
     ),
     "turnover": (
-        {"max_turnover": 1000}, (*bought(9), limit(1, 100)), (limit(2, 0.05, side="SELL"),),
+        {"max_turnover": 1000}, (*bought(9), limit(1, 100)), (limit(2, 0.05),),
         Outcome("EXPOSURE_TURNOVER_ABOVE_LIMIT", 1000, 1000.05),
     ),
     "gross_exposure": (
@@ -732,3 +732,27 @@ def test_an_order_in_the_input_is_withheld() -> None:
     (made,) = desk.risk.on_order(order(1, quantity=7, limits_hash="0" * 16))
     assert (made.code, made.order_id, made.observed) == ("ORDER_FOREIGN", "o1", 7)  # type: ignore[attr-defined]
     assert desk.give(tick(0), signal(1)) == PASSED
+
+
+# --- a sale below the market ---------------------------------------------------------------------------------
+
+BELOW_THE_MARKET = {
+    "max_order_value": "VALUE_ABOVE_LIMIT",
+    "max_open_order_value": "EXPOSURE_OPEN_ABOVE_LIMIT",
+    "max_turnover": "EXPOSURE_TURNOVER_ABOVE_LIMIT",
+}
+
+
+@pytest.mark.parametrize("name", list(BELOW_THE_MARKET))
+@pytest.mark.parametrize("price", [0.05, 1, 99.95])
+def test_a_sale_below_the_market_is_worth_the_market(name: str, price: float) -> None:
+    """5,000 at the market's 100 rupees are 5,00,000, whatever less the order asks: it fills at the bid."""
+    answer = Desk({name: 1000}, cash=10**7).give(tick(0, 100), limit(1, price, side="SELL", quantity=5000))
+    assert (answer.code, answer.limit, answer.observed) == (BELOW_THE_MARKET[name], 1000, 500_000)
+
+
+def test_a_sale_that_is_modified_below_the_market_is_worth_the_market() -> None:
+    """Ten asked for 200 rupees may be sold at 100 when the price is modified to 1."""
+    desk = Desk({"max_order_value": 1050}, cash=10**7)
+    assert desk.give(tick(0, 100), limit(1, 105, side="SELL", quantity=10)) == PASSED
+    assert desk.give(tick(1, 106), modify(1, price=Decimal(1))).code == "VALUE_ABOVE_LIMIT"

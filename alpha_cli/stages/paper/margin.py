@@ -18,6 +18,7 @@ from alpha_cli.core.events import Product, Side
 from alpha_cli.core.ledger import Account, Holding, Key
 from alpha_cli.core.money import price_units
 from alpha_cli.market.contracts import Contract
+from alpha_cli.market.rules import worst_price
 from alpha_cli.stages.paper.config import Margins
 from alpha_cli.stages.paper.orders import PaperOrder
 from alpha_cli.stream.last_ticks import LastTicks
@@ -157,15 +158,16 @@ class MarginAccount:
         return Lack(needs, available) if needs > available else None
 
     def order_margin(self, contract: Contract, order: PaperOrder, opening: int, last: int | None = None) -> int:
-        """Return what `opening` units of `order` block: at its limit or trigger, or at the newest price.
+        """Return what `opening` units of `order` block, at the worst price that they may trade at.
 
-        last  that price if the caller knows it
+        last  the newest price, if the caller knows it; an order with a trigger waits for that
         """
-        price: int | None = order.limit or order.trigger or last
-        if price is None:
-            tick = self._last_ticks.last(order.order.instrument_token)
-            price = price_units(tick.last_price) if tick is not None else 0
         asked = order.order
+        reference: int | None = order.trigger or last
+        if reference is None:
+            tick = self._last_ticks.last(asked.instrument_token)
+            reference = price_units(tick.last_price) if tick is not None else 0
+        price = worst_price(asked.side, order.limit, reference)
         return required_margin(
             contract, asked.product, asked.side, value=price * opening, quantity=opening, margins=self._margins
         )

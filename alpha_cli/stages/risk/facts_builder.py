@@ -13,6 +13,7 @@ from alpha_cli.core.events import Modify, OrderType, Signal
 from alpha_cli.core.money import price_units, units
 from alpha_cli.core.times import IST, microseconds
 from alpha_cli.market.contracts import Contract
+from alpha_cli.market.rules import worst_price
 from alpha_cli.stages.risk.counters import Holding, OpenOrder, Valuation, repeat_key
 from alpha_cli.stages.risk.exposure import ExposureLedger
 from alpha_cli.stages.risk.facts import (
@@ -326,12 +327,15 @@ class FactsBuilder:
 
 
 def _worst_price(limits: Limits, reference: int | None, limit_price: int | None, *, buy: bool) -> int | None:
-    """Return what a unit may cost: the limit, or the last price, for a buy with its protection; None without one."""
-    if limit_price is not None or reference is None:
+    """Return what a unit may cost, or be worth in a sale; None if neither a limit nor a price is known.
+
+    A MARKET order to buy may cost its protection more than the last price.
+    """
+    if reference is None:
         return limit_price
-    if buy and limits.market_protection:
+    if limit_price is None and buy and limits.market_protection:
         return reference - (-reference * limits.market_protection // MILLION)  # the protection is rounded up
-    return reference
+    return worst_price("BUY" if buy else "SELL", limit_price, reference)
 
 
 def _modified_type(modify: Modify, price: int | None) -> OrderType:
