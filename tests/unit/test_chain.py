@@ -767,6 +767,6 @@ def test_two_stages_fused_are_the_same_as_two_processes() -> None:
     second = run_alpha(["risk"], first.stdout)
     fused = run_alpha(["pipe", "run-strategy momentum | risk"], data)
     assert fused.stdout == second.stdout
-    assert (first.returncode, second.returncode, fused.returncode) == (0, 0, 0)
+    assert (first.returncode, second.returncode, fused.returncode) == (0, 65, 65)  # an order in it is no work of risk
     assert second.stdout.count(b'"type":"order"') > 50
     assert second.stdout.count(b'"type":"denial"') > 5
