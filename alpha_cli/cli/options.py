@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -66,6 +67,27 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
     return decorate
 
 
+class NamedPath(click.Path):
+    """A path that says something: an empty one, of a variable that is not set, would be the current folder."""
+
+    def __init__(self, *, folder: bool = False, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+        self.what = "folder" if folder else "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            option = param.opts[0] if param is not None else "a path"
+            raise UsageError(f"{option} is empty: name the {self.what} (is a variable unset?)")
+        return super().convert(value, param, ctx)
+
+
+def _not_empty_in_environment(_: click.Context, __: click.Parameter, state: Path | None) -> Path | None:
+    """Refuse an empty ALPHA_STATE, which click takes for none: a stage would keep nothing, and not say so."""
+    if state is None and os.environ.get("ALPHA_STATE") == "":
+        raise UsageError("ALPHA_STATE is empty: name the folder, or unset the variable")
+    return state
+
+
 def state_option(does: str = "") -> Callable[[Command], Command]:
     """Add `--state DIR`, or `ALPHA_STATE`.
 
@@ -73,7 +95,8 @@ def state_option(does: str = "") -> Callable[[Command], Command]:
           and says itself when a file is named (`given_state`)
     """
     return click.option(
-        "--state", type=click.Path(file_okay=not does, path_type=Path), envvar="ALPHA_STATE", metavar="DIR",
+        "--state", type=NamedPath(folder=True, file_okay=not does), envvar="ALPHA_STATE", metavar="DIR",
+        callback=_not_empty_in_environment,
         help=f"{does or 'The folder that the stages were given.'}  [env: ALPHA_STATE]",
     )  # fmt: skip
 

@@ -15,6 +15,23 @@ def printable(text: str, limit: int = 120) -> str:
     )
 
 
+def in_utf8(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: an argument that the locale could not decode is read as UTF-8 after all.
+
+    A byte that is not UTF-8 becomes U+FFFD. Never raise.
+    """
+    import os
+
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return os.fsencode(text).decode("utf-8", "replace")
+        except UnicodeEncodeError:  # characters beside bytes, in a locale that has neither
+            return text.encode("utf-8", "replace").decode()
+    return text
+
+
 def shown(value: object) -> str:
     """Return `repr(value)`, also where Python refuses to write it out."""
     try:
