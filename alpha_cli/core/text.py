@@ -16,20 +16,14 @@ def printable(text: str, limit: int = 120) -> str:
 
 
 def in_utf8(text: str) -> str:
-    """Return `text` as UTF-8 can hold it: an argument that the locale could not decode is read as UTF-8 after all.
+    """Return `text` as UTF-8 can hold it: the bytes that the locale could not decode are read as UTF-8 after all.
 
     A byte that is not UTF-8 becomes U+FFFD. Never raise.
     """
-    import os
-
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        try:
-            return os.fsencode(text).decode("utf-8", "replace")
-        except UnicodeEncodeError:  # characters beside bytes, in a locale that has neither
-            return text.encode("utf-8", "replace").decode()
-    return text
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return text.encode("utf-8", "replace").decode()
 
 
 def shown(value: object) -> str:
