@@ -7,6 +7,7 @@
     ├─ NoInput             66  a file to read is not there
     ├─ Unavailable         69  a service is down
     ├─ InvariantBroken     70  the state contradicts itself: stop
+    ├─ StrategiesFailed    70  every call of every strategy failed
     ├─ InputOutputError    74  the disk or a pipe failed
     ├─ TryAgain            75  locked, or upstream ended early
     ├─ AuthenticationError 77  a token or a key was refused
@@ -61,6 +62,12 @@ class InvariantBroken(AlphaError):
     exit_code = 70
 
 
+class StrategiesFailed(AlphaError):
+    """Every call of every strategy failed: the run did nothing."""
+
+    exit_code = 70
+
+
 class InputOutputError(AlphaError):
     """Reading or writing failed: disk full, device error."""
 
@@ -103,13 +110,13 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     1: ("bug", "an error alpha did not foresee"),
     2: ("usage", "the command line is wrong"),
     65: ("bad data", "a line breaks the wire contract under --bad fail"),
-    66: ("no input", "a file to read is missing"),
+    66: ("no input", "a file to read is missing, or nothing came of the instruments asked for"),
     69: ("service unavailable", "a service that is needed is down"),
-    70: ("invariant broken", "state contradicts itself"),
+    70: ("failed", "every call of every strategy failed, or state contradicts itself"),
     74: ("input/output", "a read or write failed"),
     75: ("try again", "a lock is held, or the input ended before its eof"),
     77: ("authentication", "credentials are missing or refused"),
-    78: ("configuration", "a configuration file does not validate"),
+    78: ("configuration", "a configuration file does not validate, or no strategy could start"),
     80: ("halted by risk", "trading is halted until a person resumes it"),
     130: ("interrupted", "a person pressed Ctrl-C"),
     141: ("reader gone", "the reader of our output left"),

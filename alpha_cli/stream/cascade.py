@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alpha_cli.core.errors import InvariantBroken
-from alpha_cli.core.events import Eof, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.core.events import Denial, Eof, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.core.text import printable
 
 if TYPE_CHECKING:
     from alpha_cli.stream.stage import Stage
 
 #: What returns to earlier stages with `--feedback`, and how many of them may come of one event.
-RETURNING = (Order, OrderUpdate, Fill, Portfolio)
+RETURNING = (Order, OrderUpdate, Fill, Denial, Portfolio)
 MOST_RETURNS = 10_000
 
 
@@ -76,6 +77,7 @@ class Cascade:
         if type(event) is Eof:
             for last in stage.lifecycle.session_end():
                 self._push_new(place, last, out)
+            event = _eof_after(stage, event)
         self.hand_on(place, event, stage.step_for(event, is_tick=is_tick)(event), out)
 
     def hand_on(self, place: int, event: Any, added: Iterable[Event], out: list[Any]) -> None:
@@ -119,3 +121,11 @@ class Cascade:
         if self._returning is not None and isinstance(event, RETURNING):
             self._returning.append((place, event))
         self.push(place + 1, event, out)
+
+
+def _eof_after(stage: Stage, eof: Eof) -> Eof:
+    """Return `eof` as the stages after `stage` get it: an error of its own is told to them, unless there is one."""
+    failure = stage.lifecycle.failure() if eof.ok else None
+    if failure is None:
+        return eof
+    return Eof(ok=False, code=failure.exit_code, reason=printable(str(failure), 200), count=eof.count)

@@ -10,7 +10,7 @@ from typing import Any
 
 from alpha_cli.core.codec import decode
 from alpha_cli.core.errors import BadLine, NoInput
-from alpha_cli.core.events import Fill, Order, OrderUpdate, Portfolio
+from alpha_cli.core.events import Denial, Fill, Order, OrderUpdate, Portfolio
 from alpha_cli.core.text import printable
 from alpha_cli.core.wire import MAX_LINE
 from alpha_cli.stream.inputs import Inputs
@@ -48,7 +48,7 @@ class Follower:
         self._watch_fifo()
 
     def poll(self, most: int | None = 100_000) -> Iterator[Any]:
-        """Yield the fills, orders, updates and portfolios that came since; about `most` at a time, None: all."""
+        """Yield the orders, what became of them, and portfolios that came since; about `most` at a time, None: all."""
         given = 0
         while most is None or given < most:
             data = self._more()
@@ -86,7 +86,7 @@ class Follower:
         except BadLine as error:
             self._reject(line, str(error))
             return None
-        return event if isinstance(event, Fill | Order | OrderUpdate | Portfolio) else None
+        return event if isinstance(event, Fill | Order | OrderUpdate | Denial | Portfolio) else None
 
     def _reject(self, line: bytes, why: str) -> None:
         self.rejected += 1

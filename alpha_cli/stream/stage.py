@@ -115,6 +115,10 @@ class Lifecycle:
         """Return the events that end a session; they come before its `eof`."""
         return ()
 
+    def failure(self) -> AlphaError | None:
+        """Return why nothing useful came of the stream so far; asked at each `eof`, which then says so downstream."""
+        return None
+
     def save(self) -> None:
         """Take a last snapshot: no more is read, and all that was read is handled."""
 

@@ -159,7 +159,7 @@ def _accepted(block: Block, folder: Path) -> None:
     name, keys = Path(block.saved_as).name, set(yaml.safe_load(block.text))
     configs = str((folder / block.saved_as).parent.absolute())
     if "strategy_type" in keys:
-        command = f"alpha pipe -q 'feed --ticks 1 | run-strategy --config {block.saved_as}'"
+        command = f"alpha pipe -q --feedback 'feed --ticks 1 | run-strategy --config {block.saved_as} | paper'"
     elif name == "calendar.yaml":
         command = "alpha market sessions 2026-11-24"
     elif name == "alpha.yaml":

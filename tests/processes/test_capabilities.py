@@ -32,7 +32,7 @@ from support.strategy_runs import (
 from alpha_cli import SignalResult
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.errors import ConfigurationError
-from alpha_cli.core.events import Bar, Fill, Tick
+from alpha_cli.core.events import Bar, Denial, Fill, OrderUpdate, Tick
 from alpha_cli.market.bars.builder import BarBuilder
 from alpha_cli.stages.bars.config import parse_intervals
 from alpha_cli.stages.run_strategy import snapshot
@@ -86,6 +86,8 @@ def lived(create: Callable[..., Any]) -> list[str]:
     runner = running(create)
     said(runner, [tick(0), tick(61)])
     runner.on_fill(fill(at=61))
+    runner.on_denial(Denial("s", "mine", "paper", "HALTED", "m"))
+    runner.on_order_update(OrderUpdate("o", "paper", "OPEN", strategy_id="mine"))
     kept = snapshot.decode(snapshot.encode(snapshot.snapshot(runner)))
     runner.finish()
     again = running(create)
@@ -337,7 +339,8 @@ def test_a_warmup_that_fails_is_only_reported(tmp_path: Path) -> None:
     done = run_strategy(strategy_file(tmp_path, body), stream(ticks(3)))
     stderr = done.stderr.decode()
     assert done.returncode == 0
-    assert "mine: its warmup failed: ValueError: too little (it runs all the same)" in stderr
+    where = f"({tmp_path}/mine.py, line 6)"
+    assert f"mine: its warmup failed: ValueError: too little {where} (it runs all the same)" in stderr
     assert (counters(stderr)["signals"], counters(stderr)["errors"]) == (3, 0)
 
 
@@ -821,7 +824,7 @@ def test_what_was_refused_and_held_is_in_the_closing_line(tmp_path: Path) -> Non
     def process_tick(self, tick, history):
         return [SignalResult("BUY", quantity=11), SignalResult("HOLD"), SignalResult("BUY", quantity=10)][len(history)]
     """
-    done = run_strategy(strategy_file(tmp_path, body, max_position_size="10"), stream(ticks(3)))
+    done = run_strategy(strategy_file(tmp_path, body, max_position_size="10"), stream(ticks(3)), "--fills", "-")
     stderr = done.stderr.decode()
     assert done.returncode == 0
     expected = {"in": 5, "rejected": 0, "signals": 1, "held": 1, "refused": 1, "errors": 0}

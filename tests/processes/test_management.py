@@ -273,7 +273,7 @@ def test_what_a_processor_remembers_outlives_a_set(
     assert [one["asked"] for one in metadata] == asked
     assert [one["warmed"] for one in metadata] == warmed
     anew = "mine: it begins anew, because it cannot go on from what it remembered: ValueError: not mine"
-    assert (anew in told) == ("anew" in reason)
+    assert any(line.startswith(anew) for line in told) == ("anew" in reason)
 
 
 def test_a_memory_of_another_period_is_not_taken(tmp_path: Path) -> None:

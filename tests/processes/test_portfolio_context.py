@@ -778,16 +778,15 @@ def test_an_endless_answer_to_fills_ends_with_one_clear_line(tmp_path: Path) -> 
 
 
 def test_without_feedback_nothing_returns_and_the_bytes_are_those_of_the_shell(tmp_path: Path) -> None:
-    """It is off by default; a strategy that does not look has the same bytes with it."""
+    """It is off by default: who asks for a position is stopped; who does not look has the same bytes with it."""
     file, feed = strategy_file(tmp_path, FLIPS), day(tmp_path)
     rest = (["run-strategy", "--config", str(file)], ["risk"], ["paper", "--forward"])
     with Pipeline(alpha("feed", str(feed)), *(alpha(*words) for words in rest)) as pipeline:
-        assert pipeline.wait() == [0, 0, 0, 0]
+        assert pipeline.wait() == [0, 70, 70, 70]
         shell = pipeline.output
     fused = run_alpha(["pipe", " | ".join([f"feed {feed}", *(" ".join(words) for words in rest)])])
     assert fused.stdout == shell
-    assert {one.metadata["position"] for one in events_of(shell)} == {0}
-    assert {one.metadata["cash"] for one in events_of(shell)} == {"1000000"}
+    assert events_of(shell) == []
     line = "feed --ticks 3000 | run-strategy momentum rules_rsi | risk | paper --forward"
     assert run_alpha(["pipe", line]).stdout == run_alpha(["pipe", "--feedback", line]).stdout
 
@@ -801,7 +800,7 @@ def test_a_recording_with_its_fills_shows_a_strategy_what_it_was_shown(tmp_path:
     first = fed_back(file, str(feed))
     (tmp_path / "run.ndjson").write_bytes(first.stdout)
     types = "tick,order,order_update,fill"
-    again = run_alpha(["pipe", f"feed {tmp_path}/run.ndjson --types {types} | run-strategy --config {file}"])
+    again = run_alpha(["pipe", f"feed {tmp_path}/run.ndjson --types {types} | run-strategy --config {file} --fills -"])
     changed = [msgspec.structs.replace(one, metadata={**one.metadata, "cash": ""}) for one in events_of(again.stdout)]
     expected = [msgspec.structs.replace(one, metadata={**one.metadata, "cash": ""}) for one in events_of(first.stdout)]
     assert changed == expected

@@ -239,7 +239,7 @@ def test_a_strategy_that_fails_on_every_tick_is_reported_at_a_limited_rate() -> 
     host.signals(*(tick(at) for at in range(1000)))
     assert host.counts()["errors"] == 1000
     assert len(host.reports) == 9 + 9 + 9 + 1
-    assert host.reports[-1].endswith("ValueError: no (failure 1000; other strategies go on)")
+    assert host.reports[-1].endswith(") (failure 1000; other strategies go on)")
 
 
 def test_a_failed_strategy_keeps_its_history_and_goes_on() -> None:

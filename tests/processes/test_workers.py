@@ -166,6 +166,7 @@ class Reference(NamedTuple):
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """All kinds of strategies on `RICH`."""
     options = kinds(tmp_path_factory.mktemp("reference"))
+    options += ["--fills", "-"]
     done = run_alpha(["run-strategy", *options], RICH, env=BROKERS)
     assert done.returncode == 0
     names = ("counts", "bars", "holds", "both", "stumbles", "barsin", "momentum")

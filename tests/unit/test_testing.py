@@ -40,7 +40,7 @@ def test_a_pipeline_gives_all_that_comes_out_or_some_kinds() -> None:
 
 
 def test_feedback_reaches_the_strategy(tmp_path: Path) -> None:
-    """As with alpha pipe --feedback; without it the strategy buys at each tick."""
+    """As with alpha pipe --feedback; without it nobody knows its position, and it is stopped."""
     (tmp_path / "once.py").write_text(
         "from alpha_cli import SignalResult\n\n\n"
         "class Once:\n"
@@ -50,7 +50,7 @@ def test_feedback_reaches_the_strategy(tmp_path: Path) -> None:
     (tmp_path / "once.yaml").write_text(f"id: once\nstrategy_type: ./once.py:Once\ninstruments: [{NIFTY}]\n")
     stages = f"run-strategy --config {tmp_path / 'once.yaml'} | risk | paper"
     assert len(pipeline(stages, ticks([100] * 5), Fill, feedback=True)) == 1
-    assert len(pipeline(stages, ticks([100] * 5), Fill)) == 5
+    assert len(pipeline(stages, ticks([100] * 5), Fill)) == 0
 
 
 def test_a_pipeline_with_a_source_or_a_mistake_is_refused() -> None:

@@ -156,6 +156,10 @@ class Master:
             self._db.close()
             self._db = None
 
+    def __del__(self) -> None:
+        """Close the file of a master that nobody uses any more."""
+        self.close()
+
     def __enter__(self) -> Master:
         return self
 

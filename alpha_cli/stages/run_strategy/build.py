@@ -13,9 +13,11 @@ from alpha_cli.config.settings import load_settings
 from alpha_cli.core.errors import AlphaError, UsageError
 from alpha_cli.core.events import Event
 from alpha_cli.core.text import printable
+from alpha_cli.stages.run_strategy import outcome
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.selection import Selection
 from alpha_cli.stages.run_strategy.side_inputs import SideInputs
+from alpha_cli.stages.run_strategy.snapshot import for_next_run
 from alpha_cli.stages.run_strategy.status import Observer, figures
 from alpha_cli.stream.inputs import Inputs
 from alpha_cli.stream.log import log_line
@@ -34,7 +36,7 @@ class RunOptions:
     """What the command line says of how strategies are run.
 
     all_hours     use ticks outside trading hours too
-    fills         file or FIFO with what paper or execute writes
+    fills         file or FIFO with what paper writes; `-`: the fills stand in the input
     state         folder that keeps what strategies remember
     instance      name in the state folder
     workers       processes to run strategies in; 0: this one
@@ -69,7 +71,12 @@ class RunOptions:
             deadline=default if self.deadline is None else self.deadline,
             memory=self.memory,
             verbose=self.verbose,
+            fills=self.fills is not None,
         )
+
+
+#: `--fills -`: the fills stand in the input.
+IN_INPUT = Path("-")
 
 
 class RunStrategyStage(Lifecycle):
@@ -87,7 +94,7 @@ class RunStrategyStage(Lifecycle):
             opened.callback(self._host.release)
             if given.state is not None:
                 self._open_state(given.state, name, opened)
-            self._side_inputs = SideInputs(self._host, given.fills, _report)
+            self._side_inputs = SideInputs(self._host, None if given.fills == IN_INPUT else given.fills, _report)
             opened.callback(self._side_inputs.close)
             self._opened = opened.pop_all()
         self._observer = Observer(self._host.statuses, given.metrics_file)
@@ -101,7 +108,8 @@ class RunStrategyStage(Lifecycle):
             tick_fields=lambda: host.tick_fields,
             prepare=getattr(host, "ahead", None),  # workers are given whole batches
         )
-        return Stage("run-strategy", reads, lifecycle=self, options=options)
+        self._stage = Stage("run-strategy", reads, lifecycle=self, options=options)
+        return self._stage
 
     def start(self, inputs: Inputs) -> None:
         """Hear of fills and of SIGHUP, also while no input comes; start the workers."""
@@ -119,12 +127,22 @@ class RunStrategyStage(Lifecycle):
     def save(self) -> None:
         """Keep what strategies remember, and the last metrics."""
         if self._store is not None:
-            self._store.save(self._host.snapshot())
+            self._store.save(for_next_run(self._host.snapshot()))
         self._observer.refresh(ended=True)
 
     def finish(self) -> None:
-        """Tell the strategies that the input has ended."""
+        """Tell the strategies that the input has ended, and say which of them did nothing."""
         self._host.finish()
+        if self._stage.options.quiet:
+            return
+        outside = self._host.counts()["outside_session"]
+        for remark in outcome.remarks(self._host.statuses(), self._host.stranger, outside):
+            _report(remark)
+
+    def failure(self) -> AlphaError | None:
+        """Return why the strategies did nothing so far, if they did."""
+        self._host.counts()  # workers are asked
+        return outcome.failure(self._host.statuses(), self._host.stranger)
 
     def commit(self, output: bytes) -> None:
         """Write the metrics, now and then."""
@@ -145,7 +163,7 @@ class RunStrategyStage(Lifecycle):
 
     def verdict(self) -> AlphaError | None:
         """Return why the run was no success, if it was not."""
-        return self._host.verdict()
+        return self._host.verdict() or self.failure()
 
     def _open_state(self, folder: Path, name: str, opened: ExitStack) -> None:
         """Open the database and give the host what it kept."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from alpha_cli.core.errors import ConfigurationError
@@ -24,6 +25,9 @@ CAPABILITIES: dict[str, str] = {
     "predict_signal": "predict_signal(features): the answer of a model; with extract_features it replaces process_tick",
     "on_bar": "on_bar(bar, history): the answer to a closed bar; `bars = ('1m',)` builds them",
     "on_fill": "on_fill(fill): each of its own fills; may answer as to a tick",
+    "on_denial": "on_denial(denial): each of its signals that risk refused, with the code; may answer as to a tick",
+    "on_order_update": "on_order_update(update): each new status of its orders, also of those that risk or paper made "
+    "for it; may answer as to a tick",
     "snapshot": "snapshot(): its state, JSON-able, for --state and for restarted workers",
     "restore": "restore(state): continue from a snapshot, perhaps of other parameters; raises if it cannot",
     "shutdown": "shutdown(): after the last tick",
@@ -33,7 +37,8 @@ CAPABILITIES: dict[str, str] = {
 #: Method -> number of arguments it is offered, without `context`.
 OFFERED = {
     "load_model": 0, "warmup": 1, "process_tick": 2, "extract_features": 2, "predict_signal": 1, "on_bar": 2,
-    "on_fill": 1, "snapshot": 0, "restore": 1, "shutdown": 0,
+    "on_fill": 1, "on_denial": 1, "on_order_update": 1,
+    "snapshot": 0, "restore": 1, "shutdown": 0,
 }  # fmt: skip
 
 
@@ -49,6 +54,26 @@ def capability(processor: object, name: str) -> Callable[..., Any] | None:
     """Return the method called `name`, or None if `processor` has none. Raise `ConfigurationError`."""
     method = declared(processor, name)
     return method if callable(method) else None
+
+
+def misspelt(processor: object) -> list[str]:
+    """Return a line for each method of `processor` whose name is almost that of an optional method, which it lacks."""
+    lines = []
+    for name in dir(type(processor)):
+        meant = _meant(name)
+        if meant is not None and not callable(getattr(type(processor), meant, None)):
+            lines.append(f"its {name} is never called, did you mean {meant!r}?")
+    return lines
+
+
+def _meant(name: str) -> str | None:
+    """Return the optional method that a name such as onfill, on_Bar or process_ticks is a slip of."""
+    if name in OFFERED or name.startswith("_"):
+        return None
+    plain = name.replace("_", "").lower()
+    names = {known.replace("_", ""): known for known in OFFERED}
+    close = [plain] if plain in names else get_close_matches(plain, names, 1, cutoff=0.9)
+    return names[close[0]] if close else None
 
 
 def tick_fields_of(processor: object) -> frozenset[str] | None:

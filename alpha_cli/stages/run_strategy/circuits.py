@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from alpha_cli.core.events import RUNNER, Control, Event
 from alpha_cli.core.times import later
-from alpha_cli.stages.run_strategy.executor import Cause, Executor, InvalidResult, Rejected, Strategy
-from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.executor import Cause, Executor, Strategy
+from alpha_cli.stages.run_strategy.failures import InvalidResult, Rejected, describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import NEVER
+from alpha_cli.stages.run_strategy.portfolio import FillsMissing
 from alpha_cli.stages.run_strategy.roster import Roster
 from alpha_cli.stages.run_strategy.runner_data import RunnerData
 from alpha_cli.stages.run_strategy.watchdog import Overtime
@@ -57,6 +58,7 @@ class Circuits:
     def recovered(self, strategy: Strategy, now: datetime) -> Control:
         """Close the circuit of `strategy`, which did not fail when it was tried; return the line that says so."""
         strategy.stopped = None
+        strategy.callbacks += 1
         return self._resumed(strategy, _RECOVERED, now)
 
     def last_time(self, strategy: Strategy) -> datetime | None:
@@ -68,6 +70,10 @@ class Circuits:
     def failed(self, executor: Executor, now: datetime, error: BaseException, *, in_callback: bool) -> list[Event]:
         """Count and report a failure; return the lines that pause or resume the strategy."""
         strategy = executor.strategy
+        if isinstance(error, FillsMissing):
+            strategy.errors += 1
+            strategy.failed += 1
+            return [self.pause(strategy, Cause("fills", str(error)), now)]
         if isinstance(error, Rejected):
             strategy.rejected += 1
         else:
@@ -76,7 +82,9 @@ class Circuits:
             self._log_failure(executor, now, error)
         except Overtime as late:  # its __str__ took too long
             error = late
-        if isinstance(error, Rejected) and not isinstance(error, InvalidResult):
+        refused = isinstance(error, Rejected) and not isinstance(error, InvalidResult)
+        strategy.failed += not refused
+        if refused:
             # It answered. It may be at a limit that it does not know of, and must be able to reduce its position.
             on_trial = strategy.stopped is not None and strategy.stopped.until is not None
             return [self.recovered(strategy, now)] if on_trial else []
@@ -161,7 +169,7 @@ class Circuits:
         if isinstance(error, Rejected):
             text = f"rejected: {error}"
         else:  # the text of an exception comes from code of the strategy
-            text = self._data.current.run(executor, strategy.guard(strategy, describe_error), error)
+            text = self._data.current.run(executor, strategy.guard(strategy, describe_failure), error)
         self._data.report(
             f"{strategy.id} on {executor.token} at {now.isoformat()}: {text} "
             f"(failure {strategy.reported}; other strategies go on)"

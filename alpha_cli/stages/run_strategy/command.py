@@ -44,7 +44,7 @@ def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> li
     "--fills",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Follow a file or FIFO that paper writes: positions and cash for strategies.",
+    help="Follow a file or FIFO that paper writes: positions and cash for strategies; -: they stand in the input.",
 )
 @state_option("Keep what strategies remember, for the next run to go on from.")
 @click.option("--as", "instance", metavar="NAME", help="Name in the state folder.  [default: run-strategy]")

@@ -17,6 +17,8 @@ from alpha_cli.stages.run_strategy.portfolio import OpenOrder, Portfolio
 class Context:
     """One strategy on one instrument. Read-only; its values change with the fills that arrive.
 
+    Where no fills reach the run, what it holds is unknown: to ask for it disables the strategy.
+
     strategy_id        its id
     instrument_token   of the instrument; None for a processor that sees several
     instruments        all that the strategy follows
@@ -79,14 +81,17 @@ class Context:
 
     def position(self, instrument_token: int | None = None, broker: str | None = None) -> int:
         """Return the units that the strategy itself holds by its fills so far, negative when short."""
+        self._portfolio.need_fills("its position")
         return self._portfolio.position(self.strategy_id, self._broker(broker), self._token(instrument_token))
 
     def average_price(self, instrument_token: int | None = None, broker: str | None = None) -> Decimal | None:
         """Return the average cost of its position in rupees a unit; None when it holds nothing."""
+        self._portfolio.need_fills("its average price")
         return self._portfolio.average_price(self.strategy_id, self._broker(broker), self._token(instrument_token))
 
     def open_orders(self, instrument_token: int | None = None, broker: str | None = None) -> tuple[OpenOrder, ...]:
         """Return the strategy's orders that are placed and not finished, oldest first."""
+        self._portfolio.need_fills("its open orders")
         token = None if instrument_token is None and self.instrument_token is None else self._token(instrument_token)
         return self._portfolio.open_orders(self.strategy_id, self._broker(broker), token)
 
@@ -98,6 +103,7 @@ class Context:
     @property
     def realised_pnl(self) -> Decimal:
         """Return the rupees that the strategy's own fills realised with its first broker, before charges."""
+        self._portfolio.need_fills("its realised profit")
         return self._portfolio.realised(self.strategy_id, self._broker(None))
 
     def _token(self, instrument_token: int | None) -> int:

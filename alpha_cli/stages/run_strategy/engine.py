@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from alpha_cli.core.events import Bar, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Signal, Tick
+from alpha_cli.core.events import Bar, Denial, Event, Fill, Order, OrderUpdate, Portfolio as Statement, Signal, Tick
 from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.run_strategy.callbacks import Callback, CallbackResult, Callbacks, skip
 from alpha_cli.stages.run_strategy.circuits import Circuits
@@ -36,6 +36,7 @@ class StrategyRunner:
     cool_down     how long it stays open, in stream time
     detail        logs a line for each signal
     contracts     knows the sessions of instruments; by default, those of NSE equity
+    fills_come    whether fills are known to reach the run
     """
 
     def __init__(
@@ -48,8 +49,11 @@ class StrategyRunner:
         cool_down: timedelta = timedelta(seconds=60),
         detail: Report | None = None,
         contracts: Contracts | None = None,
+        fills_come: bool = True,
     ) -> None:
-        self.data = RunnerData(all_hours=all_hours, report=report, opening_cash=opening_cash, contracts=contracts)
+        self.data = RunnerData(
+            all_hours=all_hours, report=report, opening_cash=opening_cash, contracts=contracts, fills_come=fills_come
+        )
         self.callbacks = Callbacks(self.data)
         self.roster = Roster(self.data, self.callbacks)
         self.circuits = Circuits(self.data, self.roster, failures, cool_down)
@@ -98,6 +102,7 @@ class StrategyRunner:
                 due = self.callbacks.due(time)
             queue = queue or self.queues.get(tick.instrument_token)
             if queue is None:
+                self.data.stranger = tick.instrument_token
                 return self._call_all(due, tick) if due else ()
             admitted = self._ordinal(queue, tick)
             if admitted is None:
@@ -140,7 +145,9 @@ class StrategyRunner:
         """Return the signals for a bar in the input, of strategies that take bars and have none built here."""
         queue = self.queues.get(bar.instrument_token)
         if queue is None:
+            self.data.stranger = bar.instrument_token
             return ()
+        queue.heard = True
         takers = [executor for executor in queue.executors if executor.on_bar is not None and not executor.bars]
         return self._call_all(in_order(self.callbacks.for_bar(takers, bar)), bar)
 
@@ -154,9 +161,12 @@ class StrategyRunner:
         return ()
 
     def on_order_update(self, update: OrderUpdate) -> Iterable[Event]:
-        """Note the new status of an order."""
-        self.portfolio.on_order_update(update)
-        return ()
+        """Note the new status of an order, give it to its strategy and return the signals."""
+        return self._call_all(self.callbacks.for_update(update), update)
+
+    def on_denial(self, denial: Denial) -> Iterable[Event]:
+        """Give a denial to the strategy whose signal it was, and return the signals."""
+        return self._call_all(self.callbacks.for_denial(denial), denial)
 
     def on_portfolio(self, statement: Statement) -> Iterable[Event]:
         """Take the cash from a broker's statement."""
@@ -222,7 +232,7 @@ class StrategyRunner:
                 if isinstance(error, self.data.passing):
                     raise
                 self.data.reserve = None
-                controls = self.circuits.failed(executor, _time_of(event), error, in_callback=True)
+                controls = self.circuits.failed(executor, _time_of(event, process), error, in_callback=True)
                 if controls:
                     added, paused = [*added, *controls], executor.strategy
         current.call = None
@@ -260,5 +270,6 @@ class StrategyRunner:
         return signals
 
 
-def _time_of(event: Any) -> datetime:
-    return event.end if isinstance(event, Bar) else event.timestamp
+def _time_of(event: Any, process: Any) -> datetime:
+    """Return the stream time of a call."""
+    return process.time if isinstance(process, Callback) else event.timestamp

@@ -21,10 +21,18 @@ from alpha_cli.core.events import Bar, Fill, Signal, Tick
 from alpha_cli.core.ids import derive_id
 from alpha_cli.core.times import microseconds
 from alpha_cli.kit.signal_result import History, SignalResult
-from alpha_cli.stages.run_strategy.capabilities import adapted, capability, declared, tick_fields_of
+from alpha_cli.stages.run_strategy.capabilities import adapted, capability, declared, misspelt, tick_fields_of
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.context import Context
-from alpha_cli.stages.run_strategy.factory import create_processor, create_validator, describe_error
+from alpha_cli.stages.run_strategy.factory import create_processor, create_validator
+from alpha_cli.stages.run_strategy.failures import (
+    MOST_ANSWERS,
+    Disabled,
+    EndlessAnswers,
+    InvalidResult,
+    Rejected,
+    describe_failure,
+)
 from alpha_cli.stages.run_strategy.latency import TickCounter, Timing
 from alpha_cli.stages.run_strategy.portfolio import Portfolio
 from alpha_cli.stages.run_strategy.protocols import StrategyProcessor
@@ -35,18 +43,6 @@ if TYPE_CHECKING:
 
 #: A method of a processor, or a wrapper of one: (tick, history) -> result.
 Process = Callable[..., Any]
-
-
-class Rejected(Exception):
-    """The validator refused a result; the message is its reason."""
-
-
-class InvalidResult(Rejected):
-    """A strategy returned something that is not a `SignalResult`. It counts as a failure, like an exception."""
-
-
-class Disabled(Exception):
-    """A strategy cannot run at all; the message says why. The others continue."""
 
 
 class Cause(NamedTuple):
@@ -70,6 +66,9 @@ class Strategy:
     streak           failures in a row, over all its instruments
     failed_at        its count of calls at its latest failure
     reported         failures so far, to limit how many are logged
+    callbacks        calls of this run for other events than ticks, and those that try a paused strategy again
+    failed           calls of this run that failed
+    calls_at_start   `calls` when this run began
     cannot_snapshot  its snapshot() hung once and is not called again
     origin           its configuration as loaded, without the changes made by `control set`
     """
@@ -97,6 +96,7 @@ class Strategy:
         self.last_signal: datetime | None = None
         self.timing = Timing()
         self.reported = 0
+        self.callbacks = self.failed = self.calls_at_start = 0
         self.has_model = False
         self.cannot_snapshot = False
         self.origin = config
@@ -118,6 +118,11 @@ class Strategy:
         return sum(executor.calls for executor in self.executors.values())
 
     @property
+    def calls_of_run(self) -> int:
+        """Return the number of times it was called in this run, for ticks and other events."""
+        return self.calls - self.calls_at_start + self.callbacks
+
+    @property
     def tick_fields(self) -> frozenset[str] | None:
         """Return the fields of a tick that it uses besides token, time and price; None: all."""
         fields = [tick_fields_of(processor) for processor in self.processors]
@@ -129,6 +134,16 @@ class Strategy:
     def processors(self) -> list[StrategyProcessor]:
         """Return each of its processors once."""
         return list({id(executor.processor): executor.processor for executor in self.executors.values()}.values())
+
+    def slips(self) -> list[str]:
+        """Return a line for each probable slip in the code of its processors."""
+        return list(dict.fromkeys(line for processor in self.processors for line in misspelt(processor)))
+
+    @property
+    def lacks_bars(self) -> bool:
+        """Return whether it has an `on_bar` that nothing called: it declares no `bars`, and none came in the input."""
+        found = self.executors.values()
+        return not self.callbacks and any(executor.on_bar is not None and not executor.bars for executor in found)
 
     def build(self) -> None:
         """Make its processors, one for each instrument or one for all. Raise `ConfigurationError`."""
@@ -189,7 +204,7 @@ class Strategy:
             except LeaveNow:
                 raise
             except BaseException as error:
-                raise Disabled(f"its model cannot be loaded: {describe_error(error)}") from None
+                raise Disabled(f"its model cannot be loaded: {describe_failure(error)}") from None
             if answer is False:
                 raise Disabled("its model cannot be loaded: load_model() said False")
             loaded = processor
@@ -223,11 +238,13 @@ class Executor:
     since            that count when it was started; None while it is paused
     failed_at        that count at its latest failure
     calls_before     ticks it was called for before `since`
+    answers          that count at its latest answer to a denial or an order's report, and how many it gave since
     """
 
     __slots__ = (
-        "bar_histories", "bars", "callback_streak", "calls_before", "context", "counter", "failed_at", "history",
-        "on_bar", "on_fill", "process", "processor", "since", "strategy", "streak", "token",
+        "answers", "bar_histories", "bars", "callback_streak", "calls_before", "context", "counter", "failed_at",
+        "history", "on_bar", "on_denial", "on_fill", "on_order_update", "process", "processor", "since", "strategy",
+        "streak", "token",
     )  # fmt: skip
 
     def __init__(self, strategy: Strategy, token: int, processor: StrategyProcessor, context: Context) -> None:
@@ -238,6 +255,8 @@ class Executor:
         self.process = strategy.guard(strategy, self._process())
         self.on_bar = self.method("on_bar", 2)
         self.on_fill = self.method("on_fill", 1)
+        self.on_denial = self.method("on_denial", 1)
+        self.on_order_update = self.method("on_order_update", 1)
         self.bars: tuple[str, ...] = () if self.on_bar is None else _intervals(processor)
         self.history = History()
         self.bar_histories: dict[str, History] = {}
@@ -246,12 +265,21 @@ class Executor:
         self.since: int | None = None
         self.failed_at = 0
         self.calls_before = 0
+        self.answers = (0, 0)
 
     @property
     def calls(self) -> int:
         """Return the number of ticks it was called for."""
         running = 0 if self.counter is None or self.since is None else self.counter.ticks - self.since
         return self.calls_before + running
+
+    def count_answer(self) -> None:
+        """Count an answer to a denial or an order's report. Raise `EndlessAnswers` if there is no end to them."""
+        ticks = 0 if self.counter is None else self.counter.ticks
+        given = self.answers[1] + 1 if self.answers[0] == ticks else 1
+        self.answers = (ticks, given)
+        if given > MOST_ANSWERS:
+            raise EndlessAnswers(f"it answered more than {MOST_ANSWERS} denials and order updates between two ticks")
 
     def start(self) -> None:
         """Count calls from now on."""

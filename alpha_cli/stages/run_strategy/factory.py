@@ -24,9 +24,8 @@ from alpha_cli.core.errors import AlphaError, ConfigurationError
 from alpha_cli.core.text import did_you_mean, printable, shown
 from alpha_cli.stages.run_strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
 from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, file_of, source_of
+from alpha_cli.stages.run_strategy.failures import PACKAGE, describe_error, describe_failure
 from alpha_cli.stages.run_strategy.protocols import StrategyProcessor, StrategyValidator
-from alpha_cli.stages.run_strategy.watchdog import Overtime
-from alpha_cli.stream.shutdown import LeaveNow
 
 #: type -> the file in `strategies/` that has its `create_processor`.
 PROCESSORS: dict[str, str] = {
@@ -44,8 +43,8 @@ VALIDATORS: dict[str, str] = {
 }
 
 
-#: Package of the modules loaded from files, and the attribute of such a module that has the file's content.
-_PACKAGE, _SOURCE = "alpha_strategies", "__alpha_source__"
+#: Attribute of a module loaded from a file that has the file's content.
+_SOURCE = "__alpha_source__"
 
 
 class Registry(NamedTuple):
@@ -65,7 +64,7 @@ class Registry(NamedTuple):
         name = OLDER_TYPES.get(name, name)
         if self.kind == "strategy" and name in PROCESSORS:
             own, _, attribute = PROCESSORS[name].partition(":")
-            module = _load(packaged("strategies") / own, f"{_PACKAGE}.{Path(own).stem}")
+            module = _load(packaged("strategies") / own, f"{PACKAGE}.{Path(own).stem}")
             return self._attribute(module, attribute)
         if self.kind == "validator" and name in VALIDATORS:
             name = VALIDATORS[name]
@@ -73,7 +72,7 @@ class Registry(NamedTuple):
         if file is not None:
             path = Path(file[0])
             key = blake2b(str(path.absolute()).encode(), digest_size=8).hexdigest()
-            return self._attribute(_load(path, f"{_PACKAGE}.file_{key}"), file[1] or self.default)
+            return self._attribute(_load(path, f"{PACKAGE}.file_{key}"), file[1] or self.default)
         target, _, attribute = name.partition(":")
         if attribute:
             return self._attribute(_imported(target), attribute)
@@ -147,24 +146,12 @@ def create_validator(config: StrategyConfig) -> StrategyValidator:
         faults = [faults] if isinstance(faults, str) else list(faults or ())
     except Exception as error:
         raise ConfigurationError(
-            f"strategy {config.id}: validator {config.validator_type}: {describe_error(error)}"
+            f"strategy {config.id}: validator {config.validator_type}: {describe_failure(error)}"
         ) from None
     if faults:
         raise ConfigurationError(f"strategy {config.id}: {'; '.join(map(str, faults))}")
     made: StrategyValidator = validator
     return made
-
-
-def describe_error(error: BaseException) -> str:
-    """Format an exception on one line, even if its `__str__` raises."""
-    try:
-        text = " ".join(str(error).split())
-    except (LeaveNow, Overtime):
-        raise
-    except BaseException:  # its own __str__ fails
-        text = "(no message)"
-    where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-    return f"{type(error).__name__}: {text or '(no message)'}{where}"
 
 
 def _created(registry: Registry, config: StrategyConfig, name: str, parameters: dict[str, Any]) -> Any:
@@ -181,7 +168,7 @@ def _created(registry: Registry, config: StrategyConfig, name: str, parameters: 
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"strategy {config.id}: parameters: {error}") from None
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"strategy {config.id}: {name} cannot be made: {describe_error(error)}") from None
+        raise ConfigurationError(f"strategy {config.id}: {name} cannot be made: {describe_failure(error)}") from None
 
 
 def parameter_model(factory: Callable[..., Any]) -> Any:
@@ -239,7 +226,7 @@ def sources_of(configs: Iterable[StrategyConfig]) -> dict[str, bytes]:
 
 def loaded_sources() -> dict[str, bytes]:
     """Return the content, by absolute path, that each loaded file had when it was loaded."""
-    loaded = [module for name, module in sys.modules.items() if name.startswith(f"{_PACKAGE}.")]
+    loaded = [module for name, module in sys.modules.items() if name.startswith(f"{PACKAGE}.")]
     return {str(Path(str(module.__file__)).absolute()): module.__dict__[_SOURCE] for module in loaded}
 
 
@@ -281,5 +268,11 @@ def _load(path: Path, full_name: str) -> ModuleType:
             del sys.modules[full_name]
         else:
             sys.modules[full_name] = loaded
-        raise ConfigurationError(f"{path}: {describe_error(error)}") from None
+        raise ConfigurationError(f"{path}: {_at_load(path, error)}") from None
     return module
+
+
+def _at_load(path: Path, error: BaseException) -> str:
+    """Describe what went wrong while `path` was run; the line is named in any case, the file only if it is another."""
+    text = describe_failure(error)
+    return text.replace(f" ({path}, line", " (line")

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.core.events import RUNNER, Bar, Control, Event, Fill, Order, OrderUpdate, Portfolio, Tick
+from alpha_cli.core.events import RUNNER, Bar, Control, Denial, Event, Fill, Order, OrderUpdate, Portfolio, Tick
 from alpha_cli.market.contracts import Contracts
 from alpha_cli.stages.run_strategy import engine
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
@@ -35,6 +35,7 @@ class HostOptions(NamedTuple):
     deadline  seconds that one call may take; 0: no limit
     memory    MiB that the process may allocate; 0: no limit
     verbose   log each signal
+    fills     whether fills are known to reach the strategies
     """
 
     all_hours: bool = False
@@ -44,6 +45,7 @@ class HostOptions(NamedTuple):
     deadline: float = 0
     memory: int = 0
     verbose: bool = False
+    fills: bool = True
 
 
 class Host:
@@ -56,7 +58,9 @@ class Host:
     """
 
     #: The types of event that it reads.
-    READS: ClassVar[tuple[type[Event], ...]] = (Tick, Bar, Order, OrderUpdate, Fill, Portfolio, Control)
+    READS: ClassVar[tuple[type[Event], ...]] = (
+        Tick, Bar, Order, OrderUpdate, Fill, Denial, Portfolio, Control,
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Host:
             cool_down=options.cool_down,
             detail=report if options.verbose else None,
             contracts=Contracts(_master, all_hours=options.all_hours),
+            fills_come=options.fills,
         )
         # Ctrl-C ends the process before the loop begins and reaches the loop as a signal, so a KeyboardInterrupt
         # is raised by a strategy.
@@ -108,6 +113,7 @@ class Host:
             Order: runner.on_order,
             OrderUpdate: runner.on_order_update,
             Fill: runner.on_fill,
+            Denial: runner.on_denial,
             Portfolio: runner.on_portfolio,
             Control: self.on_control,
         }
@@ -179,6 +185,11 @@ class Host:
     def verdict(self) -> AlphaError | None:
         """Return the error with which the stage ends after all its input: a calendar did not know some days."""
         return self.runner.out_of_coverage()
+
+    @property
+    def stranger(self) -> int | None:
+        """Return an instrument that no strategy follows, and of which something came; None if there was none."""
+        return self.runner.data.stranger
 
     def statuses(self) -> list[StrategyStatus]:
         """Return the figures of each strategy."""

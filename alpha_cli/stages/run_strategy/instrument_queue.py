@@ -32,6 +32,8 @@ class QueueState(msgspec.Struct):
     time: datetime
     history: list[Tick]
     outside: int = 0
+    before: int = 0
+    heard: bool = False
 
 
 class InstrumentQueue(TickCounter):
@@ -46,13 +48,17 @@ class InstrumentQueue(TickCounter):
     sampled  the same with each call timed
     bars     whether bars are built of this instrument
     outside  ticks outside every session
+    before   ticks of earlier runs, those outside sessions included
+    heard    whether anything else than ticks has come of it in this run
     time     of the newest tick within a session
     close    the end of that session
     until    the same end; `NEVER` if every tick needs the slow path
     again    ticks after the first with this `time`
     """
 
-    __slots__ = ("again", "bars", "calls", "close", "executors", "outside", "own", "sampled", "time", "until")
+    __slots__ = (
+        "again", "bars", "before", "calls", "close", "executors", "heard", "outside", "own", "sampled", "time", "until",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,9 +67,20 @@ class InstrumentQueue(TickCounter):
         self.calls: list[Call] = []
         self.sampled: list[Call] = []
         self.bars = False
-        self.outside = 0
+        self.outside = self.before = 0
+        self.heard = False
         self.time = self.close = self.until = NEVER
         self.again = 0
+
+    @property
+    def came(self) -> bool:
+        """Return whether anything of the instrument has come in this run."""
+        return self.heard or self.ticks + self.outside > self.before
+
+    def begin_run(self) -> None:
+        """Count what has come so far as of earlier runs."""
+        self.before = self.ticks + self.outside
+        self.heard = False
 
     def next_calls(self) -> list[Call]:
         """Count a tick and return what it has to call."""
@@ -110,11 +127,14 @@ class InstrumentQueue(TickCounter):
 
     def state(self) -> QueueState:
         """Return the state for a snapshot."""
-        return QueueState(self.ticks, self.again, self.time, list(self.longest()), self.outside)
+        return QueueState(
+            self.ticks, self.again, self.time, list(self.longest()), self.outside, self.before, self.heard
+        )
 
     def restore(self, state: QueueState) -> None:
         """Continue from `state`; the histories of executors are restored elsewhere."""
         self.ticks, self.again, self.time, self.outside = state.ticks, state.again, state.time, state.outside
+        self.before, self.heard = state.before, state.heard
         self.close = self.until = NEVER
         self.own = History(state.history[-_DISORDER:])
         self.arrange()

@@ -23,6 +23,13 @@ _PRODUCTS: tuple[Product, ...] = get_args(Product)
 _FINISHED = frozenset({"COMPLETE", "CANCELLED", "REJECTED"})
 
 
+class FillsMissing(BaseException):
+    """A strategy asked what it holds in a run that no fills reach.
+
+    Not an `Exception`, so that a strategy does not catch it by accident and go on with a wrong answer.
+    """
+
+
 class OpenOrder(msgspec.Struct, frozen=True):
     """An order of a strategy's own that is not finished. Prices in rupees, quantities in units."""
 
@@ -45,16 +52,37 @@ class PortfolioData(msgspec.Struct):
     fills: dict[str, None] = {}
     finished: dict[str, None] = {}  # orders
     stated: dict[str, datetime] = {}  # broker -> time of its newest statement
+    reports: dict[str, None] = {}  # denials and order updates that were given to strategies
 
 
 class Portfolio:
-    """The portfolio of all strategies of one runner. `opening_cash` is in rupees by broker."""
+    """The portfolio of all strategies of one runner. `opening_cash` is in rupees by broker.
 
-    def __init__(self, opening_cash: Mapping[str, Decimal] | None = None) -> None:
+    fills_come  whether fills reach this run: by a side input, or because a fill, an order's report or a statement came
+    """
+
+    def __init__(self, opening_cash: Mapping[str, Decimal] | None = None, *, fills_come: bool = True) -> None:
         self.data = PortfolioData(cash=dict(opening_cash or {}))
+        self.fills_come = fills_come
+
+    def need_fills(self, what: str) -> None:
+        """Raise `FillsMissing` if no fills reach this run, so that `what` is not known."""
+        if not self.fills_come:
+            raise FillsMissing(
+                f"it asks for {what}, but no fills reach it: use alpha pipe --feedback, or --fills FILE with what "
+                "paper writes, or --fills - if the fills stand in the input"
+            )
+
+    def is_new_report(self, key: str) -> bool:
+        """Return whether a denial or an order's report is the first of its kind, and remember it."""
+        if key in self.data.reports:
+            return False
+        _remember(self.data.reports, key)
+        return True
 
     def on_fill(self, fill: Fill) -> bool:
         """Enter a fill. Return False if it was entered before, or is too large to be counted."""
+        self.fills_come = True
         data = self.data
         if fill.fill_id in data.fills:
             return False
@@ -81,6 +109,7 @@ class Portfolio:
 
     def on_order_update(self, update: OrderUpdate) -> None:
         """Note the new status of an order; also of one never seen, if the update has enough fields."""
+        self.fills_come = True
         orders = self.data.orders
         if update.order_id in self.data.finished:
             return
@@ -102,6 +131,7 @@ class Portfolio:
 
     def on_portfolio(self, statement: Statement) -> None:
         """Take the broker's statement of its cash, unless a newer one is known: a file may be read again."""
+        self.fills_come = True
         known, stated = self.data.stated.get(statement.broker), statement.timestamp
         if not statement.cash.is_finite() or (known is not None and stated is not None and stated <= known):
             return
@@ -159,18 +189,22 @@ class Portfolio:
                 "fills": list(data.fills),
                 "finished": list(data.finished),
                 "stated": data.stated,
+                "reports": list(data.reports),
+                "fills_come": self.fills_come,
             }
         )
 
-    def restore(self, state: Any) -> None:
-        """Continue from a `snapshot`."""
+    def restore(self, state: Any, *, whole: bool = False) -> None:
+        """Continue from a `snapshot`; with `whole` it is one of this very run."""
         saved = msgspec.convert(state, _Saved, strict=False)
+        self.fills_come |= whole and saved.fills_come
         self.data = PortfolioData(
             cash={**self.data.cash, **saved.cash},
             orders={order.order_id: order for order in saved.orders},
             fills=dict.fromkeys(saved.fills),
             finished=dict.fromkeys(saved.finished),
             stated=saved.stated,
+            reports=dict.fromkeys(saved.reports),
         )
         for strategy, own in saved.accounts.items():
             for broker, kept in own.items():
@@ -207,6 +241,8 @@ class _Saved(msgspec.Struct):
     fills: list[str]
     finished: list[str] = []
     stated: dict[str, datetime] = {}
+    reports: list[str] = []
+    fills_come: bool = False
 
 
 def _remember(ids: dict[str, None], name: str) -> None:

@@ -17,8 +17,9 @@ from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.events import RISK, RUNNER, Control, Event
 from alpha_cli.stages.run_strategy.circuits import MAX_REASON, Circuits
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
-from alpha_cli.stages.run_strategy.executor import Cause, Disabled, Strategy
+from alpha_cli.stages.run_strategy.executor import Cause, Strategy
 from alpha_cli.stages.run_strategy.factory import changed
+from alpha_cli.stages.run_strategy.failures import Disabled
 from alpha_cli.stages.run_strategy.selection import Wanted
 
 #: Kinds of pauses that do not follow from the stream alone.

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from alpha_cli.core.events import Tick
 from alpha_cli.stages.run_strategy.callbacks import Callbacks
 from alpha_cli.stages.run_strategy.config import StrategyConfig
-from alpha_cli.stages.run_strategy.executor import Disabled, Executor, Strategy, interval_of
-from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.executor import Executor, Strategy, interval_of
+from alpha_cli.stages.run_strategy.failures import Disabled, describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import InstrumentQueue, QueueState
 from alpha_cli.stages.run_strategy.runner_data import RunnerData
 
@@ -43,6 +43,8 @@ class Roster:
         except Disabled as why:
             self.disable(strategy.id, str(why))
             return
+        for fault in strategy.slips():
+            self._data.report(f"{strategy.id}: {fault}")
         self._data.disabled.pop(strategy.id, None)
         self._data.strategies[strategy.id] = strategy
         self.follow(strategy)
@@ -75,7 +77,7 @@ class Roster:
             raise
         except BaseException as error:
             self._data.report(
-                f"{executor.strategy.id}: its warmup failed: {describe_error(error)} (it runs all the same)"
+                f"{executor.strategy.id}: its warmup failed: {describe_failure(error)} (it runs all the same)"
             )
 
     def unfollow(self, strategy: Strategy) -> None:
@@ -117,7 +119,7 @@ class Roster:
             except self._data.passing:
                 raise
             except BaseException as error:
-                failure = describe_error(error)
+                failure = describe_failure(error)
                 try:
                     strategy.reconfigure(config, brokers)  # new ones: a restore may have failed half-way
                 except BaseException:
@@ -126,6 +128,7 @@ class Roster:
         for token, executor in strategy.executors.items():
             if token in before.executors:
                 executor.take_over(before.executors[token])
+        strategy.callbacks += before.calls - strategy.calls  # for instruments that it does not follow any more
         self.follow(strategy, restored)  # before the former executors leave: their history is taken over
         self.unfollow(before)
         self.shut_down(before)
@@ -141,7 +144,7 @@ class Roster:
                 except self._data.passing:
                     raise
                 except BaseException as error:
-                    self._data.report(f"{strategy.id}: its shutdown failed: {describe_error(error)}")
+                    self._data.report(f"{strategy.id}: its shutdown failed: {describe_failure(error)}")
 
     @contextmanager
     def changing(self) -> Iterator[None]:

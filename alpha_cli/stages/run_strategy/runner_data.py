@@ -34,6 +34,7 @@ class RunnerData:
     bars        builds bars; None until some are wanted
     current     the call of a strategy that is being made, for the watchdog
     report      logs a line
+    stranger    an instrument that no strategy follows, and of which something came
     passing     exceptions that end the run although a call raises them
     reserve     8 MiB released on any failure, so that a MemoryError can be handled
     """
@@ -45,12 +46,13 @@ class RunnerData:
         report: Report,
         opening_cash: Mapping[str, Decimal] | None,
         contracts: Contracts | None,
+        fills_come: bool = True,
     ) -> None:
         self.all_hours = all_hours
         self.report = report
         self.strategies: dict[str, Strategy] = {}
         self.disabled: dict[str, str] = {}
-        self.portfolio = Portfolio(opening_cash)
+        self.portfolio = Portfolio(opening_cash, fills_come=fills_come)
         self.queues: dict[int, InstrumentQueue] = {}
         self.regular = self.queues
         self.due: datetime | None = None
@@ -58,6 +60,7 @@ class RunnerData:
         self.bars: BarBuilder | None = None
         self.contracts = contracts or Contracts(all_hours=all_hours)
         self.current = CurrentCall()
+        self.stranger: int | None = None
         self.passing: tuple[type[BaseException], ...] = (LeaveNow, KeyboardInterrupt)
         self.reserve: bytes | None = None
         self.refill_reserve()

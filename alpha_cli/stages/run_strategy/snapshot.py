@@ -17,8 +17,8 @@ from alpha_cli.core import codec
 from alpha_cli.core.errors import AlphaError, ConfigurationError, InvariantBroken
 from alpha_cli.core.events import Bar
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
-from alpha_cli.stages.run_strategy.executor import Cause, Disabled, Executor, Strategy
-from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.executor import Cause, Executor, Strategy
+from alpha_cli.stages.run_strategy.failures import Disabled, describe_error, describe_failure
 from alpha_cli.stages.run_strategy.instrument_queue import InstrumentQueue, QueueState
 from alpha_cli.stages.run_strategy.roster import KnownInstruments, as_json
 
@@ -49,6 +49,8 @@ class StrategyState(msgspec.Struct):
     counts: dict[str, int] = {}
     by_broker: dict[str, int] = {}
     last_signal: datetime | None = None
+    calls_of_run: int = 0
+    failed: int = 0
 
 
 class RunnerState(msgspec.Struct, rename={"queues": "lanes", "pending": "arrived"}):
@@ -79,6 +81,17 @@ def snapshot(runner: StrategyRunner) -> RunnerState:
     )
 
 
+def for_next_run(state: RunnerState) -> RunnerState:
+    """Return `state` without what was counted of this run alone."""
+    for queue in state.queues.values():
+        queue.before, queue.heard = 0, False
+    for strategy in state.strategies.values():
+        strategy.calls_of_run = strategy.failed = 0
+    if state.portfolio is not None:
+        state.portfolio = {**state.portfolio, "fills_come": False}
+    return state
+
+
 def of_instruments(runner: StrategyRunner) -> RunnerState:
     """Return what `runner` knows of instruments, without its strategies."""
     return RunnerState(
@@ -105,7 +118,12 @@ def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) 
     try:
         if whole and state.bars is not None:
             runner.callbacks.build_bars((series["token"], series["interval"]) for series in state.bars["series"])
+        runner.portfolio.restore(state.portfolio, whole=whole)
         _restore_all(runner, state)
+        if whole:
+            _continue_run(runner, state)
+        else:
+            _begin_run(runner)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InvariantBroken(
             f"what was kept cannot be read: {describe_error(error)}; restore a backup or name another --state folder"
@@ -113,7 +131,6 @@ def restore(runner: StrategyRunner, state: RunnerState, *, whole: bool = False) 
 
 
 def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
-    runner.portfolio.restore(state.portfolio)
     for line in state.pending:
         runner.callbacks.enqueue(codec.decode(line))
     for token, kept in state.queues.items():
@@ -133,6 +150,23 @@ def _restore_all(runner: StrategyRunner, state: RunnerState) -> None:
         _restore(runner, strategy, saved)
     for queue in runner.queues.values():
         queue.arrange()
+
+
+def _begin_run(runner: StrategyRunner) -> None:
+    """Count from here what comes of this run."""
+    for queue in runner.queues.values():
+        queue.begin_run()
+    for strategy in runner.strategies.values():
+        strategy.calls_at_start = strategy.calls
+
+
+def _continue_run(runner: StrategyRunner, state: RunnerState) -> None:
+    """Go on with what was counted of this run before the process was restarted."""
+    for strategy in runner.strategies.values():
+        saved = state.strategies.get(strategy.id)
+        if saved is not None:
+            strategy.calls_at_start, strategy.callbacks = strategy.calls, saved.calls_of_run
+            strategy.failed = saved.failed
 
 
 def _fits(runner: StrategyRunner, strategy: Strategy, state: RunnerState) -> bool:
@@ -179,7 +213,7 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         except runner.data.passing:
             raise
         except BaseException as error:
-            runner.data.report(f"{strategy.id} on {token}: its snapshot cannot be kept: {describe_error(error)}")
+            runner.data.report(f"{strategy.id} on {token}: its snapshot cannot be kept: {describe_failure(error)}")
     return StrategyState(
         fingerprint=strategy.origin_fingerprint,
         parameters=strategy.config.parameters,
@@ -191,6 +225,8 @@ def _strategy(runner: StrategyRunner, strategy: Strategy) -> StrategyState:
         counts={name: getattr(strategy, attribute) for name, attribute in _COUNTS.items()},
         by_broker=dict(strategy.by_broker),
         last_signal=strategy.last_signal,
+        calls_of_run=strategy.calls_of_run,
+        failed=strategy.failed,
     )
 
 
@@ -251,7 +287,9 @@ def _restore_processors(runner: StrategyRunner, strategy: Strategy, saved: Strat
         except runner.data.passing:
             raise
         except BaseException as error:
-            runner.data.report(f"{strategy.id} on {token}: cannot continue from what was kept: {describe_error(error)}")
+            runner.data.report(
+                f"{strategy.id} on {token}: cannot continue from what was kept: {describe_failure(error)}"
+            )
 
 
 def _set_again(runner: StrategyRunner, strategy: Strategy, parameters: dict[str, Any]) -> bool:

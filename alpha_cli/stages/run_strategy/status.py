@@ -39,11 +39,16 @@ class StrategyStatus(msgspec.Struct, omit_defaults=True):
     p50_us: float | None = None
     p99_us: float | None = None
     reason: str | None = None
+    calls: int = 0  # of this run, for ticks and other events
+    failed: int = 0  # of these
+    absent: list[int] = []  # instruments of which nothing has come in this run
+    instruments: int = 0
+    lacks_bars: bool = False  # it has an on_bar, but declares no bars, and none came
 
 
 def statuses(runner: StrategyRunner) -> list[StrategyStatus]:
     """Return the figures of every strategy of `runner`, in order, the disabled ones last."""
-    ran = [_status(strategy) for strategy in runner.strategies.values()]
+    ran = [_status(runner, strategy) for strategy in runner.strategies.values()]
     return ran + [
         StrategyStatus(name, "", "disabled", reason=why) for name, why in sorted(runner.disabled.items())
     ]  # fmt: skip
@@ -161,8 +166,9 @@ class _Collector:
         yield from (signals, running, model, last, taken)
 
 
-def _status(strategy: Strategy) -> StrategyStatus:
+def _status(runner: StrategyRunner, strategy: Strategy) -> StrategyStatus:
     stopped = strategy.stopped
+    queues = runner.queues
     return StrategyStatus(
         id=strategy.id,
         type=strategy.config.strategy_type,
@@ -178,4 +184,9 @@ def _status(strategy: Strategy) -> StrategyStatus:
         p50_us=strategy.timing.quantile(0.5),
         p99_us=strategy.timing.quantile(0.99),
         reason=None if stopped is None else stopped.reason,
+        calls=strategy.calls_of_run,
+        failed=strategy.failed,
+        absent=[token for token in strategy.executors if token not in queues or not queues[token].came],
+        instruments=len(strategy.executors),
+        lacks_bars=strategy.lacks_bars and strategy.calls_of_run > 0,
     )

@@ -20,7 +20,8 @@ from alpha_cli.core.text import printable
 from alpha_cli.stages.run_strategy import snapshot
 from alpha_cli.stages.run_strategy.config import PINNED
 from alpha_cli.stages.run_strategy.executor import Cause
-from alpha_cli.stages.run_strategy.factory import describe_error, loaded_sources
+from alpha_cli.stages.run_strategy.factory import loaded_sources
+from alpha_cli.stages.run_strategy.failures import describe_failure
 from alpha_cli.stages.run_strategy.host import Host, HostOptions
 from alpha_cli.stages.run_strategy.requests import refusal
 from alpha_cli.stages.run_strategy.roster import KnownInstruments
@@ -56,7 +57,7 @@ def work(
         _serve(connection, options, wanted, marks=marks, broken=broken, restarted=restarted)
         code = 0
     except BaseException as error:
-        _report(f"a worker ends: {describe_error(error)}")
+        _report(f"a worker ends: {describe_failure(error)}")
     finally:
         os._exit(code)  # without the exit handlers of the main process
 
@@ -164,6 +165,7 @@ class _Handler:
         answer.data = msgspec.json.encode(self._host.statuses())
         beyond = self._host.verdict()
         answer.beyond = None if beyond is None else str(beyond)
+        answer.stranger = self._host.stranger
         answer.outside = {token: queue.outside for token, queue in self._host.runner.queues.items() if queue.outside}
 
     def _finish(self, request: Request, _: Answer) -> None:

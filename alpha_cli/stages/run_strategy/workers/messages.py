@@ -62,6 +62,7 @@ class Answer(msgspec.Struct):
     data                       a state or statuses, as JSON: it keeps the offsets of times
     wanted, disabled, sources  with a checkpoint: the strategies running and disabled, and their files
     outside                    token -> ticks outside the session
+    stranger                   an instrument that no strategy follows, and of which something came
     beyond                     the message for ticks of days that no calendar covers
     error, code                an error that ends the run, and its exit code
     """
@@ -73,6 +74,7 @@ class Answer(msgspec.Struct):
     sources: dict[str, bytes] = {}
     outside: dict[int, int] = {}
     beyond: str | None = None
+    stranger: int | None = None
     tick_fields: tuple[str, ...] | None = ()
     error: str | None = None
     code: int = 0

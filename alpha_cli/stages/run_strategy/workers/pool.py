@@ -67,6 +67,7 @@ class WorkerPool:
         self._prepared: dict[int, list[bytes]] = {}  # line number -> lines added after it
         self._side_events: list[bytes] = []
         self._beyond: str | None = None
+        self.stranger: int | None = None  # see `Host.stranger`
         self._last: tuple[Mapping[str, int], list[StrategyStatus]] | None = None
         self._report = report
         self._busy = False  # a request has no answer yet
@@ -138,10 +139,14 @@ class WorkerPool:
         if self._last is not None:
             return self._last[0]
         outside: dict[int, int] = {}
+        strangers: list[int | None] = []
         for worker in self._workers:
             answer = worker.query("statuses")
             outside.update(answer.outside)
             self._beyond = self._beyond or answer.beyond
+            strangers.append(answer.stranger)
+        # What one worker does not follow may be an instrument of another; all of them see every line.
+        self.stranger = None if None in strangers else strangers[0]
         return total(self.statuses(), sum(outside.values()))
 
     def verdict(self) -> AlphaError | None:

@@ -10,7 +10,7 @@ from alpha_cli.core.events import Tick
 from alpha_cli.core.times import IST
 from alpha_cli.kit.signal_result import SignalResult
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability
-from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.failures import describe_error
 from alpha_cli.tools.strategies.conformance.subject import Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, WARNING, Verdict
 

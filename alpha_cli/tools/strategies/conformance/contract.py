@@ -8,8 +8,9 @@ from typing import Any
 
 from alpha_cli.core.events import Tick
 from alpha_cli.stages.run_strategy.capabilities import CAPABILITIES, adapted, capability
-from alpha_cli.stages.run_strategy.executor import Disabled, Strategy
+from alpha_cli.stages.run_strategy.executor import Strategy
 from alpha_cli.stages.run_strategy.factory import create_processor
+from alpha_cli.stages.run_strategy.failures import Disabled
 from alpha_cli.tools.strategies.conformance.subject import BROKER, Subject
 from alpha_cli.tools.strategies.conformance.verdict import FAIL, SKIPPED, Verdict
 

@@ -45,7 +45,7 @@ _FUNCTIONS = {
     "os": ("urandom", "getrandom", "read", "write"),
     "uuid": ("uuid1", "uuid4"),
     "random": ("_urandom",),  # behind SystemRandom and secrets
-    "threading": ("_start_new_thread",),
+    "threading": ("_start_new_thread", "_start_joinable_thread"),
 }  # fmt: skip
 #: Functions that read the clock only without arguments.
 _WITHOUT_ARGUMENTS = {"time": ("localtime", "gmtime", "ctime", "asctime")}

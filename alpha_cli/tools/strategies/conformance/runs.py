@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from alpha_cli.core.errors import AlphaError
-from alpha_cli.stages.run_strategy.factory import describe_error
+from alpha_cli.stages.run_strategy.failures import describe_error
 from alpha_cli.stages.run_strategy.host import limit_memory
 from alpha_cli.tools.strategies.conformance.answers import check_answers
 from alpha_cli.tools.strategies.conformance.contract import check_factory, check_model

@@ -17,8 +17,9 @@ from alpha_cli.core.events import Fill, Signal, Tick
 from alpha_cli.core.wire import rupees
 from alpha_cli.stages.run_strategy.config import StrategyConfig
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
-from alpha_cli.stages.run_strategy.executor import Disabled, Executor, Strategy
+from alpha_cli.stages.run_strategy.executor import Executor, Strategy
 from alpha_cli.stages.run_strategy.factory import STRATEGIES, create_processor
+from alpha_cli.stages.run_strategy.failures import Disabled
 from alpha_cli.stream.decoder import tick_view
 from alpha_cli.stream.stage import Reads, Stage
 from alpha_cli.tools.strategies.target import INSTRUMENTS, target
