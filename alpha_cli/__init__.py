@@ -6,9 +6,10 @@ the package imports nothing else, so that commands start quickly; each name belo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing takes a third of the start; until `__main__` has run, Ctrl-C would be a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from alpha_cli.cli.library import pipe as pipe, replay as replay
     from alpha_cli.core.codec import decode as decode, encode as encode
     from alpha_cli.core.events import (

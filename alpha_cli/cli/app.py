@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ import click
 from alpha_cli.cli.groups import LazyGroup
 from alpha_cli.cli.registry import COMMANDS
 from alpha_cli.config.environment import misspelt
-from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone
+from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone, UsageError
 from alpha_cli.core.text import printable
 from alpha_cli.core.version import __version__
 from alpha_cli.stream.log import log_line
@@ -56,6 +57,7 @@ def execute(argv: Sequence[str]) -> int:
     name = next((word for word in argv if not word.startswith("-")), "")
     program = f"alpha {name}" if name in COMMANDS else "alpha"
     try:
+        _refuse_passwords(argv)
         return _run(argv)
     except click.ClickException as error:
         return _complain(program, f"{error.format_message()} (see {program} --help)", 2)
@@ -70,6 +72,23 @@ def execute(argv: Sequence[str]) -> int:
         if os.environ.get("ALPHA_DEBUG"):
             raise
         return _complain_of_failure(program, error)
+
+
+# A password in the URL of a database: between the user's name and the @ (a number after a host is its port), or as an
+# option of the URL. An @ or / in it may not be encoded.
+_IN_URL = r"(?i)//[^/?#@:\s]*:(?!\d+(?:[/?,\s]|$))[^@\s]\S*@|[?&](?:ssl)?password=[^&\s]"
+
+
+def _refuse_passwords(argv: Sequence[str]) -> None:
+    """Raise `UsageError` for a database URL with a password: whoever lists the processes can read it.
+
+    The pipeline of `alpha pipe` is one word with the options of all its stages.
+    """
+    if any("--config-db" in word for word in argv) and any(re.search(_IN_URL, word) for word in argv):
+        raise UsageError(
+            "--config-db: a password on a command line can be read by every user (ps): take it out of the URL and put "
+            "it into PGPASSWORD or ~/.pgpass, or put the whole URL into ALPHA_CONFIG_DB"
+        )
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import Any, TypeVar
 
 import click
 
+from alpha_cli.cli.terminal import is_terminal
 from alpha_cli.core.errors import UsageError
 from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stream.stage import Options
+from alpha_cli.stream.status_file import STATUS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,12 +44,19 @@ def bad_option(default: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-def stage_options(bad: str) -> Callable[[Command], Command]:
-    """Add `--bad`, `--drain` and `--quiet`, passed to the command as one `options`; `bad` is the default."""
+def stage_options(bad: str, *, watched_as: str = "") -> Callable[[Command], Command]:
+    """Add `--bad`, `--drain` and `--quiet`, passed to the command as one `options`; `bad` is the default.
+
+    watched_as  the name of a stage that keeps nothing in the folder of `--state` but its status, for `alpha status`;
+                one that keeps more has the option of its own, and says so with `watched`
+    """
 
     def decorate(command: Command) -> Command:
         def with_options(*args: Any, bad: str, drain: float, quiet: bool, **kwargs: Any) -> Any:
-            return command(*args, options=Options(bad, drain, quiet), **kwargs)
+            options = Options(bad, drain, quiet)
+            if watched_as:
+                options = watched(options, kwargs.pop("state"), watched_as, claim=True)
+            return command(*args, options=options, **kwargs)
 
         with_options.__doc__ = command.__doc__
         with_options.__name__ = command.__name__
@@ -58,12 +68,39 @@ def stage_options(bad: str) -> Callable[[Command], Command]:
                          metavar="SECONDS",
                          help="How long to wait for the end of the input after SIGINT or SIGTERM."),
             bad_option(bad),
+            *([state_option("Folder in which it says how far it is, for alpha status.")] if watched_as else ()),
         ):  # fmt: skip
             wrapped = option(wrapped)
         result: Command = wrapped
         return result
 
     return decorate
+
+
+class NamedPath(click.Path):
+    """A path that says something: an empty one, of a variable that is not set, would be the current folder."""
+
+    def __init__(self, *, folder: bool = False, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+        self.what = "folder" if folder else "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            option = param.opts[0] if param is not None else "a path"
+            raise UsageError(f"{option} is empty: name the {self.what} (is a variable unset?)")
+        return super().convert(value, param, ctx)
+
+
+def _not_empty_in_environment(_: click.Context, __: click.Parameter, state: Path | None) -> Path | None:
+    """Refuse an empty ALPHA_STATE, which click takes for none: a stage would keep nothing, and not say so."""
+    if state is None and os.environ.get("ALPHA_STATE") == "":
+        raise UsageError("ALPHA_STATE is empty: name the folder, or unset the variable")
+    return state
+
+
+def watched(options: Options, state: Path | None, name: str, *, claim: bool = False) -> Options:
+    """Return `options` with the file for `alpha status` of the stage called `name`, if it has a state folder."""
+    return options if state is None else options._replace(status=state / f"{name}{STATUS}", claim=claim)
 
 
 def state_option(does: str = "") -> Callable[[Command], Command]:
@@ -73,7 +110,8 @@ def state_option(does: str = "") -> Callable[[Command], Command]:
           and says itself when a file is named (`given_state`)
     """
     return click.option(
-        "--state", type=click.Path(file_okay=not does, path_type=Path), envvar="ALPHA_STATE", metavar="DIR",
+        "--state", type=NamedPath(folder=True, file_okay=not does), envvar="ALPHA_STATE", metavar="DIR",
+        callback=_not_empty_in_environment,
         help=f"{does or 'The folder that the stages were given.'}  [env: ALPHA_STATE]",
     )  # fmt: skip
 
@@ -88,7 +126,7 @@ def given_state(state: Path | None) -> Path:
 def reads_stdin(ctx: click.Context) -> None:
     """Show the help and exit with 2 if the input is a terminal: the filter was called by mistake."""
     build: Build = ctx.obj
-    if not build.fused and sys.stdin is not None and sys.stdin.isatty():
+    if not build.fused and is_terminal(sys.stdin):
         click.echo(ctx.get_help(), err=True)
         click.echo(
             f"\nalpha {ctx.info_name}: reads events from a pipe, as in: alpha feed | alpha {ctx.info_name}", err=True

@@ -34,7 +34,7 @@ _ROWS = (
     Command("show", "alpha_cli.stages.show.command", "Print events as readable columns.", "sink"),
     Command("instruments", "alpha_cli.tools.instruments.command", "Load, find and show instruments."),
     Command("strategies", "alpha_cli.tools.strategies.command", "List, describe, create and check strategies."),
-    Command("status", "alpha_cli.tools.status", "Show the strategies and stages of a state folder."),
+    Command("status", "alpha_cli.tools.status.command", "Show the strategies and stages of a state folder."),
     Command("charges", "alpha_cli.tools.charges", "What trades cost: brokerage, taxes and fees, by date."),
     Command("market", "alpha_cli.tools.market", "When the markets are open: now, next, and on a date."),
     Command("halt", "alpha_cli.tools.halt:halt", "Stop all trading of a state folder."),

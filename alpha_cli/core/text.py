@@ -15,6 +15,17 @@ def printable(text: str, limit: int = 120) -> str:
     )
 
 
+def in_utf8(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: the bytes that the locale could not decode are read as UTF-8 after all.
+
+    A byte that is not UTF-8 becomes U+FFFD. Never raise.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return text.encode("utf-8", "replace").decode()
+
+
 def shown(value: object) -> str:
     """Return `repr(value)`, also where Python refuses to write it out."""
     try:

@@ -11,17 +11,19 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alpha_cli.core.errors import (
     ConfigurationError,
     InputOutputError,
+    InvariantBroken,
     TryAgain,
     UsageError,
 )
 from alpha_cli.core.text import printable
+from alpha_cli.storage.files import sync_folder
 from alpha_cli.storage.sqlite import (
     check_pages,
     connect,
@@ -72,10 +74,27 @@ class State:
         application_id  tells this stage's databases from others'
         version         of the schema; a newer one is refused, an older one goes through `migrations`
         migrations      version -> the step to the next one; each in a transaction of its own
+
+        Raise `InvariantBroken` for one that is damaged; an empty file is: a new one gets its name when it is whole.
         """
         path = self.folder / f"{self.name}.db"
-        unclean = path.with_name(path.name + "-wal").exists()
+        log = path.with_name(path.name + "-wal")
+        unclean = log.exists()
+
+        def fill(db: Connection) -> None:
+            create(db)
+            db.execute(f"PRAGMA application_id = {application_id}")
+            db.execute(f"PRAGMA user_version = {version}")
+
         with _os_errors(path):
+            if not os.path.lexists(path):
+                if unclean and log.stat().st_size:
+                    raise InvariantBroken(f"{log}: is there without {path.name}; restore that, or remove this as well")
+                _make_database(path, fill)
+            elif not path.stat().st_size:
+                raise InvariantBroken(
+                    f"{path}: is empty, and alpha makes no empty one; restore a backup, or remove it to begin anew"
+                )
             os.close(_private_file(path))
         with sqlite_errors(path):
             db = connect(path, "rw")
@@ -88,9 +107,7 @@ class State:
                 migrate(db, found, version, migrations or {})
             else:
                 with transaction(db):
-                    create(db)
-                    db.execute(f"PRAGMA application_id = {application_id}")
-                    db.execute(f"PRAGMA user_version = {version}")
+                    fill(db)
         return db
 
     def close(self) -> None:
@@ -117,6 +134,18 @@ def _own_folder(folder: Path) -> None:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
         raise ConfigurationError(f"--state {folder}: others can write to it (mode {mode:o}); chmod go-w it first")
+
+
+def _make_database(path: Path, fill: Callable[[Connection], object]) -> None:
+    """Make the database at `path`: under another name until it is whole and on disk. Raise OSError and `AlphaError`."""
+    made = path.with_name(f".{path.name}.new")
+    for ending in ("", "-journal", "-wal", "-shm"):  # of a run that was killed while it did this
+        made.with_name(made.name + ending).unlink(missing_ok=True)
+    os.close(_private_file(made))
+    with sqlite_errors(path), closing(connect(made, "rw")) as db, transaction(db):
+        fill(db)
+    made.rename(path)
+    sync_folder(path.parent)
 
 
 def _private_file(path: Path) -> int:

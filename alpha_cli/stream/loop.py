@@ -25,6 +25,7 @@ from alpha_cli.stream.lines import LastLine, LongLine, Writer, blocks
 from alpha_cli.stream.log import log_line
 from alpha_cli.stream.shutdown import LeaveNow, Shutdown
 from alpha_cli.stream.stage import Program, Source
+from alpha_cli.stream.status_file import StatusFiles
 
 
 def run(program: Program, *, stdin: int = 0, stdout: int = 1) -> int:
@@ -57,27 +58,34 @@ class Loop:
         self._settled = True  # whether all that was read has been written
         self._inputs = Inputs()
         self._shutdown = Shutdown(first.options.drain, self._inputs)
+        self._status = StatusFiles(self._parts)
+        self._why: str | None = None  # the last error, for `alpha status`
 
     def run(self) -> int:
         """Run to the end of the input. Return the exit code."""
         gc.freeze()  # what start-up made stays; see cli.app.start
         gc.enable()
+        code, whole = AlphaError.exit_code, False  # of what nobody foresaw
         try:
             self._shutdown.install()
             for part in self._parts:
                 part.lifecycle.start(self._inputs)
-            code = self._pump()
+            code, whole = self._pump(), True
         except LeaveNow as leave:
             self._log(str(leave))
             if leave.late and self._settled:  # all that came was handled and written: no reason to forget it
                 self._save()
-            return leave.code
+            code = leave.code
+            return code
         except ReaderGone as gone:
-            return gone.exit_code
+            code = gone.exit_code
+            return code
         except AlphaError as error:
             self._log(str(error))
-            code = error.exit_code
+            code, whole = error.exit_code, True
         finally:
+            interrupted = code == 0 and self._shutdown.requested == signal.SIGINT
+            self._status.end(128 + signal.SIGINT if interrupted else code, self._why, ask=whole)
             self._release()
         self._log_counts()
         if code == 0 and self._shutdown.requested == signal.SIGINT:
@@ -94,6 +102,7 @@ class Loop:
                 self._settled = False
                 self._send(chain.side_events(batch) + chain.process(batch))
                 self._settled = True
+                self._status.handled(batch.lines)
                 if chain.begun:
                     self._inputs.begin()
                 if problem := chain.failure or bad.failure:  # an eager decoder has read lines beyond the chain's end
@@ -157,7 +166,8 @@ class Loop:
             cut_off = TryAgain("the input ended without the eof that its hello promised; what came was handled")
             verdicts.append((self._program.stages[0].name, cut_off))
         for name, verdict in verdicts:
-            log_line(f"alpha {name}: {printable(str(verdict), 500)}")
+            self._why = printable(str(verdict), 500)
+            log_line(f"alpha {name}: {self._why}")
         return max([self._chain.code, *(verdict.exit_code for _, verdict in verdicts)])
 
     def _save(self) -> None:
@@ -169,11 +179,13 @@ class Loop:
         self._bad.close()
         for part in self._parts:
             part.lifecycle.release()
+        self._status.release()
         self._inputs.close()
 
     def _log(self, message: str) -> None:
         parts = self._parts
-        log_line(f"alpha {parts[0].name if parts else 'pipe'}: {printable(message, 500)}")
+        self._why = printable(message, 500)
+        log_line(f"alpha {parts[0].name if parts else 'pipe'}: {self._why}")
 
     def _log_counts(self) -> None:
         """Log one line of counters for each part."""

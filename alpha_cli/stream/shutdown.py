@@ -4,6 +4,8 @@ Ctrl-C and a service manager signal every stage of a pipeline at once. If all of
 in the pipes would be lost; so only the source stops, and the others read on to the end of their
 input, for at most `--drain` seconds. A second Ctrl-C leaves at once; a second SIGTERM is ignored,
 because a manager and a shell both send one.
+
+SIGHUP comes from a terminal that was closed, and is then a SIGTERM; for a program without a terminal it asks to reload.
 """
 
 from __future__ import annotations
@@ -13,6 +15,17 @@ import signal
 from types import FrameType
 
 from alpha_cli.stream.inputs import Inputs
+
+
+def ends_with_its_terminal() -> bool:
+    """Return whether the program belongs to a terminal, and was not told to outlive it, as by nohup."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 class LeaveNow(BaseException):
@@ -38,12 +51,14 @@ class Shutdown:
     def install(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._asked)
+        # Ignored where nothing can be reloaded; a stage that can reload takes it.
+        signal.signal(signal.SIGHUP, self._asked if ends_with_its_terminal() else signal.SIG_IGN)
         signal.signal(signal.SIGALRM, self._too_late)
 
     def finish(self) -> None:
         """No more interruptions: a late signal must not turn a good end into a bad one."""
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self.close()
 

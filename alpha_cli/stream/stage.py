@@ -10,6 +10,7 @@ docs/adding-a-stage.md has a worked example.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alpha_cli.core.errors import AlphaError
@@ -39,11 +40,15 @@ class Options(NamedTuple):
     bad     what becomes of a line that cannot be read: fail, skip or the path of a dead-letter file
     drain   seconds to wait for the end of the input after a signal
     quiet   whether to leave out the closing line of counters
+    status  the file for `alpha status`, in the folder of --state; `stream.status_file` says what is in it
+    claim   whether the stage keeps nothing else there, so that its lock is taken for the status alone
     """
 
     bad: str = FAIL
     drain: float = 5.0
     quiet: bool = False
+    status: Path | None = None
+    claim: bool = False
 
 
 class Reads(NamedTuple):
@@ -134,6 +139,14 @@ class Lifecycle:
 
     def counts(self) -> Mapping[str, int]:
         """Return the figures of the closing line."""
+        return {}
+
+    def refuses(self) -> str | None:
+        """Return why the stage refuses everything that it is asked for, for `alpha status`; None: it does not."""
+        return None
+
+    def status(self) -> Mapping[str, Any]:
+        """Return what only this kind of stage has to tell `alpha status`; asked about once a second."""
         return {}
 
     def verdict(self) -> AlphaError | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from alpha_cli.cli.terminal import is_terminal
 from alpha_cli.config.files import packaged
 from alpha_cli.core.errors import UsageError
 from alpha_cli.core.text import did_you_mean
@@ -70,7 +71,7 @@ def _title(path: Path) -> str:
 
 
 def _show(text: str) -> None:
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         click.echo_via_pager(text)
     else:
         click.echo(text, nl=False)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
 
 import pytest
 from support.events import signal as a_signal, stream, tick
-from support.processes import run_alpha
+from support.processes import DEADLINE, ROOT, alpha, environment, run_alpha
 
+import alpha_cli.tools.halt as halt_tool
+from alpha_cli.cli.app import execute
 from alpha_cli.storage.halts import halt_reason
 
 
@@ -147,6 +150,114 @@ def test_status_says_it(tmp_path):
     done = run_alpha(["status", "--state", str(tmp_path)])
     assert done.stdout.decode().startswith("HALTED: ")
     assert "lunch" in done.stdout.decode()
+
+
+NOT_TEXT = os.fsdecode(b"prix \xe9lev\xe9")
+
+
+def started(*words, **env):
+    """`alpha WORDS…` in a process of its own, whose arguments are decoded anew: they may hold any byte."""
+    return subprocess.run(
+        alpha(*map(str, words)), env=environment(env), cwd=ROOT, capture_output=True, timeout=DEADLINE, check=False
+    )
+
+
+def test_a_reason_that_is_no_text_halts_and_resumes(tmp_path):
+    """A byte that is not UTF-8 becomes U+FFFD in the record; the file was made before the record."""
+    done = started("halt", "--state", tmp_path, "--reason", NOT_TEXT)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"halted: {tmp_path}/HALT\n", b"")
+    assert halt_reason(tmp_path).endswith(": prix �lev�")
+    done = started("resume", "--state", tmp_path, "--reason", NOT_TEXT)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not (tmp_path / "HALT").exists()
+    assert [one["reason"] for one in requests(tmp_path)] == ["prix �lev�"] * 2
+
+
+def test_a_locale_without_unicode_keeps_the_reason(tmp_path):
+    """Under LC_ALL=C the bytes of a rupee sign are read as the UTF-8 that they are."""
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = started("halt", "--state", tmp_path, "--reason", "₹ 5 lost", **env)
+    assert done.returncode == 0
+    assert halt_reason(tmp_path).endswith(": ₹ 5 lost")
+
+
+def test_a_folder_whose_name_is_no_text_is_halted(tmp_path):
+    """Its name is shown escaped by halt, status and resume, and in the denials of risk."""
+    folder = tmp_path / NOT_TEXT
+    folder.mkdir(mode=0o700)
+    done = started("halt", "--state", folder)
+    assert (done.returncode, done.stdout.decode().endswith("lev\\udce9/HALT\n")) == (0, True)
+    risk = subprocess.run(
+        alpha("risk", "--state", str(folder)), input=stream([tick(0), a_signal(1)]), env=environment(), cwd=ROOT,
+        capture_output=True, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    assert (risk.returncode, risk.stdout.count(b"TRADING_HALTED")) == (80, 1)
+    assert started("resume", "--state", folder, "--reason", "x").returncode == 0
+
+
+def test_whatever_fails_after_the_file_is_made_it_halts(tmp_path, monkeypatch, capfd):
+    """The clock, the user's name, the encoder: none of them comes before the file."""
+
+    def fails(*_):
+        raise RuntimeError("no clock")
+
+    monkeypatch.setattr(halt_tool, "halt_record", fails)
+    assert execute(["halt", "--state", str(tmp_path), "--reason", "x"]) == 0
+    said = capfd.readouterr()
+    assert said.out == f"halted: {tmp_path}/HALT\n"
+    assert "the reason could not be kept: RuntimeError: no clock" in said.err
+    assert (tmp_path / "HALT").exists()
+
+
+@pytest.mark.parametrize("closed", [">&-", ">/dev/full"])
+def test_a_halt_that_cannot_be_told_is_a_halt(tmp_path, closed):
+    """0: a script that looks at the exit code must not think that nothing was halted."""
+    command = f"{shlex.join(alpha('halt', '--state', str(tmp_path)))} {closed}"
+    done = subprocess.run(["sh", "-c", command], env=environment(), cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "HALT").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["halt"], ["resume", "--reason", "x"], ["rearm", "m", "--reason", "x"], ["status"], ["risk"], ["paper"],
+                ["run-strategy", "momentum"], ["paper", "trades"]],
+)  # fmt: skip
+def test_a_state_folder_without_a_name_is_refused(tmp_path, command):
+    """`--state "$UNSET"` is not the current folder, and `ALPHA_STATE=` is not none."""
+    place = [command[0], "--state", "", *command[1:]]
+    done = run_alpha(place, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"--state is empty: name the folder" in done.stderr
+    done = run_alpha(command, env={"ALPHA_STATE": ""}, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"ALPHA_STATE is empty: name the folder" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resume_that_fails_changes_nothing(state):
+    """Neither a HALT that cannot be removed nor a history that cannot be written leaves half of it done."""
+    risk_on(state, tick(0), a_signal(1, quantity=10), tick(10, 88))
+    (state / "HALT").mkdir()
+    done = halted("resume", "--state", state, "--reason", "x")
+    assert done.returncode == 74
+    assert b"still halted" in done.stderr
+    assert not (state / "halts.ndjson").exists()
+    (state / "HALT").rmdir()
+    assert risk_on(state, tick(20, 88), a_signal(2, at=20, quantity=10))[0] == 80  # what the loss stopped, is stopped
+    halted("halt", "--state", state, "--reason", "lunch")
+    (state / "halts.ndjson").unlink()
+    (state / "halts.ndjson").mkdir()
+    done = halted("resume", "--state", state, "--reason", "x")
+    assert done.returncode == 74
+    assert b"still halted, nothing was changed" in done.stderr
+    assert halt_reason(state).endswith(": lunch")
+
+
+def test_half_a_record_does_not_spoil_the_next(looped):
+    """A history that another program left without its last newline: the request stands on a line of its own."""
+    (looped / "halts.ndjson").write_bytes(b'{"action":"halt"')
+    assert halted("rearm", "momentum", "--state", looped, "--reason", "x").returncode == 0
+    assert risk_on(looped, tick(1), a_signal(4, at=1, strategy_id="momentum")) == (0, ["rearm", "order"])
 
 
 # --- what stopped by itself ------------------------------------------------------------------

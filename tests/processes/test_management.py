@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 from support.events import NIFTY, stream, tick, ticks
 from support.examples import examples
-from support.processes import DEADLINE, Pipeline, alpha, counters, run_alpha
+from support.processes import DEADLINE, Pipeline, alpha, counters, run_alpha, skip_in_a_terminal
 from support.stages import run_strategy_stage
 from support.strategy_runs import (
     COUNTS,
@@ -347,6 +347,7 @@ def hang_up(pipeline: Pipeline, at: int = 1, lines: int = 1) -> None:
 
 def test_sighup_reads_the_yaml_again(tmp_path: Path) -> None:
     """The request and what became of it are in the stream, where they took effect; signals change there."""
+    skip_in_a_terminal()
     file = strategy_file(tmp_path, COUNTS, parameters="{quantity: 2}")
     with Pipeline(alpha("run-strategy", "--config", str(file))) as pipeline:
         pipeline.write(stream([tick(0)], eof=None))
@@ -369,6 +370,7 @@ def test_sighup_reads_the_yaml_again(tmp_path: Path) -> None:
 
 def test_sighup_before_the_first_line_waits_for_it(tmp_path: Path) -> None:
     """No line comes before the `hello` of a stream."""
+    skip_in_a_terminal()
     _, env = folder_of(tmp_path, "first")
     with Pipeline(alpha("run-strategy", "first"), env=env) as pipeline:
         status = Path(f"/proc/{pipeline.processes[0].pid}/status")
@@ -389,6 +391,7 @@ def test_sighup_before_the_first_line_waits_for_it(tmp_path: Path) -> None:
 
 def test_sighup_loses_no_tick_when_it_brings_a_strategy_that_reads_more_of_them(tmp_path: Path) -> None:
     """The lines that come together with it reach all strategies, the new one with the fields that it wants."""
+    skip_in_a_terminal()
     folder, env = folder_of(tmp_path, "first")
     with Pipeline(alpha("run-strategy", "--all"), env=env) as pipeline:
         pipeline.write(stream([more(0)], eof=None))

@@ -280,7 +280,7 @@ def test_modes_under_umask_0(state):
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [state, *state.iterdir()]}
-    assert modes == {"state": 0o700, "paper.db": 0o600, "paper.lock": 0o600}
+    assert modes == {"state": 0o700, "paper.db": 0o600, "paper.lock": 0o600, "paper.status.json": 0o600}
 
 
 def test_sqlite_utils_can_ask_the_books(state):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.events import NIFTY, START, signal, stream, tick
-from support.processes import Pipeline, alpha, run_alpha
+from support.processes import Pipeline, alpha, run_alpha, skip_in_a_terminal
 
 from alpha_cli.core.codec import encode
 from alpha_cli.core.events import Fill
@@ -79,6 +79,7 @@ def test_resume_takes_effect_while_no_tick_comes(tmp_path: Path) -> None:
 
 def test_sighup_reloads_while_no_tick_comes() -> None:
     """The request enters the stream at once."""
+    skip_in_a_terminal()
     with Pipeline(alpha("run-strategy", "momentum")) as pipeline:
         pipeline.write(stream([tick()], eof=None))
         pipeline.wait_for(b'"type":"tick"')

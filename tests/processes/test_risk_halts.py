@@ -279,7 +279,7 @@ def test_a_halt_of_a_control_event_is_lifted_by_the_commands(tmp_path: Path) -> 
     assert b"was asked for" not in run_alpha(["status", "--state", str(folder)]).stdout
     with closing(sqlite3.connect(folder / "risk.db")) as db, db:
         db.execute("UPDATE known SET value = 'x' WHERE name = 'heard'")
-    assert run_alpha(["status", "--state", str(folder)]).returncode == 0
+    assert run_alpha(["status", "--state", str(folder)]).returncode == 3  # stopped, and nothing worse
     run_alpha(["halt", "--state", str(folder)])
     assert b"trading may go on" in run_alpha(["resume", "--state", str(folder), "--reason", "damaged"]).stdout
 

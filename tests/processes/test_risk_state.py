@@ -213,7 +213,7 @@ def test_what_is_kept_is_nobody_elses_and_readable_with_ordinary_tools(tmp_path:
         assert {path.stat().st_mode & 0o777 for path in state.iterdir()} == {0o600}  # also those of SQLite's own
         assert state.stat().st_mode & 0o777 == 0o700
         assert risk.finish() == [75]
-    assert {path.name for path in state.iterdir()} == {"risk.db", "risk.lock"}
+    assert {path.name for path in state.iterdir()} == {"risk.db", "risk.lock", "risk.status.json"}
     with closing(sqlite_utils.Database(state / "risk.db")) as db:
         assert {"scopes", "orders", "signals", "fills", "standings", "halts", "limits", "known"} == {
             table.name for table in db.tables

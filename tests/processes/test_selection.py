@@ -55,7 +55,7 @@ def test_without_names_all_active_rows_run(database_url: str, tmp_path: Path) ->
 def test_a_name_is_a_row_before_it_is_a_file(database_url: str, tmp_path: Path) -> None:
     """The table has its own `momentum`; what it has not comes from the YAML files."""
     filled(database_url, tmp_path, "momentum")
-    done = run_alpha(["run-strategy", "momentum", "mean_reversion", "--config-db", database_url], DAY)
+    done = run_alpha(["run-strategy", "momentum", "mean_reversion"], DAY, env={"ALPHA_CONFIG_DB": database_url})
     assert done.returncode == 0, done.stderr.decode()
     own = [line for line in done.stdout.splitlines() if b'"strategy_id":"momentum"' in line]
     assert own
@@ -65,8 +65,8 @@ def test_a_name_is_a_row_before_it_is_a_file(database_url: str, tmp_path: Path) 
 
 def test_an_empty_table_is_78_and_says_how_to_fill_it(database_url: str) -> None:
     """Nothing to run is a mistake, not a pipeline that trades nothing."""
-    assert run_alpha(["strategies", "db", "init", "--config-db", database_url]).returncode == 0
-    done = run_alpha(["run-strategy", "--config-db", database_url], DAY)
+    assert run_alpha(["strategies", "db", "init"], env={"ALPHA_CONFIG_DB": database_url}).returncode == 0
+    done = run_alpha(["run-strategy"], DAY, env={"ALPHA_CONFIG_DB": database_url})
     assert done.returncode == 78
     assert b"alpha strategies db import" in done.stderr
 
@@ -82,7 +82,7 @@ def nobody() -> str:
 
 def test_a_database_that_is_down_is_69_and_one_line(nobody: str) -> None:
     """At the start, before a line is read; the password is not shown."""
-    done = run_alpha(["run-strategy", "momentum", "--config-db", nobody], DAY)
+    done = run_alpha(["run-strategy", "momentum"], DAY, env={"ALPHA_CONFIG_DB": nobody})
     assert done.returncode == 69
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("alpha run-strategy: ")
@@ -92,7 +92,7 @@ def test_a_database_that_is_down_is_69_and_one_line(nobody: str) -> None:
 
 def test_the_yaml_files_stand_in_when_that_is_asked_for(nobody: str) -> None:
     """The same bytes as without a database, and a line that says so."""
-    done = run_alpha(["run-strategy", "momentum", "--config-db", nobody, "--fallback-yaml"], DAY)
+    done = run_alpha(["run-strategy", "momentum", "--fallback-yaml"], DAY, env={"ALPHA_CONFIG_DB": nobody})
     assert done.returncode == 0
     assert b"using the YAML files" in done.stderr
     assert b"hunter2" not in done.stderr
@@ -101,7 +101,7 @@ def test_the_yaml_files_stand_in_when_that_is_asked_for(nobody: str) -> None:
 
 def test_a_fallback_needs_names(nobody: str) -> None:
     """Which files would it be?"""
-    done = run_alpha(["run-strategy", "--config-db", nobody, "--fallback-yaml"], DAY)
+    done = run_alpha(["run-strategy", "--fallback-yaml"], DAY, env={"ALPHA_CONFIG_DB": nobody})
     assert done.returncode == 2
     assert b"no strategy is named" in done.stderr
 

@@ -16,11 +16,15 @@ from typing import Any
 import msgspec
 import pytest
 from support.events import stream, ticks
-from support.processes import Pipeline, alpha, run_alpha
+from support.processes import ROOT, Pipeline, alpha, run_alpha
 
 from alpha_cli.cli.app import execute
 from alpha_cli.stages.run_strategy.status import Status, StrategyStatus
-from alpha_cli.tools.status import for_people, look
+from alpha_cli.stream.stage import Lifecycle, Options, Reads, Stage
+from alpha_cli.stream.status_file import StatusFiles
+from alpha_cli.tools.status.command import STATES
+from alpha_cli.tools.status.folder import look
+from alpha_cli.tools.status.shown import for_people
 
 AT = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)  # noon in India
 
@@ -52,7 +56,7 @@ STRATEGIES = (
 
 
 def write(folder: Path, *strategies: StrategyStatus, ended: bool = True, name: str = "run-strategy") -> None:
-    status = Status("run-strategy", os.getpid(), AT, ended, list(strategies))
+    status = Status("run-strategy", os.getpid(), AT, ended, 0 if ended else None, strategies=list(strategies))
     (folder / f"{name}.status.json").write_bytes(msgspec.json.encode(status))
 
 
@@ -68,9 +72,9 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         os.close(fd)
 
 
-def said(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """What `alpha status ARGS…` prints."""
-    assert execute(["status", *args]) == 0
+def said(capsys: pytest.CaptureFixture[str], *args: str, code: int | None = None) -> str:
+    """What `alpha status ARGS…` prints; and its exit code, if it is of interest."""
+    assert execute(["status", *args]) in ({one for one, _ in STATES.values()} if code is None else {code})
     both = capsys.readouterr()
     assert both.err == ""
     return both.out
@@ -110,7 +114,7 @@ def test_each_strategy_is_a_row_with_its_counts_times_and_state(
 def test_the_same_for_programs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One JSON object a line: the folder, its stages, their strategies."""
     found = rows(capsys, state)
-    assert found["folder", ""] == {"kind": "folder", "path": str(state), "halted": None}
+    assert found["folder", ""] == {"kind": "folder", "path": str(state), "state": "stopped", "halted": None}
     stage = found["stage", "run-strategy"]
     assert (stage["state"], stage["written"], stage["database"]) == ("stopped", "2026-01-05T06:30:00Z", False)
     nifty = found["strategy", "nifty"]
@@ -122,13 +126,15 @@ def test_the_same_for_programs(state: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_stage_runs_while_its_lock_is_held(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever its status says: one that did not end and is not there died."""
     write(state, *STRATEGIES, ended=False)
-    assert row(said(capsys, "--state", str(state)), "run-strategy")[1] == "died"
+    assert row(said(capsys, "--state", str(state), code=4), "run-strategy")[1] == "died"
     with locked(state, "run-strategy"):
-        text = said(capsys, "--state", str(state))
+        text = said(capsys, "--state", str(state), code=5)
+        assert (row(text, "run-strategy")[1:3], row(text, "nifty")[2]) == (["lagging", str(os.getpid())], "lagging")
+        assert rows(capsys, state)["strategy", "nifty"]["state"] == "lagging"
+        text = said(capsys, "--state", str(state), "--lag", "31536000", code=0)
         assert row(text, "run-strategy")[1:3] == ["running", str(os.getpid())]
         assert row(text, "nifty")[2] == "running"
         assert row(text, "bank")[2] == "paused (circuit)"
-        assert rows(capsys, state)["strategy", "nifty"]["state"] == "running"
     write(state, *STRATEGIES, ended=True)
     text = said(capsys, "--state", str(state))
     assert (row(text, "run-strategy")[1:3], row(text, "nifty")[2]) == (["stopped", "–"], "stopped")
@@ -151,8 +157,8 @@ def test_other_stages_are_known_by_their_databases(state: Path, capsys: pytest.C
         (state / name).touch()
     with locked(state, "risk"):
         text = said(capsys, "--state", str(state))
-    assert row(text, "paper") == ["paper", "stopped", "–", "–", "paper.db"]
-    assert row(text, "risk") == ["risk", "running", str(os.getpid()), "–", "risk.db"]
+    assert row(text, "paper") == ["paper", "stopped", "–", "–", "–", "paper.db", "–"]
+    assert row(text, "risk") == ["risk", "running", str(os.getpid()), "–", "–", "risk.db", "–"]
     assert "otes" not in text
 
 
@@ -179,7 +185,7 @@ def test_a_halt_is_said_first(state: Path, capsys: pytest.CaptureFixture[str]) -
 )  # fmt: skip
 def test_how_old_the_status_is(age: timedelta, words: str, state: Path) -> None:
     """In India's time, and in a word; a clock that was set back makes it no younger than now."""
-    text = "\n".join(for_people(look(state), AT + age))
+    text = "\n".join(for_people(look(state, AT + age), AT + age))
     assert row(text, "run-strategy")[3] == f"2026-01-05 12:00:00, {words}"
 
 
@@ -193,7 +199,7 @@ NAIVE = b'{"stage":"x","pid":1,"at":"2026-01-05T09:15:00","ended":true,"strategi
 def test_a_broken_status_is_one_line_and_hides_nothing(
     content: bytes, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The others are shown; the exit code is 0 all the same."""
+    """The others are shown."""
     (state / "second.status.json").write_bytes(content)
     text = said(capsys, "--state", str(state))
     (line,) = [line for line in text.splitlines() if "cannot be read" in line]
@@ -252,7 +258,7 @@ def test_it_shows_a_real_runner_while_it_runs_and_after(tmp_path: Path) -> None:
 
     def shown() -> dict[str, dict[str, Any]]:
         made = run_alpha(["status", "--state", str(folder), "--json"])
-        assert made.returncode == 0, made.stderr
+        assert made.stderr == b""
         return {row["kind"]: row for row in map(json.loads, made.stdout.splitlines())}
 
     data = stream(ticks(2_000))
@@ -274,3 +280,104 @@ def test_it_shows_a_real_runner_while_it_runs_and_after(tmp_path: Path) -> None:
         pipeline.processes[0].kill()
         pipeline.wait()
     assert shown()["stage"]["state"] == "died"
+
+
+def stages(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The exit code of `alpha status`, and what it says of each stage."""
+    made = run_alpha(["status", "--state", str(folder), "--json"])
+    assert made.stderr == b""
+    found = map(json.loads, made.stdout.splitlines())
+    return made.returncode, {row["name"]: row for row in found if row["kind"] == "stage"}
+
+
+def test_every_stage_of_a_fused_pipeline_has_a_row(tmp_path: Path) -> None:
+    """One of them has --state; all say what they did, how far they came, and that they ended."""
+    folder = tmp_path / "state"
+    line = f"feed --ticks 5000 | bars | run-strategy momentum | risk | paper --forward --state {folder} | show"
+    assert run_alpha(["pipe", "-q", line]).returncode == 0
+    code, found = stages(folder)
+    assert code == 3
+    assert sorted(found) == ["bars", "feed", "paper", "risk", "run-strategy", "show"]
+    assert {row["state"] for row in found.values()} == {"stopped"}
+    assert {row["code"] for row in found.values()} == {0}
+    assert found["feed"]["counts"] == {"ticks": 5000}
+    assert found["risk"]["counts"]["orders"] > 0
+    assert found["paper"]["last"].startswith("2026-01-05T15:29:")
+    assert sorted(path.name for path in folder.glob(".*")) == []
+
+
+def test_what_was_killed_died_and_what_ended_for_it_stopped(tmp_path: Path) -> None:
+    """`kill -9` of paper in a shell pipeline in which every stage has the folder by ALPHA_STATE."""
+    env = {"ALPHA_STATE": str(tmp_path / "state")}
+    commands = [["feed", "--speed", "100"], ["run-strategy", "momentum"], ["risk"], ["paper", "--forward"]]
+    with Pipeline(*(alpha(*words) for words in commands), env=env) as pipeline:
+        pipeline.wait_for(b'"type":"tick"')
+        code, found = stages(tmp_path / "state")
+        assert (code, {row["state"] for row in found.values()}) == (0, {"running"})
+        assert [found[name]["pid"] for name in ("feed", "run-strategy", "risk", "paper")] == [
+            process.pid for process in pipeline.processes
+        ]
+        pipeline.processes[-1].kill()
+        pipeline.wait()
+    code, found = stages(tmp_path / "state")
+    assert code == 4
+    assert {name: row["state"] for name, row in found.items()} == {
+        "feed": "stopped", "run-strategy": "stopped", "risk": "stopped", "paper": "died",
+    }  # fmt: skip
+    assert {found[name]["code"] for name in ("feed", "run-strategy", "risk")} == {141}
+
+
+def test_two_feeds_of_one_folder_have_a_row_each(tmp_path: Path) -> None:
+    """The second takes the next name; neither keeps the other from running."""
+    feed = alpha("feed", "--speed", "100", "--state", str(tmp_path / "state"))
+    with Pipeline(feed) as one, Pipeline(feed) as two:
+        one.wait_for(b'"type":"tick"')
+        two.wait_for(b'"type":"tick"')
+        code, found = stages(tmp_path / "state")
+    assert (code, sorted(found), found["feed-2"]["stage"]) == (0, ["feed", "feed-2"], "feed")
+
+
+def test_how_a_stage_failed_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its code, and its last line."""
+    folder = tmp_path / "state"
+    assert run_alpha(["risk", "--state", str(folder)], b"oops\n").returncode == 65
+    text = said(capsys, "--state", str(folder), code=3)
+    assert row(text, "risk")[1] == "stopped"
+    assert "ended with 65 (bad data): line 1: not JSON: " in text
+
+
+class Behind(Lifecycle):
+    """As a stage does whose state is ahead of all that it reads."""
+
+    def refuses(self) -> str | None:
+        """Return that it is."""
+        return "its day is 2026-11-25; alpha paper reset begins anew"
+
+
+def test_a_stage_that_refuses_everything_is_said_and_has_a_code(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What its life cycle answers is in its row, while it runs and after."""
+    part = Stage("paper", Reads({}), lifecycle=Behind(), options=Options(status=state / "paper.status.json"))
+    StatusFiles([part]).end(0, None, ask=True)
+    text = said(capsys, "--state", str(state), code=6)
+    assert row(text, "paper")[-1] == "refuses everything: its day is 2026-11-25; alpha paper reset begins anew"
+
+
+def test_a_status_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    """One line, and the stage goes on."""
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    (folder / "risk.status.json").mkdir()
+    (folder / "risk.status.json" / "file").touch()
+    made = run_alpha(["risk", "--state", str(folder), "-q"], stream(ticks(3)))
+    assert made.returncode == 0
+    assert made.stderr.count(b"\n") == 1
+    assert b"alpha status shows an older state" in made.stderr
+
+
+def test_each_exit_code_is_documented() -> None:
+    """In --help and in the page about exit codes."""
+    pages = [run_alpha(["status", "--help"]).stdout.decode(), (ROOT / "docs" / "exit-codes.md").read_text()]
+    for word, (code, _) in STATES.items():
+        assert all(re.search(rf"^\W*{code} {word}\b", page, re.MULTILINE) for page in pages), word

@@ -967,10 +967,13 @@ def test_sqlite_needs_no_psycopg(sqlite_url: str) -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run(0, "list", "--config-db", url)` is stdout and stderr of `alpha strategies db list`, that ends with 0."""
 
     def run(code: int, *args: str) -> tuple[str, str]:
+        args, env = without_password(*args)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
         assert execute(["strategies", "db", *args]) == code, capsys.readouterr()
         said = capsys.readouterr()
         assert "Traceback" not in said.err
@@ -984,8 +987,20 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 Run = Callable[..., tuple[str, str]]
 
 
+def without_password(*args: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The arguments without a URL that has a password, and the environment that has it in its place."""
+    if "--config-db" not in args:
+        return args, {}
+    place = args.index("--config-db")
+    if args[place + 1].startswith("sqlite"):
+        return args, {}
+    return (*args[:place], *args[place + 2 :]), {"ALPHA_CONFIG_DB": args[place + 1]}
+
+
 def process(*args: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     """The same in a process of its own."""
+    args, moved = without_password(*args)
+    env |= moved
     return run_alpha(["strategies", "db", *args], env=env)
 
 
@@ -1039,6 +1054,35 @@ def test_the_commands_are_processes_too(database_url: str, tmp_path: Path) -> No
     done = process("disable", "mien", "--config-db", database_url)
     assert (done.returncode, done.stdout) == (78, b"")
     assert done.stderr.endswith(b", did you mean 'mine'?\n")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:hunter2@h/db", "postgres://u:hunter2@h:5432/db?sslmode=require", "postgresql://h/db?password=hunter2",
+     "postgresql://u:12345@h/db", "postgresql://u:hun@ter2@h/db", "postgresql://u:hun/ter2@h/db", "mysql://u:hunter2@h"],
+)  # fmt: skip
+def test_a_password_on_the_command_line_is_refused_before_anything_else(url: str, run: Run) -> None:
+    """For every command and inside alpha pipe; the line says where it may be, and shows nothing of it."""
+    for words in (
+        ["strategies", "db", "list", "--config-db", url], ["strategies", "list", f"--config-db={url}", "--nonsense"],
+        ["run-strategy", "no-such-strategy", "--config-db", url],
+        ["pipe", f"feed | run-strategy x --config-db {url} | risk"],
+    ):  # fmt: skip
+        done = run_alpha(words)
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1), words
+        said = done.stderr.decode()
+        assert "PGPASSWORD or ~/.pgpass, or put the whole URL into ALPHA_CONFIG_DB" in said
+        assert not any(part in said for part in ("hun", "ter2", "12345"))
+
+
+def test_a_url_without_a_password_is_no_password(closed_port: int) -> None:
+    """A port, a user without one, and an @ in an option are none."""
+    for url in (
+        f"postgresql://127.0.0.1:{closed_port}/db?application_name=a%40b",
+        f"postgresql://u@127.0.0.1:{closed_port}/x",
+    ):
+        done = run_alpha(["strategies", "db", "list", "--config-db", url])
+        assert done.returncode == 69, done.stderr
 
 
 def test_an_unreachable_server_is_one_line_and_69(closed_port: int) -> None:

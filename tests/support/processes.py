@@ -30,6 +30,13 @@ def shared(name: str) -> Path:
     return path
 
 
+def skip_in_a_terminal() -> None:
+    """Skip a test of SIGHUP where this process belongs to a terminal: there it says that the terminal was closed."""
+    with contextlib.suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+        pytest.skip("SIGHUP means a closed terminal here; setsid runs it without one")
+
+
 def alpha(*args: str) -> list[str]:
     """The command line of `alpha ARGS…` by this interpreter."""
     return [sys.executable, "-m", "alpha_cli", *args]

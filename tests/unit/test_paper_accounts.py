@@ -349,11 +349,15 @@ def test_alpha_state_names_the_folder(state, monkeypatch):
     assert (code, json.loads(out)["cash"]) == (0, 5)
 
 
-def test_a_file_without_a_table_is_no_account_yet(state):
-    """As a run leaves it that was killed at its very beginning: init opens the account."""
+def test_an_empty_file_is_a_damaged_account_and_no_new_one(state):
+    """Books that were cut off are not begun anew in silence; once the file is removed, they are."""
     account(state, "init", "--cash", 5)
     (state / "paper.db").write_bytes(b"")
-    assert "no such account" in refused(state, "deposit", 1, code=66)
+    for words in (("deposit", 1), ("reset", "--yes")):
+        assert "is empty, and alpha makes no empty one" in refused(state, *words, code=70)
+    assert "there is an account already" in refused(state, "init", "--cash", 6, code=2)
+    assert (state / "paper.db").stat().st_size == 0
+    (state / "paper.db").unlink()
     assert account(state, "init", "--cash", 6)[0].endswith("cash 6, capital 6\n")
 
 

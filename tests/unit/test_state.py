@@ -56,7 +56,10 @@ def test_everything_is_private_whatever_the_umask(folder):
     before = os.umask(0)
     try:
         folder.mkdir(mode=0o700)
-        (folder / "paper.db").touch(mode=0o666)
+        state = State(folder, "paper")
+        state.database(ID, VERSION, make)
+        state.close()
+        (folder / "paper.db").chmod(0o666)
         state = State(folder, "paper")
         state.database(ID, VERSION, make)
     finally:
@@ -65,6 +68,30 @@ def test_everything_is_private_whatever_the_umask(folder):
     assert {path.name: mode(path) for path in folder.iterdir()} == dict.fromkeys(
         ["paper.db", "paper.db-shm", "paper.db-wal", "paper.lock"], 0o600
     )
+    state.close()
+
+
+def test_an_empty_database_is_damaged_and_a_new_one_appears_whole(folder):
+    """It is made under another name, so no kill leaves an empty one: one that is there was cut off."""
+    folder.mkdir(mode=0o700)
+    (folder / "paper.db").touch()
+    state = State(folder, "paper")
+    with pytest.raises(InvariantBroken, match=r"paper\.db: is empty"):
+        state.database(ID, VERSION, make)
+    (folder / "paper.db").unlink()
+
+    def fails(*_):
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        state.database(ID, VERSION, fails)
+    assert not (folder / "paper.db").exists()
+    (folder / "paper.db-wal").write_bytes(b"of a database that is gone")
+    with pytest.raises(InvariantBroken, match=r"paper\.db-wal: is there without paper\.db"):
+        state.database(ID, VERSION, make)
+    (folder / "paper.db-wal").unlink()
+    state.database(ID, VERSION, make)
+    assert sorted(path.name for path in folder.glob(".*")) == []
     state.close()
 
 

@@ -31,7 +31,7 @@ from alpha_cli.stream.stage import Options, Stage
 )
 @click.option("--all-hours", is_flag=True, help="Use ticks outside trading hours too; a day ends at midnight.")
 @click.option("--partial", is_flag=True, help="Write the unfinished bars at the end of a session.")
-@stage_options(bad="fail")
+@stage_options(bad="fail", watched_as="bars")
 @click.pass_context
 def command(
     ctx: click.Context, intervals: tuple[str, ...], grace: float, *, all_hours: bool, partial: bool, options: Options

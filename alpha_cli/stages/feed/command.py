@@ -18,7 +18,7 @@ from alpha_cli.stream.stage import Options, Source
 
 
 @click.command()
-@stage_options(bad="skip")
+@stage_options(bad="skip", watched_as="feed")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(allow_dash=True))
 @click.option("--from", "start", metavar="TIME", help="Start here: a time, a date, or HH:MM on every day.")
 @click.option("--to", "end", metavar="TIME", help="Stop before this: as --from.")

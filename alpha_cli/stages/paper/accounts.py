@@ -268,9 +268,8 @@ def _named(where: Where) -> tuple[Path, str]:
 
 
 def _opened(folder: Path, name: str) -> bool:
-    """Return whether there is an account. A run that is killed at its very beginning leaves an empty file."""
-    path = folder / f"{name}.db"
-    return path.is_file() and path.stat().st_size > 0
+    """Return whether there is an account; an empty file is a damaged one, as opening it says."""
+    return (folder / f"{name}.db").is_file()
 
 
 def _existing(where: Where) -> tuple[Path, str]:
@@ -286,10 +285,9 @@ def _existing(where: Where) -> tuple[Path, str]:
 @contextmanager
 def _database(where: Where) -> Iterator[Database]:
     """Open the account's database to read it while others may write to it."""
-    import sqlite_utils
-
     from alpha_cli.stages.paper.schema import APPLICATION_ID, VERSION
     from alpha_cli.storage.sqlite import connect, sqlite_errors
+    from alpha_cli.storage.tables import tables_of
 
     folder, name = _existing(where)
     path = folder / f"{name}.db"
@@ -302,7 +300,7 @@ def _database(where: Where) -> Iterator[Database]:
             raise ConfigurationError(
                 f"{path}: schema version {version}, and this alpha's is {VERSION}; use the alpha that wrote it"
             )
-        yield sqlite_utils.Database(connection)
+        yield tables_of(connection)
 
 
 @contextmanager

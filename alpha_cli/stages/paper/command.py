@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alpha_cli.cli.groups import StageGroup
-from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
+from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option, watched
 from alpha_cli.stages.paper.config import CHARGES, PaperConfig, latency, rupees, slippage
 from alpha_cli.stages.paper.file import configured
 from alpha_cli.stream.stage import Options, Stage
@@ -97,7 +97,7 @@ def command(ctx: click.Context, /, *, options: Options, forward: bool, **given: 
         name=given["name"],
         forward=forward,
     )
-    return paper.stage(options)
+    return paper.stage(watched(options, given["state"], given["name"] or "paper"))
 
 
 def _config(given: dict[str, Any]) -> PaperConfig:

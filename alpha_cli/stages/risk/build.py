@@ -87,7 +87,7 @@ class RiskStage(Lifecycle):
         if self._state is not None:
             from alpha_cli.stream.watch import FileWatch
 
-            # `alpha resume` writes down the request before it removes HALT: it is read once HALT is gone.
+            # `alpha resume` takes HALT away before it writes down the request: that is read when it is there.
             halt = self._state / HALT
             watches = (
                 FileWatch([halt], inputs, only_whole=True),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from alpha_cli.cli.groups import StageGroup
-from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option
+from alpha_cli.cli.options import Build, reads_stdin, stage_options, state_option, watched
 from alpha_cli.stages.risk.options import config_option, instruments_option
 from alpha_cli.stream.stage import Options, Stage
 
@@ -46,4 +46,4 @@ def command(ctx: click.Context, /, *, options: Options, **given: Any) -> Stage |
     from alpha_cli.stages.risk.build import RiskStage
 
     shared: Build = ctx.obj
-    return RiskStage(shared.last_ticks, **given).stage(options)
+    return RiskStage(shared.last_ticks, **given).stage(watched(options, given["state"], given["name"] or "risk"))

@@ -6,16 +6,15 @@ count too, except on orders that are refused now: those would have had no fills.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from click import unstyle
 
 from alpha_cli.core.events import Event, Fill, OrderUpdate, Signal, Unknown
+from alpha_cli.core.text import printable
 from alpha_cli.core.times import in_india
 from alpha_cli.stages.risk.codes import MEANINGS, Code
 from alpha_cli.stages.risk.controls.table import CONTROLS, ActiveControl
@@ -125,8 +124,6 @@ class WhatIf(Lifecycle):
     def session_end(self) -> Iterator[Any]:
         """Return the lines of the table."""
         lines = self._for_programs() if self._as_json else self._for_people()
-        if not sys.stdout.isatty():
-            lines = map(unstyle, lines)
         yield from (Unknown("text", line.encode()) for line in lines)
 
     def _for_programs(self) -> Iterator[str]:
@@ -166,7 +163,8 @@ class WhatIf(Lifecycle):
             yield f"refused nothing: {', '.join(quiet)}"
         for state in self.engine.halts.latched.states.values():
             since = _time(state.since)
-            yield f"{state.target} is {state.state} at the end: {state.reason} ({state.code}), since {since}"
+            target, why = printable(state.target), printable(state.reason, 500)  # as the recording has them
+            yield f"{target} is {state.state} at the end: {why} ({printable(state.code)}), since {since}"
 
 
 def _silent(step: Any) -> Any:

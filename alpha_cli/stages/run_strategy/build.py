@@ -97,8 +97,7 @@ class RunStrategyStage(Lifecycle):
             self._side_inputs = SideInputs(self._host, None if given.fills == IN_INPUT else given.fills, _report)
             opened.callback(self._side_inputs.close)
             self._opened = opened.pop_all()
-        status = None if given.state is None else given.state / f"{name}.status.json"
-        self._observer = Observer(self._host.statuses, status, given.metrics_file)
+        self._observer = Observer(self._host.statuses, given.metrics_file)
 
     def stage(self, options: Options) -> Stage:
         """Return the stage."""
@@ -126,7 +125,7 @@ class RunStrategyStage(Lifecycle):
         return self._host.on_quiet_input()
 
     def save(self) -> None:
-        """Keep what strategies remember, and the last status."""
+        """Keep what strategies remember, and the last metrics."""
         if self._store is not None:
             self._store.save(for_next_run(self._host.snapshot()))
         self._observer.refresh(ended=True)
@@ -146,7 +145,7 @@ class RunStrategyStage(Lifecycle):
         return outcome.failure(self._host.statuses(), self._host.stranger)
 
     def commit(self, output: bytes) -> None:
-        """Write the status, now and then."""
+        """Write the metrics, now and then."""
         del output
         self._observer.refresh()
 
@@ -157,6 +156,10 @@ class RunStrategyStage(Lifecycle):
     def counts(self) -> Mapping[str, int]:
         """Return the figures of the closing line."""
         return {**self._host.counts(), **figures(self._host.statuses())}
+
+    def status(self) -> Mapping[str, Any]:
+        """Return the figures of each strategy."""
+        return {"strategies": self._host.statuses()}
 
     def verdict(self) -> AlphaError | None:
         """Return why the run was no success, if it was not."""

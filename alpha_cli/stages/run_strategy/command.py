@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from alpha_cli.cli.options import not_nan, reads_stdin, stage_options, state_option
+from alpha_cli.cli.options import not_nan, reads_stdin, stage_options, state_option, watched
 from alpha_cli.core.errors import UsageError
 from alpha_cli.stream.stage import Options, Stage
 
@@ -132,4 +132,5 @@ def command(
         from alpha_cli.stages.run_strategy.build import RunOptions, RunStrategyStage
 
         selection = Selection(names, files, every, database, fallback)
+        options = watched(options, rest["state"], rest["instance"] or "run-strategy")
         return RunStrategyStage(selection, RunOptions(**rest)).stage(options)

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from alpha_cli.config.files import find_config
 from alpha_cli.config.model import NAME, BrokerName, Strict, validate
+from alpha_cli.config.trust import refuse_if_anybody_writes
 from alpha_cli.config.yaml_file import read_yaml
 from alpha_cli.core.errors import AlphaError, ConfigurationError, UsageError
 
@@ -124,6 +125,7 @@ def load_file(path: Path) -> StrategyConfig:
 
     A type that is a file is taken relative to the folder of `path`.
     """
+    refuse_if_anybody_writes(path)
     config = validate(read_yaml(path), StrategyConfig, str(path))
     changes = {key: str(path.parent / getattr(config, key)) for key in _TYPES if file_of(getattr(config, key))}
     return config.model_copy(update=changes) if changes else config

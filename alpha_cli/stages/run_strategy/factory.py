@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from alpha_cli.config.files import packaged
+from alpha_cli.config.trust import refuse_if_anybody_writes
 from alpha_cli.core.errors import AlphaError, ConfigurationError
 from alpha_cli.core.text import did_you_mean, printable, shown
 from alpha_cli.stages.run_strategy.capabilities import OFFERED, adapted, capability, declared, tick_fields_of
-from alpha_cli.stages.run_strategy.config import OLDER_TYPES, StrategyConfig, file_of, source_of
+from alpha_cli.stages.run_strategy.config import OLDER_TYPES, PINNED, StrategyConfig, file_of, source_of
 from alpha_cli.stages.run_strategy.failures import PACKAGE, describe_error, describe_failure
 from alpha_cli.stages.run_strategy.protocols import StrategyProcessor, StrategyValidator
 
@@ -249,6 +250,8 @@ def _load(path: Path, full_name: str) -> ModuleType:
 
     It is loaded again if the file has changed, so that a reload uses the new code.
     """
+    if PINNED.get(path) is None:
+        refuse_if_anybody_writes(path)
     try:
         source = source_of(path)
     except (OSError, ValueError) as error:  # ValueError: an impossible path

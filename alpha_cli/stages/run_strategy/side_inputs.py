@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from alpha_cli.core.events import Control, Event
 from alpha_cli.stream.inputs import Inputs
+from alpha_cli.stream.shutdown import ends_with_its_terminal
 
 if TYPE_CHECKING:
     from alpha_cli.stream.follow import Follower
@@ -33,9 +34,14 @@ class SideInputs:
         self._follow(None)  # a complete file counts whole, from the first tick on
 
     def listen(self, inputs: Inputs) -> None:
-        """Take SIGHUP as a request to reload; other runners of this process get it too. Wake the loop for fills."""
+        """Take SIGHUP as a request to reload; other runners of this process get it too. Wake the loop for fills.
+
+        While the program belongs to a terminal, SIGHUP says that it was closed, and is left to the loop.
+        """
         if self._follower is not None:
             self._follower.listen(inputs)
+        if ends_with_its_terminal():
+            return
         inputs.wake_on_signals()
         self._handler_before = signal.signal(signal.SIGHUP, self._on_hangup)
 

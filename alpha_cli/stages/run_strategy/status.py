@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -14,6 +13,8 @@ import msgspec
 from alpha_cli.core.errors import InputOutputError
 from alpha_cli.stages.run_strategy.engine import StrategyRunner
 from alpha_cli.stages.run_strategy.executor import Strategy
+from alpha_cli.storage.files import write_whole
+from alpha_cli.stream.status_file import StageStatus
 
 #: Strategies that the closing lines name, those with most signals first.
 NAMED = 20
@@ -78,65 +79,47 @@ def figures(found: Sequence[StrategyStatus]) -> dict[str, int]:
 class Observer:
     """Writes the figures while strategies run: at most once in `INTERVAL` seconds, and at the end.
 
-    status   a JSON file for `alpha status`
-    metrics  a text file for Prometheus' node exporter
+    metrics  a text file for Prometheus' node exporter; `alpha status` has a file of its own, see `stream.status_file`
     """
 
     def __init__(
         self,
         found: Callable[[], list[StrategyStatus]],
-        status: Path | None = None,
         metrics: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._found = found
-        self._status = status
         self._metrics = metrics
         self._clock = clock
         self._next = 0.0
 
     def refresh(self, *, ended: bool = False) -> None:
         """Write if it is time to, or if the run `ended`. Raise `InputOutputError`."""
-        if self._status is None and self._metrics is None:
+        if self._metrics is None:
             return
         now = self._clock()
         if now < self._next and not ended:
             return
         found = self._found()
         try:
-            if self._status is not None:
-                _write_status(self._status, found, ended=ended)
-            if self._metrics is not None:
-                _write_metrics(self._metrics, found)
+            _write_metrics(self._metrics, found)
         except OSError as error:
-            raise InputOutputError(f"{error.filename or self._metrics or self._status}: {error.strerror}") from None
+            raise InputOutputError(f"{error.filename or self._metrics}: {error.strerror}") from None
         self._next = self._clock() + max(INTERVAL, 20 * (self._clock() - now))  # many strategies: less often
 
 
-class Status(msgspec.Struct):
-    """The file that `alpha status` reads."""
+class Status(StageStatus):
+    """The file that `alpha status` reads: of any stage, and of run-strategy with its strategies."""
 
-    stage: str
-    pid: int
-    at: datetime
-    ended: bool
-    strategies: list[StrategyStatus]
-
-
-def _write_status(path: Path, found: Iterable[StrategyStatus], *, ended: bool) -> None:
-    from datetime import UTC
-
-    status = Status("run-strategy", os.getpid(), datetime.now(UTC).replace(microsecond=0), ended, list(found))
-    written = path.with_name(f".{path.name}.new")
-    written.write_bytes(msgspec.json.encode(status) + b"\n")
-    written.chmod(0o600)
-    written.replace(path)
+    strategies: list[StrategyStatus] = []
 
 
 def _write_metrics(path: Path, found: Iterable[StrategyStatus]) -> None:
-    from prometheus_client import write_to_textfile
+    from prometheus_client import generate_latest
 
-    write_to_textfile(str(path), _Collector(list(found)))  # all it needs is collect
+    # As the other files that alpha makes: whole or not at all, and nobody else may write to it. The collector of
+    # node exporter runs as another user and has to read it.
+    write_whole(path, generate_latest(_Collector(list(found))), 0o644)  # all it needs is collect
 
 
 class _Collector:

@@ -13,7 +13,7 @@ from alpha_cli.stream.stage import Options, Stage
 @click.option("--types", metavar="TYPE,...", help="Only these types of event, as in fill,portfolio.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
               help="auto: on a terminal, unless NO_COLOR is set.")  # fmt: skip
-@stage_options(bad="skip")
+@stage_options(bad="skip", watched_as="show")
 @click.pass_context
 def command(ctx: click.Context, types: str | None, color: str, options: Options) -> Stage:
     """Print events as readable columns, one line each.

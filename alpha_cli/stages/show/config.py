@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
+from alpha_cli.cli.terminal import has_styles
 from alpha_cli.core.events import TYPES
 
 
@@ -25,8 +23,4 @@ def parse_types(text: str | None) -> frozenset[str] | None:
 
 def wants_colour(choice: str) -> bool:
     """Return whether to use colours: `auto` means on a terminal with colours, unless NO_COLOR is set."""
-    return choice == "always" or (choice == "auto" and _terminal_has_colours())
-
-
-def _terminal_has_colours() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return choice == "always" or (choice == "auto" and has_styles())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from alpha_cli.cli.groups import Group
+from alpha_cli.cli.terminal import is_terminal
 from alpha_cli.core.errors import NoInput, UsageError
 from alpha_cli.core.text import printable
 from alpha_cli.stream.log import log_line, worth_logging
@@ -233,7 +234,7 @@ def _opened(database: Path | None) -> Iterator[Master]:
 @contextmanager
 def _bar(label: str) -> Iterator[Callable[[int, int | None], object] | None]:
     """Yield a function for progress (done, total) if stderr is a terminal; else None."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield None
         return
     from contextlib import ExitStack

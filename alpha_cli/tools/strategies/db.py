@@ -26,7 +26,8 @@ def db(ctx: click.Context) -> None:
     """Strategy configurations in a database, SQLite or PostgreSQL.
 
     Give the URL of the database with --config-db or in ALPHA_CONFIG_DB. Every user of the machine can read a
-    command line, so do not put a password there. PGPASSWORD, ~/.pgpass and service files work as with psql.
+    command line, so a password there is refused: PGPASSWORD, ~/.pgpass and service files work as with psql, and the
+    URL in ALPHA_CONFIG_DB may have it.
 
     \b
     Example:

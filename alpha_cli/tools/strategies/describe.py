@@ -9,9 +9,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-import click
-
 from alpha_cli.cli.tables import NOTHING, table
+from alpha_cli.cli.terminal import bold
 from alpha_cli.core.errors import AlphaError
 from alpha_cli.core.text import printable
 from alpha_cli.stages.run_strategy.capabilities import capability
@@ -26,7 +25,7 @@ def description(name: str) -> Iterator[str]:
     factory = STRATEGIES.factory(config.strategy_type)
     processor = sample_processor(factory, config.parameters)
     module = sys.modules.get(factory.__module__)
-    yield click.style(config.id if path else config.strategy_type, bold=True)
+    yield bold(config.id if path else config.strategy_type)
     for line in (inspect.getdoc(module) or inspect.getdoc(processor) or "It has no description.").splitlines():
         yield f"  {line}".rstrip()
     yield ""

@@ -1,0 +1,1 @@
+"""`alpha status`: what the stages of a state folder do, for people, programs and monitors."""
