@@ -12,7 +12,7 @@ from support.events import order, signal, stream, tick
 from support.processes import Pipeline, alpha, environment, run_alpha
 from support.strategy_runs import events_of
 
-from alpha_cli.core.events import Denial, Eof, Tick
+from alpha_cli.core.events import Denial, Eof, Order, Tick
 
 TICKS = stream([tick(second) for second in range(3)])
 
@@ -156,3 +156,24 @@ def test_a_whole_pipeline_in_the_right_order_is_well() -> None:
     with Pipeline(alpha("feed", "--ticks", "20000"), *(alpha(*words) for words in stages)) as pipeline:
         assert pipeline.finish() == [0, 0, 0, 0]
         assert b'"type":"fill"' in pipeline.output
+
+
+# --- why signals made no orders ------------------------------------------------------------------------------
+
+
+def test_the_closing_line_of_risk_has_the_codes_of_denials() -> None:
+    """How many by which control, the most frequent first; without denials, nothing of the kind."""
+    index = signal(4, 3, instrument_token=260105)  # no tick of it has come
+    large = [signal(number, number, quantity=10**7) for number in (1, 2)]
+    done = run_alpha(["risk"], stream([tick(0), *large, tick(2), signal(3, 2), index]))
+    assert b" denials=3 " in done.stderr
+    assert b" denied.QUANTITY_ABOVE_LIMIT=2 denied.PRICE_NO_REFERENCE=1 " in done.stderr
+    assert b"denied." not in run_alpha(["risk"], stream([tick(0), signal(1)])).stderr
+
+
+@pytest.mark.parametrize(("token", "lot", "price"), [(1, 75, 26_500), (2, 35, 60_500), (3, 20, 86_000)])
+def test_the_packaged_limits_let_a_lot_of_an_index_future_pass(token: int, lot: int, price: float) -> None:
+    """NIFTY, BANKNIFTY and SENSEX: their lots of 2025 at prices above those of that year."""
+    one = signal(1, quantity=lot, instrument_token=token, product="NRML")
+    done = run_alpha(["risk"], stream([tick(0, price, token), one]))
+    assert [event.quantity for event in events_of(done.stdout, Order)] == [lot], done.stderr

@@ -6,6 +6,7 @@ and is corrected by reports (`exposure`). A control that lacks a value it needs 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -124,6 +125,7 @@ class RiskEngine:
         self._pending: list[Event] = []  # applied already, not emitted yet
         self._reentering: list[Event] = []  # emitted and applied; skip when they come through `on_control`
         self._counts = dict.fromkeys(("orders", "denials", "modified", "withheld"), 0)
+        self._codes: Counter[str] = Counter()  # denials by code
         self.foreign_orders = 0  # that came in the input
         for key in list(self.ledger.scopes):
             if len(key) < 3:
@@ -153,8 +155,9 @@ class RiskEngine:
         return frozenset({Order, Modify, Control})
 
     def counts(self) -> Mapping[str, int]:
-        """Return the figures of this run for the closing line."""
-        return self._counts
+        """Return the figures of this run for the closing line; denials also by their codes, the most frequent first."""
+        denials = {f"denied.{code}": count for code, count in self._codes.most_common()}
+        return {**self._counts, "denials": self._codes.total(), **denials}
 
     def commit(self) -> None:
         """Make decisions durable, before they are written to the output."""
@@ -174,7 +177,7 @@ class RiskEngine:
         if self.audit is not None:
             self.audit(signal, facts, plan.controls, refusal)
         if refusal is not None:
-            self._counts["denials"] += 1
+            self._codes[refusal.code] += 1
             output.append(denial_of_signal(signal, refusal, at))
             if refusal.code in _STOPPING:
                 output += self.halts.latch(signal.broker, signal.strategy_id, "HALTED", refusal, at)
@@ -223,7 +226,7 @@ class RiskEngine:
         facts = self._facts.of_modification(modify, order, plan, now, stops=stops, valuations=valuations)
         refusal = _first_refusal(plan.change_checks, facts)
         if refusal is not None:
-            self._counts["denials"] += 1
+            self._codes[refusal.code] += 1
             return [*output, denial_of_change(order, refusal, at)]
         self._enter_modification(modify, order, facts)
         return [*output, modify]
@@ -278,7 +281,7 @@ class RiskEngine:
 
     def verdict(self) -> Halted | None:
         """Return `Halted` while anything is halted or may only reduce."""
-        return self.halts.verdict(self._counts["denials"])
+        return self.halts.verdict(self._codes.total())
 
     def on_side_event(self, event: Any) -> None:
         """Apply an event from a side input: a report on an order, or a person's request."""
