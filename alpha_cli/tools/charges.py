@@ -85,7 +85,7 @@ def command(trades: tuple[str, ...], *, day: str | None, note: bool, sources: bo
     option). SIDE is BUY, SELL or EXERCISE (an option that expired in the money; PRICE is its intrinsic value).
     Without --note the result is an unrounded estimate of each order by itself: MIS is intraday, everything else
     delivery. With --note it is the contract note of the day: units both bought and sold are intraday, STT and
-    stamp duty are whole rupees, and the DP charge is included.
+    stamp duty (but that of MCX) are whole rupees, and the DP charge is included.
 
     The rates are in configs/charges/zerodha.json, from 2022 on, each with its source.
 
@@ -117,6 +117,16 @@ def command(trades: tuple[str, ...], *, day: str | None, note: bool, sources: bo
         lines = _estimate_lines(tariff, terms, legs, as_json=as_json)
     for line in lines:
         click.echo(line)
+    _say_how_old(tariff.file.checked, terms.day)
+
+
+def _say_how_old(checked: date, day: date) -> None:
+    """Say that rates of a day after the tariff was checked may have changed."""
+    if day > checked:
+        click.echo(
+            f"alpha charges: the rates were checked on {checked}; what changed between then and {day} is not in them",
+            err=True,
+        )
 
 
 # --- reading the command line ----------------------------------------------------------------

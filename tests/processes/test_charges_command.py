@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sys
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import run_alpha
+from support.processes import ROOT, run_alpha
 
 from alpha_cli.cli.app import execute
 from alpha_cli.core.times import IST
+from alpha_cli.market.charges.engine import Tariff
 from alpha_cli.tools.charges import command
 
 
@@ -27,10 +28,10 @@ def _nobodys_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(capsys: pytest.CaptureFixture[str], line: str) -> str:
-    """What `alpha charges LINE` prints."""
+    """What `alpha charges LINE` prints; on stderr at most how old the rates are, as without --date the day is today."""
     assert execute(["charges", *line.split()]) == 0
     both = capsys.readouterr()
-    assert both.err == ""
+    assert [words for words in both.err.splitlines() if "the rates were checked on" not in words] == []
     return both.out
 
 
@@ -213,3 +214,14 @@ def test_it_runs_as_a_program() -> None:
     assert [one.returncode for one in made] == [0, 0]
     assert made[0].stdout == made[1].stdout
     assert made[0].stdout.endswith(b"total        50.56\n")
+
+
+def test_a_day_after_the_tariff_was_checked_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures are those of the newest rates, which may have changed since; an earlier day says nothing."""
+    checked = Tariff.load(ROOT / "configs" / "charges" / "zerodha.json").file.checked
+    for day in (checked, checked + timedelta(days=1), date(2031, 1, 1)):
+        assert execute(["charges", "BUY", "1@100", "--date", day.isoformat()]) == 0
+        told = (
+            f"alpha charges: the rates were checked on {checked}; what changed between then and {day} is not in them\n"
+        )
+        assert capsys.readouterr().err == ("" if day == checked else told)

@@ -344,3 +344,16 @@ def test_splitting_a_fill_changes_nothing(trades: list[NoteTrade]) -> None:
         if units
     ]
     assert note(*parts) == note(*trades)
+
+
+def test_a_real_note_of_mcx() -> None:
+    """A note of 2025-06-18: CRUDEOILM25JUL6300CE, two orders of 10 each way; its stamp duty has paise."""
+    trades = [("BUY", "491.45"), ("BUY", "491.45"), ("SELL", "475.60"), ("SELL", "475.60")]
+    orders = [
+        fill(side, 10, price, str(place), "MCX option NRML", symbol="C") for place, (side, price) in enumerate(trades)
+    ]
+    made = note(*orders, day=date(2025, 6, 18))
+    assert amounts(made.charges) == {
+        "brokerage": "80", "ctt": "5", "transaction": "8.08", "sebi": "0.02", "stamp_duty": "0.29", "gst": "15.86",
+        "total": "109.25",
+    }  # fmt: skip

@@ -13,8 +13,9 @@ Rules, and where they are published:
   intrinsic value (nseclearing.in, securities transaction tax).
 - **Rounding.** STT and CTT: each instrument to the paisa, then the sum of an exchange to the rupee, half up
   (12.495 is 12.50 is 13: seen on one of 41 notes of 2025 that a public audit reproduced within two paise; rupees
-  half up: tradingqna.com/t/21903 and 88483, support.zerodha.com). Stamp duty to the rupee, all else to the
-  paisa (the same audit). An exchange is a column of the note: each clearing corporation rounds its own.
+  half up: tradingqna.com/t/21903 and 88483, support.zerodha.com). Stamp duty to the rupee, on MCX to the paisa
+  (0.29 on a note of 2025-06-18), all else to the paisa (the same audit). An exchange is a column of the note:
+  each clearing corporation rounds its own.
 - **Brokerage** is for an executed order, to the paisa. Where a part of an order is intraday and a part
   delivery, each order of that side has its share of both. How a broker apportions this is not published.
 - **GST** is on the rounded amounts of a column.
@@ -130,7 +131,7 @@ def contract_note(tariff: Tariff, day: date, trades: Iterable[NoteTrade], dp_gro
     columns: dict[str, _Column] = {}
     taxes: list[TaxLine] = []
     for key in sorted(instruments):
-        column = columns.setdefault(key[0], _Column(tariff, day))
+        column = columns.setdefault(key[0], _Column(tariff, day, key[0]))
         taxes += column.add(instruments[key])
     ledger = _ledger(tariff, day, every, dp_group)
     rounded = {exchange: column.charges() for exchange, column in columns.items()}
@@ -140,8 +141,9 @@ def contract_note(tariff: Tariff, day: date, trades: Iterable[NoteTrade], dp_gro
 class _Column:
     """One exchange of a note, summed exactly."""
 
-    def __init__(self, tariff: Tariff, day: date) -> None:
+    def __init__(self, tariff: Tariff, day: date, exchange: str) -> None:
         self._tariff, self._day = tariff, day
+        self._stamp_decimals = PAISA if exchange == "MCX" else RUPEE
         self._tax_name = "stt"
         self._brokerage = self._tax = self._transaction = self._sebi = self._stamp_duty = ZERO
 
@@ -173,7 +175,7 @@ class _Column:
             self._tax_name: _rounded(self._tax, RUPEE),
             "transaction": transaction,
             "sebi": sebi,
-            "stamp_duty": _rounded(self._stamp_duty, RUPEE),
+            "stamp_duty": _rounded(self._stamp_duty, self._stamp_decimals),
             "gst": _rounded(taxed * Fraction(self._tariff.gst(self._day)), PAISA),
         }
         return together([column])

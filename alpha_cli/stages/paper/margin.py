@@ -167,7 +167,7 @@ class MarginAccount:
         if reference is None:
             tick = self._last_ticks.last(asked.instrument_token)
             reference = price_units(tick.last_price) if tick is not None else 0
-        price = worst_price(asked.side, order.limit, reference)
+        price = reference if order.limit is None else worst_price(asked.side, order.limit, reference)
         return required_margin(
             contract, asked.product, asked.side, value=price * opening, quantity=opening, margins=self._margins
         )
