@@ -76,6 +76,17 @@ OF_STATE: Remedies = {
 }  # fmt: skip
 
 
+#: For one of them that is only read: the reader cannot mend it, and nothing was to be kept.
+TO_READ: Remedies = {
+    **OF_STATE,
+    Fault.BUSY: Remedy(TryAgain, "{name}: another program is writing to it; ask again"),
+    Fault.FULL: Remedy(InputOutputError, "{name}: cannot be read: {error}"),
+    Fault.DISK: Remedy(
+        InputOutputError, "{name}: cannot be read: {error}; ask as the user of the stages, who can write to its folder"
+    ),
+}  # fmt: skip
+
+
 def describe(error: sqlite3.Error, name: object, remedies: Remedies = OF_STATE) -> AlphaError:
     """Return the error to raise instead of `error` of the database called `name`."""
     remedy = remedies[_fault(error)]

@@ -77,11 +77,13 @@ class Writer:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.left = 0  # bytes of what is being written that the reader has not taken
         enlarge_pipe(fd)
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
+            self.left = len(rest)
             try:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:
@@ -94,6 +96,7 @@ class Writer:
                 raise ReaderGone from None
             except OSError as error:
                 raise InputOutputError(f"writing standard output failed: {error.strerror}") from None
+        self.left = 0
 
 
 def enlarge_pipe(fd: int) -> None:

@@ -72,7 +72,8 @@ class Loop:
                 part.lifecycle.start(self._inputs)
             code, whole = self._pump(), True
         except LeaveNow as leave:
-            self._log(str(leave))
+            taken = "the reader of the output did not take it within --drain; the rest of it is lost"
+            self._log(taken if leave.late and self._writer.left else str(leave))
             if leave.late and self._settled:  # all that came was handled and written: no reason to forget it
                 self._save()
             code = leave.code

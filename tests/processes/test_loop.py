@@ -10,13 +10,14 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support.events import BANK, NIFTY, order, signal, stream, tick, ticks
 from support.examples import rest_nightly
-from support.processes import ROOT, Pipeline, alpha, counters, environment, run_alpha
+from support.processes import DEADLINE, ROOT, Pipeline, alpha, counters, environment, run_alpha
 
 from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import Denial, Eof, Fill, Gap, OrderUpdate, Portfolio
@@ -427,6 +428,25 @@ def test_a_second_sigint_leaves_at_once(stage: tuple[str, ...]) -> None:
         assert pipeline.wait() == [130]
         assert pipeline.stderr().count("\n") == 1
         assert "interrupted twice" in pipeline.stderr()
+
+
+def test_a_reader_that_takes_nothing_is_named_when_draining_ends() -> None:
+    """The input had ended; what did not move was the output."""
+    read, write = os.pipe()
+    with Pipeline(alpha("bars", "--drain", "0.3"), stdout=write) as pipeline:
+        os.close(write)
+        threading.Thread(target=_give, args=(pipeline, stream(ticks(60_000))), daemon=True).start()
+        os.read(read, 1)  # it has begun to write, and nobody reads on
+        time.sleep(0.2)
+        pipeline.signal(signals.SIGTERM)
+        assert pipeline.processes[0].wait(DEADLINE) == 128 + signals.SIGTERM
+        assert pipeline.stderr().startswith("alpha bars: the reader of the output did not take it within --drain")
+        os.close(read)
+
+
+def _give(pipeline: Pipeline, data: bytes) -> None:
+    with suppress(OSError):
+        pipeline.write(data)
 
 
 @by_filter

@@ -922,6 +922,19 @@ def test_no_part_of_a_password_is_ever_said(special: str, closed_port: int) -> N
             assert "\n" not in text
 
 
+def test_a_view_without_an_end_is_refused(tmp_path: Path, run: Run) -> None:
+    """Whatever stands in the place of the table: 78 and one line, not a command that never answers."""
+    path = tmp_path / "endless.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "CREATE VIEW strategy_configurations AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+            "SELECT 's' || x AS id, 'momentum' AS strategy_type, '[1]' AS instruments FROM n"
+        )
+    for words in (["list"], ["set", "s1", "quantity=1"]):
+        _, err = run(78, *words, "--config-db", f"sqlite:///{path}")
+        assert "has more than 100000 rows" in err
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.events import stream, ticks
-from support.processes import DEADLINE, ROOT, Pipeline, alpha, environment, skip_in_a_terminal
+from support.events import signal as a_signal, stream, tick, ticks
+from support.processes import DEADLINE, ROOT, Pipeline, alpha, environment, run_alpha, skip_in_a_terminal
 
 
 def in_terminal(words: list[str], columns: int = 80, **env: str) -> tuple[int, int]:
@@ -177,3 +177,57 @@ def test_tables_fit_the_terminal_and_leave_nothing_out(state: Path, words: list[
     assert max(len(line) for line in narrow.splitlines() if "   " in line) <= columns
     short = {word for word in whole.decode().split() if len(word) <= 10 and not word.isdecimal()}  # seconds go by
     assert short <= set(narrow.split())
+
+
+# --- what data may not do, and streams that are not there ------------------------------------------
+
+EVIL = "\x1b]0;pwn\x07\u202e"
+
+
+def test_names_of_a_recording_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    """`alpha risk test` and `alpha resume` show a strategy called by an escape sequence, and do not send it."""
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("brokers: {paper: {repeated_execution: {orders: 1, seconds: 60, round_trips: 9}}}")
+    events = stream([tick(0), *(a_signal(number, strategy_id=EVIL) for number in (1, 2, 3))])
+    recording = tmp_path / "run.ndjson"
+    recording.write_bytes(events)
+    folder = tmp_path / "state"
+    run_alpha(["risk", "--state", str(folder), "--config", str(limits)], events)
+    for words in (
+        ["risk", "test", str(recording), "--config", str(limits)],
+        ["resume", "--state", str(folder), "--reason", "looked"],
+        ["status", "--state", str(folder)],
+    ):
+        text = run_alpha(words).stdout.decode()
+        assert "pwn" in text, words
+        assert all(char.isprintable() and char != "\u202e" for char in text.replace("\n", "")), words
+
+
+@pytest.mark.parametrize(
+    "line", ["feed {file}", "feed --ticks 3", "bars", "show", "risk", "paper", "run-strategy momentum",
+             "instruments find x", "config show"],
+)  # fmt: skip
+def test_a_closed_stderr_changes_nothing(tmp_path: Path, line: str) -> None:
+    """Output and exit code are those of a run that may speak."""
+    file = tmp_path / "day.ndjson"
+    file.write_bytes(stream(ticks(3)))
+    command = alpha(*line.format(file=file).split())
+    runs = [
+        subprocess.run(["sh", "-c", f'exec "$@" 2>{where} < {file}', "sh", *command], env=environment(), cwd=ROOT,
+                       stdout=subprocess.PIPE, check=False)
+        for where in ("&-", "/dev/null")
+    ]  # fmt: skip
+    assert [run.returncode for run in runs[:1]] == [run.returncode for run in runs[1:]]
+    assert runs[0].stdout == runs[1].stdout
+
+
+def test_a_metrics_file_is_no_file_of_everybody(tmp_path: Path) -> None:
+    """0644 under any umask: the collector of another user reads it, and nobody else writes."""
+    pytest.importorskip("prometheus_client")
+    file = tmp_path / "alpha.prom"
+    command = f'umask 0; exec "$@" --metrics-file {file}'
+    words = ["sh", "-c", command, "sh", *alpha("run-strategy", "momentum", "-q")]
+    subprocess.run(words, input=stream(ticks(3)), env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert "alpha_strategy_ticks_total" in file.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["alpha.prom"]

@@ -47,6 +47,23 @@ class Host:
         return list(self.manager.on_control(Control(action=action, **fields)))  # type: ignore[arg-type]
 
 
+def test_thousands_of_instruments_share_what_cannot_change() -> None:
+    """Time and memory of the start grow with the instruments, not with their square: no list is copied for each."""
+    given: list[StrategyConfig] = []
+
+    def create(one: StrategyConfig) -> Adds:
+        given.append(one)
+        return Adds()
+
+    many = config(instruments=tuple(range(1, 101)), parameters={"levels": [1, 2]})
+    strategy = Strategy(many, ("paper",), create=create)
+    contexts = [executor.context for executor in strategy.executors.values()]
+    assert len(given) == len(contexts) == 100
+    assert all(one.instruments is many.instruments for one in given)
+    assert len({id(one.instruments) for one in contexts}) == 1
+    assert len({id(one.parameters["levels"]) for one in (*given, many)}) == 101  # what can change is each one's own
+
+
 class Adds:
     """An indicator of its own: the sum of the prices it has seen."""
 

@@ -22,7 +22,7 @@ from alpha_cli.stages.risk.exposure import ExposureLedger
 from alpha_cli.stages.risk.journal import Repeated, SignalBody
 from alpha_cli.stages.risk.trading_state import HaltKey, LatchedStates, TradingState
 from alpha_cli.storage.folder import State
-from alpha_cli.storage.sqlite import connect, sqlite_errors, transaction
+from alpha_cli.storage.sqlite import TO_READ, connect, sqlite_errors, transaction
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -234,7 +234,7 @@ def stopped_in(path: Path) -> tuple[list[TradingState], int | None]:
     The risk database at `path` is only read: another process may be writing it. Returns nothing for a database of
     another stage. Raises `AlphaError` if it cannot be read.
     """
-    with sqlite_errors(path):
+    with sqlite_errors(path, TO_READ):
         connection = connect(path, "ro", patience=1)
         try:
             (found,) = connection.execute("PRAGMA application_id").fetchone()

@@ -46,6 +46,7 @@ REQUIRED = ("id", "strategy_type")
 JSON = ("parameters", "instruments", "active_brokers")
 TIMES = ("created_at", "updated_at")
 
+MOST_ROWS = 100_000
 MEND = "correct the row, or replace it: alpha strategies db import FILE"
 
 Check = Callable[[StrategyConfig], object]
@@ -98,7 +99,7 @@ class ConfigurationTable:
     def ids(self) -> list[str]:
         """Return every id, sorted."""
         self._columns()
-        return sorted(str(row[0]) for row in self._run(f"SELECT id FROM {TABLE}"))  # noqa: S608
+        return sorted(str(row[0]) for row in self._few(f"SELECT id FROM {TABLE}"))  # noqa: S608
 
     def read_all(self) -> list[StrategyConfig]:
         """Return every configuration, active or not, sorted by id. Raise `ConfigurationError` for a bad row."""
@@ -189,7 +190,7 @@ class ConfigurationTable:
 
     def _rows(self, where: str = "", values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         columns = [name for name in COLUMNS if name in self._columns() and name not in TIMES]
-        rows = self._run(f"SELECT {', '.join(columns)} FROM {TABLE} {where}", values)  # noqa: S608
+        rows = self._few(f"SELECT {', '.join(columns)} FROM {TABLE} {where}", values)  # noqa: S608
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def _row(self, strategy_id: str, *, lock: bool = False) -> dict[str, Any]:
@@ -271,6 +272,15 @@ class ConfigurationTable:
                 f"{self.name}: {TABLE} has no column {' and no '.join(lacking)}, so it is not a table of strategies; "
                 "rename it, or name another database"
             )
+
+    def _few(self, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a query. Raise `ConfigurationError` for too many: a view may have no end."""
+        rows = self._run(f"{sql} LIMIT {MOST_ROWS + 1}", values)
+        if len(rows) > MOST_ROWS:
+            raise ConfigurationError(
+                f"{self.name}: {TABLE} has more than {MOST_ROWS} rows; is it a view without an end?"
+            )
+        return rows
 
     def _run(self, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of `sql`. An error of the driver becomes one that says what to do."""

@@ -41,12 +41,13 @@ class Context:
         portfolio: Portfolio,
         instrument_token: int | None,
         *,
+        instruments: tuple[int, ...] | None = None,
         all_hours: bool = False,
     ) -> None:
         values: dict[str, Any] = {
             "strategy_id": config.id,
             "instrument_token": instrument_token,
-            "instruments": tuple(dict.fromkeys(config.instruments)),
+            "instruments": tuple(dict.fromkeys(config.instruments)) if instruments is None else instruments,
             "_brokers": brokers,
             "parameters": MappingProxyType(deepcopy(config.parameters)),
             "max_position_size": config.max_position_size,

@@ -22,7 +22,7 @@ from alpha_cli.core.ids import derive_id
 from alpha_cli.core.times import microseconds
 from alpha_cli.kit.signal_result import History, SignalResult
 from alpha_cli.stages.run_strategy.capabilities import adapted, capability, declared, misspelt, tick_fields_of
-from alpha_cli.stages.run_strategy.config import StrategyConfig
+from alpha_cli.stages.run_strategy.config import StrategyConfig, own_copy
 from alpha_cli.stages.run_strategy.context import Context
 from alpha_cli.stages.run_strategy.factory import create_processor, create_validator
 from alpha_cli.stages.run_strategy.failures import (
@@ -148,17 +148,18 @@ class Strategy:
     def build(self) -> None:
         """Make its processors, one for each instrument or one for all. Raise `ConfigurationError`."""
         create = self.guard(self, self._create)
-        shared = create(self.config.model_copy(deep=True))
+        shared = create(own_copy(self.config))
         several = bool(declared(shared, "multi_instrument"))
-        tokens = list(dict.fromkeys(self.config.instruments))
+        tokens = tuple(dict.fromkeys(self.config.instruments))
         executors: dict[int, Executor] = {}
         for token in tokens:
-            processor = shared if several or token == tokens[0] else create(self.config.model_copy(deep=True))
+            processor = shared if several or token == tokens[0] else create(own_copy(self.config))
             context = Context(
                 self.config,
                 lambda: self.brokers,
                 self._portfolio,
                 None if several else token,
+                instruments=tokens,
                 all_hours=self._all_hours,
             )
             executors[token] = Executor(self, token, processor, context)

@@ -250,8 +250,6 @@ def _load(path: Path, full_name: str) -> ModuleType:
 
     It is loaded again if the file has changed, so that a reload uses the new code.
     """
-    if PINNED.get(path) is None:
-        refuse_if_anybody_writes(path)
     try:
         source = source_of(path)
     except (OSError, ValueError) as error:  # ValueError: an impossible path
@@ -259,6 +257,8 @@ def _load(path: Path, full_name: str) -> ModuleType:
     loaded = sys.modules.get(full_name)
     if loaded is not None and getattr(loaded, _SOURCE, None) == source:
         return loaded
+    if PINNED.get(path) is None:  # what is pinned was looked at where it was read
+        refuse_if_anybody_writes(path)
     spec = util.spec_from_file_location(full_name, path)
     assert spec is not None
     module = util.module_from_spec(spec)
