@@ -47,15 +47,17 @@ some_orders = st.fixed_dictionaries(
         "strategy_id": st.sampled_from(["a", "b"]),
     }
 )
+#: seconds by which a request is later than the newest tick; None: it has no time of its own
+leads = st.sampled_from([None, 0, 0, 2, 30, -1])
 actions = st.one_of(
     some_ticks,
     some_ticks,
     st.tuples(st.just("order"), st.sampled_from(TOKENS), some_orders, steps, steps, st.sampled_from([0, 0, 0, -1, 2])),
     st.tuples(st.just("order"), st.sampled_from(TOKENS), some_orders, steps, steps, st.just(0)),
-    st.tuples(st.just("cancel"), st.integers(0, 8)),
+    st.tuples(st.just("cancel"), st.integers(0, 8), leads),
     st.tuples(
         st.just("modify"), st.integers(0, 8), st.none() | st.sampled_from([0, 1, 5, 40]), st.none() | steps,
-        st.none() | steps, st.sampled_from([None, None, "MARKET", "LIMIT", "SL", "SL-M"]),
+        st.none() | steps, st.sampled_from([None, None, "MARKET", "LIMIT", "SL", "SL-M"]), leads,
     ),
 )  # fmt: skip
 days = st.lists(actions, min_size=8, max_size=50) | st.lists(actions, max_size=8)
@@ -119,19 +121,25 @@ def events_of(day, *, apart=False):
             )
             made += 1
         elif what == "cancel":
-            out.append(Cancel(order_id=f"o{rest[0]}"))
+            out.append(Cancel(order_id=f"o{rest[0]}", timestamp=ahead_of(now, rest[1])))
         else:
-            number, quantity, price, trigger, kind = rest
+            number, quantity, price, trigger, kind, lead = rest
             out.append(
                 Modify(
                     order_id=f"o{number}",
                     quantity=quantity,
                     order_type=kind,
+                    timestamp=ahead_of(now, lead),
                     price=None if price is None else paise(2_000 + price),
                     trigger_price=None if trigger is None else paise(2_000 + trigger),
                 )
             )
     return out
+
+
+def ahead_of(now, seconds):
+    """The time of a request, if it has one."""
+    return None if seconds is None else now + timedelta(seconds=seconds)
 
 
 def a_depth(last, below, above):
@@ -225,8 +233,8 @@ def a_day(seed, count=1_500):
                 ("order", chance.choice(TOKENS), fields, chance.randint(-15, 15), chance.randint(-15, 15), 0)
             )  # fmt: skip
         elif kind < 0.92:
-            day.append(("cancel", chance.randrange(count // 4)))
+            day.append(("cancel", chance.randrange(count // 4), None))
         else:
             price = chance.randint(-15, 15)
-            day.append(("modify", chance.randrange(count // 4), chance.choice([None, 5]), price, None, None))
+            day.append(("modify", chance.randrange(count // 4), chance.choice([None, 5]), price, None, None, None))
     return stream(events_of(day))

@@ -316,7 +316,13 @@ class SlowBook:
             self.end(one, "CANCELLED", "CANCELLED_ON_REQUEST")
         else:  # it may fill until the cancellation is at the exchange
             one.status, one.code = "CANCEL PENDING", None
-            self.due.add((self.now + self.latency, 0, one.order["order_id"]))
+            self.due.add((self.asked_at(line) + self.latency, 0, one.order["order_id"]))
+
+    def asked_at(self, line: Line) -> datetime:
+        """When somebody asked for it: by the newest tick, or by the line itself where that is later."""
+        assert self.now is not None
+        own = line.get("timestamp")
+        return self.now if own is None else max(self.now, datetime.fromisoformat(own))
 
     def modify(self, line: Line) -> None:
         """Of an order that works; it loses its place, and may fill at once as if it were new."""
@@ -330,7 +336,8 @@ class SlowBook:
             return
         new = {name: line[name] for name in ("quantity", "price", "trigger_price", "order_type") if name in line}
         still_triggered = one.triggered and "order_type" not in new
-        changed = Working({**one.order, **new}, one.arrived, now, 0, filled=one.filled)
+        asked = self.asked_at(line)
+        changed = Working({**one.order, **new}, one.arrived, asked, 0, filled=one.filled)
         changed.take_prices()
         if still_triggered:  # its trigger is history, and its limit stays if it is given no other
             changed.trigger = None
@@ -346,7 +353,7 @@ class SlowBook:
         one.triggered = still_triggered
         one.modifications += 1
         one.code = None
-        one.effective = max(one.effective, now + self.latency)
+        one.effective = max(one.effective, asked + self.latency)
         self.places += 1
         one.place = self.places
         if one.trigger is None and one.status == "TRIGGER PENDING":

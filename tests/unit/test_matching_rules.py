@@ -323,6 +323,48 @@ def test_m6_a_modification_takes_the_latency_and_nothing_fills_meanwhile():
     assert told(broker.tick(99.5)) == ["10@99.5", "COMPLETE"]
 
 
+def test_m5_a_cancellation_keeps_its_own_time():
+    """Asked for 950 ms after the newest tick, it is at the exchange 50 ms after the next: too late for that one."""
+    broker = Broker(latency=SECOND / 10)
+    broker.tick(100.0)
+    broker.order(price=99)
+    broker.tick(100.0)
+    assert told(broker.cancel(timestamp=broker.now + SECOND * 0.95)) == ["CANCEL PENDING"]
+    assert told(broker.tick(99.0)) == ["10@99", "COMPLETE"]
+
+
+def test_m6_a_modification_keeps_its_own_time():
+    """With the latency on its way at the next tick, it meets the one after that."""
+    broker = Broker(latency=SECOND / 10)
+    broker.tick(100.0)
+    broker.order(price=95)
+    broker.tick(100.0)
+    assert told(broker.modify(price=101, timestamp=broker.now + SECOND * 0.95)) == ["OPEN"]
+    assert broker.tick(98.0) == []
+    assert told(broker.tick(99.5)) == ["10@99.5", "COMPLETE"]
+
+
+def test_m33_a_modification_fills_at_no_price_that_is_older():
+    """One of four seconds after the newest tick waits, whether its new limit is marketable or it becomes MARKET."""
+    for change in ({"price": 105}, {"order_type": "MARKET"}):
+        broker = Broker()
+        broker.tick(100.0)
+        broker.order(price=95)
+        asked = broker.now + SECOND * 4
+        assert "10@100" not in told(broker.modify(timestamp=asked, **change))
+        assert "10@100" not in told(broker.tick(100.0))  # of a second later, still older than the modification
+        (fill, _) = broker.tick(103.0, after=SECOND * 4)
+        assert (fill.price, fill.timestamp) == (103, broker.now)
+
+
+def test_m33_a_modification_that_is_older_than_the_market_meets_it():
+    """What was asked for before the newest tick arrives now."""
+    broker = Broker()
+    broker.tick(100.0)
+    broker.order(price=95)
+    assert told(broker.modify(price=105, timestamp=broker.now - SECOND)) == ["10@100", "COMPLETE"]
+
+
 def test_m7_the_same_events_give_the_same_bytes():
     """Ids and times come from the stream; the machine's clock has no part in it. Through the public library."""
 

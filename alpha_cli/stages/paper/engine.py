@@ -135,9 +135,9 @@ class Engine:
             return out
         self._recovery.catch_up()
         working.set_status(CANCEL_PENDING)
-        working.changed = now
+        working.changed = asked = _asked_at(cancel, now)
         working.code, working.message = None, reason
-        working.cancelled_from, working.cancel_reason = later(now, self.config.latency), reason
+        working.cancelled_from, working.cancel_reason = later(asked, self.config.latency), reason
         self._schedule.expect_cancellation(working)
         return [*out, self.desk.report(working, now)]
 
@@ -156,14 +156,15 @@ class Engine:
             return out
         working.modify_lines += 1
         modify = modification.with_type(working, modify)
+        asked = _asked_at(modify, now)
         try:
-            self._check_modification(working, modify, now)
+            self._check_modification(working, modify, now, asked)
         except Refused as fault:
             self.desk.counts["refused"] += 1
             working.code, working.message = fault.code, f"not modified: {fault}"
             return [*out, self.desk.report(working, now)]
         self._recovery.wake(working)
-        modification.apply(working, modify, now, latency=self.config.latency, desk=self.desk)
+        modification.apply(working, modify, asked, latency=self.config.latency, desk=self.desk)
         return out + self._exchange.place_again(working, self._last_ticks.last(working.order.instrument_token))
 
     def on_tick(self, tick: Tick) -> list[Event]:
@@ -200,15 +201,15 @@ class Engine:
         self._schedule.expect(contract, order.product)
         return self._exchange.place(working, tick)
 
-    def _check_modification(self, working: PaperOrder, modify: Modify, now: datetime) -> None:
-        """Raise `Refused` if `working` may not become what `modify` makes of it."""
+    def _check_modification(self, working: PaperOrder, modify: Modify, now: datetime, asked: datetime) -> None:
+        """Raise `Refused` if `working` may not become what `modify`, of the time `asked`, makes of it."""
         halted = self._halt_reason()
         if halted is not None:
             raise _trading_halted(halted)
         rules.check_modification(working, modify)
         token = working.order.instrument_token
         contract, tick = self.desk.contracts.at(token, now), self._last_ticks.last(token)
-        changed = modification.what_if(working, modify, now)
+        changed = modification.what_if(working, modify, asked)
         facts = rules.facts_of(self.desk, changed, contract, tick, now, replaces=working)
         rules.check(facts, rules.OF_MODIFICATIONS)
 
@@ -253,6 +254,11 @@ class Engine:
         if filled:
             out.append(self.desk.complete(working, settle.at, Code.EXPIRED, "settled at expiry"))
         return out
+
+
+def _asked_at(request: Cancel | Modify, now: datetime) -> datetime:
+    """Return the time of `request`: its own if it is newer than `now`, so that no older price is traded for it."""
+    return now if request.timestamp is None else max(request.timestamp, now)
 
 
 def _trading_halted(why: str) -> Refused:

@@ -24,12 +24,12 @@ def with_type(working: PaperOrder, modify: Modify) -> Modify:
     return modify
 
 
-def what_if(working: PaperOrder, modify: Modify, now: datetime) -> PaperOrder:
+def what_if(working: PaperOrder, modify: Modify, asked: datetime) -> PaperOrder:
     """Return the order that `modify` would make of `working`, for the rules to check."""
     order = modified(working.order, modify)
     if working.trigger is None and order.order_type in {"SL", "SL-M"} and modify.order_type is None:
         order = _triggered(order)
-    changed = PaperOrder.of(order, arrived=working.arrived, effective=now)
+    changed = PaperOrder.of(order, arrived=working.arrived, effective=asked)
     changed.filled_quantity = working.filled_quantity
     return changed
 
@@ -39,8 +39,8 @@ def _triggered(order: Order) -> Order:
     return replace(order, order_type="LIMIT" if order.order_type == "SL" else "MARKET", trigger_price=None)
 
 
-def apply(working: PaperOrder, modify: Modify, now: datetime, *, latency: timedelta, desk: Desk) -> None:
-    """Change `working`, which is awake, as `modify` asks."""
+def apply(working: PaperOrder, modify: Modify, asked: datetime, *, latency: timedelta, desk: Desk) -> None:
+    """Change `working`, which is awake, as `modify` of the time `asked` wants it."""
     was_triggered, limit = working.is_triggered_stop, working.limit
     working.order = modified(working.order, modify)
     working.take_prices()
@@ -49,8 +49,8 @@ def apply(working: PaperOrder, modify: Modify, now: datetime, *, latency: timede
     if working.limit is None and modify.order_type is None:
         working.limit = limit  # the protection price stays
     working.modifications += 1
-    working.changed = now
-    working.effective = max(working.effective, later(now, latency))  # never before the order itself
+    working.changed = asked
+    working.effective = max(working.effective, later(asked, latency))  # never before the order itself
     working.code, working.message = None, (modify.reason or "modified")[:MOST_REASON]
     if working.trigger is None and working.status == TRIGGER_PENDING:
         working.set_status(OPEN)
