@@ -18,6 +18,7 @@ import click
 from alpha_cli.cli.groups import LazyGroup
 from alpha_cli.cli.registry import COMMANDS
 from alpha_cli.config.environment import misspelt
+from alpha_cli.config.files import ignored_here
 from alpha_cli.core.errors import AlphaError, InputOutputError, ReaderGone, UsageError
 from alpha_cli.core.text import printable
 from alpha_cli.core.version import __version__
@@ -54,8 +55,7 @@ def cli(ctx: click.Context) -> None:
 
 def execute(argv: Sequence[str]) -> int:
     """Run one command line; return the exit code. An error is one line on stderr."""
-    name = next((word for word in argv if not word.startswith("-")), "")
-    program = f"alpha {name}" if name in COMMANDS else "alpha"
+    program = _program(argv)
     try:
         _refuse_passwords(argv)
         return _run(argv)
@@ -93,6 +93,7 @@ def _refuse_passwords(argv: Sequence[str]) -> None:
 
 def _run(argv: Sequence[str]) -> int:
     made = _made(argv)
+    _tell_of_ignored_files(argv)
     if made is None or isinstance(made, int):
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -102,9 +103,25 @@ def _run(argv: Sequence[str]) -> int:
     from alpha_cli.stream.stage import Program
 
     try:
-        return run(Program.of(made))
+        code = run(Program.of(made))
+        _tell_of_ignored_files(argv)  # the calendar is looked for when it is needed
+        return code
     except LeaveNow as leave:  # in the moment between the loop and its end
         return leave.code
+
+
+def _tell_of_ignored_files(argv: Sequence[str]) -> None:
+    """Say which configuration files of the working folder are not used; `alpha config show` says it itself."""
+    lines = ignored_here()
+    if argv[:1] != ["config"]:
+        for line in lines:
+            log_line(f"{_program(argv)}: {line}")
+
+
+def _program(argv: Sequence[str]) -> str:
+    """Return what the command is called in its messages."""
+    name = next((word for word in argv if not word.startswith("-")), "")
+    return f"alpha {name}" if name in COMMANDS else "alpha"
 
 
 def _made(argv: Sequence[str]) -> Any:

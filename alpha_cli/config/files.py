@@ -18,6 +18,9 @@ Data = TypeVar("Data")
 
 MAX_FILE = 1 << 20  # bytes
 
+#: What was looked for in this process, and what was found: a file of that name in the working folder is not used.
+_LOOKED_FOR: dict[str, Path | None] = {}
+
 
 def packaged(folder: str) -> Path:
     """Return the shipped `strategies`, `configs` or `docs`: in an installed package, or next to it in a checkout."""
@@ -41,7 +44,7 @@ def config_folders() -> list[Path]:
 
 def nearest(name: str) -> Path | None:
     """Return the file `name` in the first folder that has it; None if there is none. Raise `ConfigurationError`."""
-    return next((folder / name for folder in config_folders() if _has(folder, name)), None)
+    return _found(name, config_folders())
 
 
 def find_config(name: str) -> Path:
@@ -55,7 +58,34 @@ def find_config(name: str) -> Path:
 
 def find_own_config(name: str) -> Path | None:
     """Return the user's file `name`, which has no packaged form; None if there is none."""
-    return next((folder / name for folder in config_folders()[:-1] if _has(folder, name)), None)
+    return _found(name, config_folders()[:-1])
+
+
+def ignored_here() -> list[str]:
+    """Return a line for each file in the working folder that is called as one that was looked for, and is not used."""
+    lines = []
+    for name, used in _LOOKED_FOR.items():
+        for here in dict.fromkeys((Path(name), Path(Path(name).name))):
+            with suppress(OSError):
+                if not here.is_file() or (used is not None and here.samefile(used)):
+                    continue
+                instead = "the defaults hold" if used is None else f"{printable(str(used), 300)} is"
+                named = "" if here.name in _NEVER_NAMED else f"name it (--config {here}), "
+                place = f"configs/{name}".rpartition("/")[0]
+                lines.append(f"./{here} is not used, {instead}: {named}move it to ./{place}, or set ALPHA_CONFIG_DIR=.")
+    _LOOKED_FOR.clear()
+    return lines
+
+
+#: Files that no option names.
+_NEVER_NAMED = ("alpha.yaml", "calendar.yaml")
+
+
+def _found(name: str, folders: list[Path]) -> Path | None:
+    found = next((folder / name for folder in folders if _has(folder, name)), None)
+    if name.endswith(".yaml"):
+        _LOOKED_FOR[name] = found
+    return found
 
 
 def read_bytes(path: Path) -> bytes:

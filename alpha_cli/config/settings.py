@@ -20,6 +20,8 @@ from alpha_cli.config.files import find_config
 from alpha_cli.config.model import BrokerName, Strict, validate
 from alpha_cli.config.yaml_file import read_yaml
 from alpha_cli.core.errors import ConfigurationError
+from alpha_cli.core.events import BROKERS
+from alpha_cli.core.text import did_you_mean
 
 FILE = "alpha.yaml"
 
@@ -78,6 +80,15 @@ class Settings(Strict):
     timeouts: Timeouts = Timeouts()
     kafka: Kafka = Kafka()
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is worth a log line")
+
+    @field_validator("active_brokers", "default_brokers", "opening_cash")
+    @classmethod
+    def _known_brokers(cls, given: Any) -> Any:
+        """Refuse a broker that is none: nothing would ever go there, and nobody would say so."""
+        unknown = next((broker for broker in given if broker not in BROKERS), None)
+        if unknown is not None:
+            raise ValueError(f"no broker {unknown!r}{did_you_mean(unknown, BROKERS)}")
+        return given
 
     @field_validator("opening_cash")
     @classmethod

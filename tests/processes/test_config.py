@@ -76,7 +76,8 @@ def test_flag_before_environment_before_file_before_default(monkeypatch: pytest.
 
 
 VALUES = {
-    "active_brokers": "a,b", "default_brokers": "b", "opening_cash": "paper=5,b=0.5", "retries.attempts": "9",
+    "active_brokers": "zerodha,paper", "default_brokers": "zerodha", "opening_cash": "paper=5,zerodha=0.5",
+    "retries.attempts": "9",
     "retries.base_delay": "0.25", "retries.max_delay": "45", "timeouts.connect": "1.5", "timeouts.read": "2",
     "kafka.topic_prefix": "nse", "kafka.group_prefix": "desk-1", "log_level": "debug",
 }  # fmt: skip
@@ -87,13 +88,13 @@ def test_each_setting_is_set_by_file_and_by_environment(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """To the same value, and `config show` says by which."""
-    place = "opening_cash.b" if name == "opening_cash" else name
+    place = "opening_cash.zerodha" if name == "opening_cash" else name
     monkeypatch.setenv(variable(name), VALUES[name])
     by_environment, row = load_settings(), shown(capsys)["setting", place]
     assert row["origin"] == f"environment {variable(name)}"
     monkeypatch.delenv(variable(name))
     text = {
-        "active_brokers": "[a, b]", "default_brokers": "[b]", "opening_cash": "{paper: 5, b: 0.5}"
+        "active_brokers": "[zerodha, paper]", "default_brokers": "[zerodha]", "opening_cash": "{paper: 5, zerodha: 0.5}"
     }.get(name, VALUES[name])  # fmt: skip
     *group, last = name.split(".")
     write(f"{group[0]}: {{{last}: {text}}}\n" if group else f"{last}: {text}\n")
@@ -231,13 +232,16 @@ def test_papers_own_file_comes_before_the_opening_cash() -> None:
 
 
 def test_a_broker_that_is_not_named_keeps_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file may speak of another; the environment leaves what the file says of others."""
-    write("opening_cash: {zerodha: 500000, other: 1}\n")
+    """The environment leaves what the file says of others; a broker that is none is refused."""
+    write("opening_cash: {zerodha: 500000}\n")
     monkeypatch.setenv("ALPHA_OPENING_CASH", "zerodha=7")
-    assert load_settings().opening_cash == {"paper": 1_000_000, "zerodha": 7, "other": 1}
+    assert load_settings().opening_cash == {"paper": 1_000_000, "zerodha": 7}
     assert opening_cash("paper") == 1_000_000
     assert opening_cash("zerodha") == 7
     assert opening_cash("unknown") == 0
+    write("opening_cash: {papper: 1}\n")
+    with pytest.raises(ConfigurationError, match=r"opening_cash: no broker 'papper', did you mean 'paper'\?"):
+        load_settings()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +47,9 @@ class Selection(NamedTuple):
                 report(f"{config.id} is not active (is_active: false in its configuration)")
                 continue
             active = tuple(broker for broker in config.active_brokers if broker in brokers)
+            idle = [broker for broker in config.active_brokers if broker not in brokers]
+            if active and idle:
+                report(_idle(config.id, idle, active, brokers))
             if not active:
                 report(
                     f"{config.id} has no active broker: its signals go nowhere "
@@ -86,3 +89,18 @@ class Selection(NamedTuple):
                 raise UsageError(f"{error}; and no strategy is named that could come from a YAML file") from None
             report(f"{error}; using the YAML files")
             return None
+
+
+def _idle(strategy_id: str, idle: Sequence[str], active: Sequence[str], brokers: Sequence[str]) -> str:
+    """Return what to say of brokers of a strategy that get nothing, beside others that do."""
+    from alpha_cli.core.events import BROKERS
+    from alpha_cli.core.text import did_you_mean, printable
+
+    unknown = [broker for broker in idle if broker not in BROKERS]
+    if unknown:
+        meant = did_you_mean(unknown[0], BROKERS)
+        return f"{strategy_id}: no broker {printable(unknown[0])!r}{meant}; signals go to {', '.join(active)}"
+    return (
+        f"{strategy_id}: nothing goes to {', '.join(idle)}, which is not active (active_brokers in alpha.yaml: "
+        f"{', '.join(brokers)}); signals go to {', '.join(active)}"
+    )
