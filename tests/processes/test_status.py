@@ -309,7 +309,7 @@ def test_every_stage_of_a_fused_pipeline_has_a_row(tmp_path: Path) -> None:
 def test_what_was_killed_died_and_what_ended_for_it_stopped(tmp_path: Path) -> None:
     """`kill -9` of paper in a shell pipeline in which every stage has the folder by ALPHA_STATE."""
     env = {"ALPHA_STATE": str(tmp_path / "state")}
-    commands = [["feed", "--speed", "100"], ["run-strategy", "momentum"], ["risk"], ["paper", "--forward"]]
+    commands = [["feed", "synthetic", "--speed", "100"], ["run-strategy", "momentum"], ["risk"], ["paper", "--forward"]]
     with Pipeline(*(alpha(*words) for words in commands), env=env) as pipeline:
         pipeline.wait_for(b'"type":"tick"')
         code, found = stages(tmp_path / "state")
@@ -329,7 +329,7 @@ def test_what_was_killed_died_and_what_ended_for_it_stopped(tmp_path: Path) -> N
 
 def test_two_feeds_of_one_folder_have_a_row_each(tmp_path: Path) -> None:
     """The second takes the next name; neither keeps the other from running."""
-    feed = alpha("feed", "--speed", "100", "--state", str(tmp_path / "state"))
+    feed = alpha("feed", "synthetic", "--speed", "100", "--state", str(tmp_path / "state"))
     with Pipeline(feed) as one, Pipeline(feed) as two:
         one.wait_for(b'"type":"tick"')
         two.wait_for(b'"type":"tick"')

@@ -26,7 +26,10 @@ def in_terminal(words: list[str], columns: int = 80, **env: str) -> tuple[int, i
     if not pid:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.chdir(ROOT)
-        os.execve(sys.executable, alpha(*words), environment({"TERM": "xterm", **env}))
+        settings = environment({"TERM": "xterm", **env})
+        for name in ("COLUMNS", "LINES"):  # the runner of the tests may set them; the size is the terminal's
+            settings.pop(name, None)
+        os.execve(sys.executable, alpha(*words), settings)
     return pid, fd
 
 
