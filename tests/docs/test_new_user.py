@@ -111,7 +111,7 @@ def test_a_fault_of_a_configuration_is_told_in_the_words_of_its_file(
 def test_the_paper_yaml_of_the_manual_is_one(tmp_path: Path) -> None:
     """Nothing else shows its keys: there is no packaged one."""
     page = (ROOT / "docs" / "paper.md").read_text()
-    (example,) = re.findall(r"```yaml\n(# paper\.yaml.*?)```", page, re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(# configs/paper\.yaml.*?)```", page, re.DOTALL)
     (tmp_path / "paper.yaml").write_text(example)
     config = configured(tmp_path / "paper.yaml")
     assert (config.cash, config.slippage, config.latency) == (500_000, slippage("2 ticks"), timedelta(milliseconds=250))
