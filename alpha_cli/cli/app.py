@@ -60,7 +60,9 @@ def execute(argv: Sequence[str]) -> int:
         _refuse_passwords(argv)
         return _run(argv)
     except click.ClickException as error:
-        return _complain(program, f"{error.format_message()} (see {program} --help)", 2)
+        from alpha_cli.cli.mistakes import explained
+
+        return _complain(program, f"{explained(error, argv)} (see {program} --help)", 2)
     except AlphaError as error:
         return _complain(program, str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

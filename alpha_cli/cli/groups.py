@@ -21,8 +21,13 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
-            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], known)}")
+            ctx.fail(f"no command {args[0]!r}{self.hint(args[0]) or did_you_mean(args[0], known)}")
         return super().resolve_command(ctx, args)
+
+    def hint(self, word: str) -> str:
+        """Return what is better than the nearest command, to end the message about `word` with; empty: nothing."""
+        del word
+        return ""
 
 
 class LazyGroup(Group):
@@ -31,6 +36,10 @@ class LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(COMMANDS)
+
+    def hint(self, word: str) -> str:
+        """Return the option that other programs have as a command."""
+        return "; alpha --version prints it" if word == "version" else ""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
@@ -74,6 +83,13 @@ class StageGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(self.tools)
+
+    def hint(self, word: str) -> str:
+        """Return how a stage is given a file."""
+        from alpha_cli.cli.mistakes import reads_stdin
+
+        mend = reads_stdin(self.name or "", word)
+        return f"; {mend}" if mend else ""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx

@@ -14,6 +14,7 @@ import click
 
 from alpha_cli.cli.terminal import is_terminal
 from alpha_cli.core.errors import UsageError
+from alpha_cli.core.text import printable
 from alpha_cli.stream.last_ticks import LastTicks
 from alpha_cli.stream.stage import Options
 from alpha_cli.stream.status_file import STATUS
@@ -88,6 +89,11 @@ class NamedPath(click.Path):
         if not os.fspath(value):
             option = param.opts[0] if param is not None else "a path"
             raise UsageError(f"{option} is empty: name the {self.what} (is a variable unset?)")
+        if not self.file_okay and Path(value).is_file():
+            option = param.opts[0] if param is not None else "a path"
+            raise click.UsageError(
+                f"{option} {printable(str(value), 300)}: is a file; name a folder, which may be a new one"
+            )
         return super().convert(value, param, ctx)
 
 

@@ -16,7 +16,7 @@ _DATE_KEY = re.compile(r"datetime\.date\((\d+), (\d+), (\d+)\)")
 
 
 #: What to write instead, by what pydantic found wrong; where it says so well enough itself, nothing.
-_MENDS = {
+MENDS = {
     "list_type": "write a list, as [A, B]",
     "tuple_type": "write a list, as [A, B]",
     "decimal_type": "write a plain number, as 20000 or 0.02",
@@ -30,6 +30,7 @@ _MENDS = {
     "bool_parsing": "write true or false",
     "string_type": "write a text",
     "missing": "is missing; write it",
+    "invalid_key": "a key has to be a name; a number is written without commas, as 500000",
 }
 
 
@@ -52,7 +53,7 @@ def describe_fault(fault: Any, model: type[BaseModel]) -> str:
     elif kind == "union_tag_invalid":
         where, got = f"{where}.{fault['ctx']['discriminator'][1:-1]}", repr(fault["ctx"]["tag"])
         said = f"write one of {fault['ctx']['expected_tags']}"
-    said = _MENDS.get(kind, said)
+    said = MENDS.get(kind, said)
     return f"{where or 'the file'}: {said[:1].lower()}{said[1:]}{'' if kind == 'missing' else f', got {got}'}"
 
 

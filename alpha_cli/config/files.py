@@ -93,11 +93,27 @@ def read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such file{_beside(path)}") from None
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or error}") from None
     if len(content) > MAX_FILE:
         raise ConfigurationError(f"{path}: larger than {MAX_FILE} bytes")
     return content
+
+
+def _beside(path: Path) -> str:
+    """Return the file that was likely meant, or those of this kind that are there."""
+    from difflib import get_close_matches
+
+    try:
+        names = {one.stem: one.name for one in sorted(path.parent.glob(f"*{path.suffix}"))[:20]}
+    except (OSError, ValueError):
+        return ""
+    near = get_close_matches(path.stem, names, n=1)
+    if near:
+        return f", did you mean {names[near[0]]!r}?"
+    return f"; known: {', '.join(names.values())}" if names else ""
 
 
 def says_nothing(path: Path) -> bool:

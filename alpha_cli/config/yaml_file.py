@@ -19,11 +19,34 @@ def read_yaml(path: Path) -> Any:
     Raise `ConfigurationError`.
     """
     text = read_bytes(path)
+    if path.suffix == ".py":
+        raise ConfigurationError(
+            f"{path}: is Python, not YAML; name the YAML file, in which strategy_type: ./{path.name}:CLASS names it"
+        )
     try:
         _check_shape(text)
         return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # what odd tags raise
-        raise ConfigurationError(f"{path}: not usable YAML: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"{path}: {_described(error)}") from None
+
+
+#: What PyYAML says -> how it is mended.
+_MENDS = {
+    "mapping values are not allowed": "check the indentation, and put a text with a colon in it into quotes",
+    "tab character": "indent with spaces",
+    "cannot start any token": "indent with spaces, and put a text that begins with such a character into quotes",
+    "could not find expected ':'": "write it as key: value",
+    "did not find expected": "a bracket or a quote is not closed, or the indentation is uneven",
+}
+
+
+def _described(error: Exception) -> str:
+    """Return what is wrong with a file that is no YAML: the line, the fault, and how to mend it."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return f"not usable YAML: {' '.join(str(error).split())}"
+    mend = next((mend for said, mend in _MENDS.items() if said in f"{getattr(error, 'context', '')} {problem}"), "")
+    return f"not usable YAML: line {mark.line + 1}, column {mark.column + 1}: {problem}" + (f"; {mend}" if mend else "")
 
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -522,7 +522,7 @@ def test_units_and_counts_are_whole_numbers_and_amounts_have_so_many_decimals(se
             "account: {message_rate: {seconds: 5, minute: 5, day: 5}}",
             "account.message_rate.second: is missing", "key account.message_rate.seconds, did you mean 'second'?",
         ),
-        ("account: {participation: {1: 2}}", "account.participation.1", "keys should be strings"),
+        ("account: {participation: {1: 2}}", "account.participation.1", "a key has to be a name"),
         ("brokers: {1: {}}", "brokers.1", "write a text"),
         ("max_slices: 5", "unknown key max_slices", "under account, brokers.NAME, strategies.NAME, instruments.NAME"),
         ("account: {sizing: {rule: fixed, rupees: 5}}", "account.sizing.quantity: is missing", "sizing.rupees"),

@@ -140,7 +140,7 @@ def test_the_packaged_files_are_valid() -> None:
         ("", "the file: write settings in it (id, strategy_type, "),
         ("just text", "the file: write settings in it (id, strategy_type, "),
         ("[1, 2]", "the file: write settings in it (id, strategy_type, "),
-        ("1: 2\n" + GOOD, "1: keys should be strings"),
+        ("1: 2\n" + GOOD, "1: a key has to be a name"),
         (GOOD.replace("id: mine\n", ""), "id: is missing"),
         (GOOD.replace("mine", "../up"), "id: string should match pattern"),
         (GOOD.replace(f"[{NIFTY}]", "[]"), "instruments: "),
@@ -191,7 +191,7 @@ def test_data_in_a_fault_cannot_write_to_the_terminal(tmp_path: Path, capsys: py
 def test_a_missing_file_is_78_and_a_folder_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For strategies and for limits."""
     for stage in ("run-strategy", "risk"):
-        assert "No such file" in complaint(capsys, stage, "--config", str(tmp_path / "none.yaml"))
+        assert "no such file" in complaint(capsys, stage, "--config", str(tmp_path / "none.yaml"))
         complaint(capsys, stage, "--config", str(tmp_path), code=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from alpha_cli.config.trust import refuse_if_anybody_writes
 from alpha_cli.core.errors import ConfigurationError
 from alpha_cli.stages.run_strategy.config import StrategyConfig, load_file
 from alpha_cli.stages.run_strategy.factory import create_processor
+from alpha_cli.stages.run_strategy.failures import PACKAGE
 
 STRATEGY = "class Mine:\n    def process_tick(self, tick, history):\n        return None\n"
 
@@ -26,11 +28,19 @@ def mine(tmp_path: Path) -> Path:
     return folder
 
 
+def forget() -> None:
+    """Let each file be run again, as by a new process: what has run already is not looked at once more."""
+    for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]
+
+
 def created(folder: Path) -> object:
+    forget()
     return create_processor(load_file(folder / "mine.yaml"))
 
 
 def from_python(folder: Path) -> object:
+    forget()
     return create_processor(
         StrategyConfig(id="x", strategy_type=f"{folder}/mine.py:Mine", instruments=(1,))  # type: ignore[arg-type]
     )

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
-from alpha_cli.cli.terminal import is_terminal
 from alpha_cli.core.errors import BadData, NoInput
 from alpha_cli.core.events import Tick
 from alpha_cli.stages.feed.engine import Normaliser
@@ -139,6 +138,8 @@ class Replay(Lifecycle):
 
     def _progress(self, stack: ExitStack) -> Callable[[int], object] | None:
         """Return a progress bar's update for bytes read if stderr is a terminal; else None."""
+        from alpha_cli.cli.terminal import is_terminal
+
         if not is_terminal(sys.stderr):
             return None
         import click

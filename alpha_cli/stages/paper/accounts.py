@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from alpha_cli.cli.options import NamedPath
 from alpha_cli.core.errors import ConfigurationError, NoInput, UsageError
 from alpha_cli.storage.folder import check_name
 
@@ -40,7 +41,7 @@ _JSON = frozenset({"metadata", "positions"})
 def _of_account(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the account as `where`; --state and --as may stand before or after the command's name."""
 
-    @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="As before the command.")
+    @click.option("--state", type=NamedPath(folder=True), metavar="DIR", help="As before the command.")
     @click.option("--as", "name", metavar="NAME", help="As before the command.")
     @click.pass_context
     @wraps(command)

@@ -122,7 +122,8 @@ def file_of(target: str) -> tuple[str, str] | None:
 def load_by_name(name: str) -> StrategyConfig:
     """Return the strategy called `name`, from the nearest folder that has it. Raise `ConfigurationError`."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is not a strategy name: letters, digits, _ and - only; for a file use --config")
+        mend = f"; run its YAML: --config {name[:-3]}.yaml" if name.endswith(".py") else "; for a file use --config"
+        raise UsageError(f"{name!r} is not a strategy name: letters, digits, _ and - only{mend}")
     return load_file(find_config(f"strategies/{name}.yaml"))
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from alpha_cli.config.faults import MENDS
 from alpha_cli.config.files import packaged
 from alpha_cli.config.trust import refuse_if_anybody_writes
 from alpha_cli.core.errors import AlphaError, ConfigurationError
@@ -198,7 +199,8 @@ def faults(error: ValidationError, model: Any) -> str:
     lines = []
     for fault in error.errors():
         name = ".".join(map(str, fault["loc"]))
-        message = f"{fault['msg'][:1].lower()}{fault['msg'][1:]}".removeprefix("value error, ")
+        said = MENDS.get(fault["type"], fault["msg"])
+        message = f"{said[:1].lower()}{said[1:]}".removeprefix("value error, ")
         if fault["type"] == "extra_forbidden" and known:
             lines.append(f"no parameter {name!r}{did_you_mean(name, known)}")
         elif not name:

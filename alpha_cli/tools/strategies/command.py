@@ -10,6 +10,7 @@ import click
 from alpha_cli.cli.groups import Group
 from alpha_cli.core.errors import BadData, UsageError
 from alpha_cli.core.text import printable
+from alpha_cli.stream.log import log_line
 
 
 class Strategies(Group):
@@ -125,6 +126,10 @@ def new(name: str, folder: Path, *, force: bool) -> None:
     click.echo("\nnext:")
     for line in next_commands(name, folder):
         click.echo(f"    {line}")
+    from alpha_cli.config.files import config_names
+
+    if name in config_names("strategies"):
+        log_line(f"alpha strategies: a strategy {name} is configured already; run-strategy {name} may mean that one")
 
 
 def _parameters(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
