@@ -1231,7 +1231,7 @@ def test_files_that_are_not_there_are_said(sqlite_url: str, tmp_path: Path, run:
     """A file, and a folder without any; a file given twice is one."""
     made(sqlite_url)
     _, err = run(78, "import", str(tmp_path / "none.yaml"), "--config-db", sqlite_url)
-    assert "No such file" in err
+    assert "no such file" in err
     (tmp_path / "empty").mkdir()
     _, err = run(66, "import", str(tmp_path / "empty"), "--config-db", sqlite_url)
     assert err.endswith("empty: no .yaml file in this folder")
