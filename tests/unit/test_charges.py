@@ -496,7 +496,7 @@ def test_a_rate_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_or_unreadable_tariff_is_one_line(tmp_path: Path) -> None:
     """So is a folder in its place."""
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match="no such file"):
         Tariff.load(tmp_path / "gone.json")
     with pytest.raises(ConfigurationError, match="Is a directory"):
         Tariff.load(tmp_path)
