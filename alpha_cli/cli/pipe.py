@@ -48,6 +48,7 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
     stages: list[Stage] = []
     try:
         commands = split_pipeline(pipeline)
+        _refuse_words_of_the_shell(commands)
         _check_order([words[0] for words in commands if words])
         for place, words in enumerate(commands):
             made = _made(words, shared)
@@ -68,6 +69,16 @@ def build(pipeline: str, *, feedback: bool = False) -> Program:
 
 #: The stages of trading in the order in which a signal passes them.
 _TRADING = ("run-strategy", "risk", "paper")
+
+
+#: What only a shell understands; inside the quotes it would be an argument of a stage.
+_OF_THE_SHELL = frozenset({">", ">>", "<", "2>", "&>", "&", "&&", ";"})
+
+
+def _refuse_words_of_the_shell(commands: list[list[str]]) -> None:
+    for word in (word for words in commands for word in words):
+        if word in _OF_THE_SHELL:
+            raise UsageError(f"{word!r} is for the shell; write it after the quotes, as in: alpha pipe '…' {word} …")
 
 
 def _check_order(names: list[str]) -> None:

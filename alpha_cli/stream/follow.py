@@ -30,6 +30,7 @@ class Follower:
     def __init__(self, path: Path, report: Callable[[str], None]) -> None:
         self.path = path
         self.rejected = 0
+        self.came = False  # whether the file was there at any time
         self._report = report
         self._fd: int | None = None
         self._is_fifo = False
@@ -63,6 +64,12 @@ class Follower:
             if len(self._tail) > MAX_LINE:
                 self._reject(self._tail, "line over the limit")
                 self._tail = b""
+
+    def failure(self) -> NoInput | None:
+        """Return that the file never came, if it did not."""
+        if self.came:
+            return None
+        return NoInput(f"--fills {self.path}: this file never came; name the one that paper writes")
 
     def close(self) -> None:
         """Close the file, and watch it no more."""
@@ -132,6 +139,7 @@ class Follower:
         except OSError as error:
             raise NoInput(f"--fills {self.path}: {error.strerror}") from None
         self._identity = (found.st_dev, found.st_ino)
+        self.came = True
         self._read, self._tail = 0, b""
         self._watch_fifo()
         return True

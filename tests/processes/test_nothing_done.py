@@ -177,3 +177,34 @@ def test_the_packaged_limits_let_a_lot_of_an_index_future_pass(token: int, lot: 
     one = signal(1, quantity=lot, instrument_token=token, product="NRML")
     done = run_alpha(["risk"], stream([tick(0, price, token), one]))
     assert [event.quantity for event in events_of(done.stdout, Order)] == [lot], done.stderr
+
+
+# --- what was named and never came ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["run-strategy", "momentum"], ["risk"]])
+def test_a_file_of_fills_that_never_came(words: list[str], tmp_path: Path) -> None:
+    """It may come later than the stage starts; at the end of a run without it, positions were never known."""
+    path = tmp_path / "fills.ndjson"
+    done = run_alpha([*words, "--fills", str(path)], TICKS)
+    assert done.returncode == 66
+    assert f"--fills {path}: this file never came; name the one that paper writes" in done.stderr.decode()
+    path.touch()
+    assert run_alpha([*words, "--fills", str(path)], TICKS).returncode == 0
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator_is_named(separator: str, tmp_path: Path) -> None:
+    """A file that a spreadsheet saved in Europe has no commas between its columns."""
+    path = tmp_path / "day.csv"
+    path.write_text(f"timestamp{separator}last_price\n2022-08-12 09:15:01{separator}17659\n")
+    done = run_alpha(["feed", str(path), "--instrument-token", "1"])
+    assert done.returncode == 78
+    assert f"the columns are separated by {separator!r}, not by commas" in done.stderr.decode()
+
+
+def test_words_of_the_shell_within_a_pipeline() -> None:
+    """`alpha pipe 'feed | bars > x'` would give the stage arguments that it does not know."""
+    done = run_alpha(["pipe", "feed --ticks 10 | bars > x.out"])
+    assert done.returncode == 2
+    assert "'>' is for the shell; write it after the quotes" in done.stderr.decode()

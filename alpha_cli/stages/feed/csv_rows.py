@@ -67,6 +67,12 @@ class CsvReader(Reader):
         """Learn the columns from the first row; return whether it is a header."""
         if self._plan is not None:
             return False
+        separator = next((mark for mark in ";\t|" if len(row) == 1 and mark in row[0]), None)
+        if separator is not None:
+            raise ConfigurationError(
+                f"{self._label}the columns are separated by {separator!r}, not by commas; convert it, as with "
+                f"tr '{separator}' ,"
+            )
         is_header = any(map(knows, row))
         if not is_header and not self._columns:
             raise ConfigurationError(

@@ -122,7 +122,8 @@ class RiskStage(Lifecycle):
 
     def verdict(self) -> AlphaError | None:
         """Return that trading is halted, if it is."""
-        return self._engine.verdict() or self.failure()
+        missing = None if self._follower is None else self._follower.failure()
+        return self._engine.verdict() or self.failure() or missing
 
     def failure(self) -> AlphaError | None:
         """Return that orders came in the input, if any did: risk stands in the wrong place."""

@@ -163,7 +163,7 @@ class RunStrategyStage(Lifecycle):
 
     def verdict(self) -> AlphaError | None:
         """Return why the run was no success, if it was not."""
-        return self._host.verdict() or self.failure()
+        return self._host.verdict() or self.failure() or self._side_inputs.failure()
 
     def _open_state(self, folder: Path, name: str, opened: ExitStack) -> None:
         """Open the database and give the host what it kept."""

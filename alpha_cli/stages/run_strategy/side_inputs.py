@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from alpha_cli.core.errors import NoInput
 from alpha_cli.core.events import Control, Event
 from alpha_cli.stream.inputs import Inputs
 from alpha_cli.stream.shutdown import ends_with_its_terminal
@@ -51,6 +52,10 @@ class SideInputs:
         if self._reload_requested:
             self._reload_requested = False
             yield Control(action="reload", by="SIGHUP")
+
+    def failure(self) -> NoInput | None:
+        """Return that the file of fills never came, if it did not."""
+        return None if self._follower is None else self._follower.failure()
 
     def close(self) -> None:
         """Close the file and pass SIGHUP on to the handler before."""
