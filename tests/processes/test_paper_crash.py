@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from support.events import stream
@@ -105,7 +106,7 @@ def test_killed_in_the_middle_the_same_input_again_gives_the_books_of_an_unbroke
 def orders_in(folder):
     """The ids of the orders in the account's database; none while it is being made."""
     try:
-        with sqlite3.connect(f"file:{folder}/paper.db?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{folder}/paper.db?mode=ro", uri=True)) as connection, connection:
             return {order_id for (order_id,) in connection.execute("SELECT order_id FROM orders")}
     except sqlite3.OperationalError:
         return set()

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -397,7 +397,7 @@ def test_the_whole_json_suite_and_one_order(state):
 def test_tampered_books_are_70(state):
     """A figure changed by hand is found before anything is traded on it."""
     run([tick(0, 100.0), order("a")], "--state", state)
-    with sqlite3.connect(state / "paper.db") as connection:
+    with closing(sqlite3.connect(state / "paper.db")) as connection, connection:
         connection.execute("UPDATE accounts SET cash = '1000000'")
     connection.close()
     _, message = run([tick(1, 100.0), order("b")], "--state", state, code=70)

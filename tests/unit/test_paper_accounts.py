@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sqlite3
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -365,7 +365,7 @@ def test_an_empty_file_is_a_damaged_account_and_no_new_one(state):
 def test_tampered_books_are_not_changed(state, words):
     """70, and they stay as they are."""
     traded(state)
-    with sqlite3.connect(state / "paper.db") as connection:
+    with closing(sqlite3.connect(state / "paper.db")) as connection, connection:
         connection.execute("UPDATE accounts SET cash = '1'")
     connection.close()
     assert "stop trading" in refused(state, *words, code=70)
@@ -392,7 +392,7 @@ def test_books_of_another_program_or_version_are_refused(state):
         ("user_version = 99", "use the alpha that wrote it"),
         ("application_id = 7", "not the database"),
     ):
-        with sqlite3.connect(state / "paper.db") as connection:
+        with closing(sqlite3.connect(state / "paper.db")) as connection, connection:
             connection.execute(f"PRAGMA {pragma}")
         connection.close()
         assert said in refused(state, "trades", code=78)

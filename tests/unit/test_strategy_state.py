@@ -6,6 +6,7 @@ import json
 import signal as signals
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from time import monotonic, sleep
@@ -444,7 +445,7 @@ def test_a_damaged_state_is_one_line_and_nothing_runs_on_it(tmp_path: Path, dama
     body = KEEPS + "\nbars = ('1m',)\ndef on_bar(self, bar):\n    return None\n"
     file = strategy_file(tmp_path, body)
     run_strategy(file, stream([tick(0), tick(1)]), "--state", str(folder))
-    with sqlite3.connect(folder / "run-strategy.db") as db:
+    with closing(sqlite3.connect(folder / "run-strategy.db")) as db, db:
         (text,) = db.execute("SELECT state FROM runner").fetchone()
         damaged = DAMAGED[damage](text)
         assert damaged != text
@@ -461,7 +462,7 @@ def test_the_state_of_a_newer_alpha_is_refused(tmp_path: Path) -> None:
     """What it says may mean something else: one line, and nothing runs."""
     folder, file = tmp_path / "state", strategy_file(tmp_path, KEEPS)
     run_strategy(file, stream([tick(0)]), "--state", str(folder))
-    with sqlite3.connect(folder / "run-strategy.db") as db:
+    with closing(sqlite3.connect(folder / "run-strategy.db")) as db, db:
         (text,) = db.execute("SELECT state FROM runner").fetchone()
         db.execute("UPDATE runner SET state = ?", [json.dumps({**json.loads(text), "version": 99})])
     db.close()
