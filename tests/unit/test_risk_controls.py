@@ -528,6 +528,24 @@ def test_of_several_levels_the_tightest_holds() -> None:
         assert Desk(limits).give(signal(1, quantity=6)) == ("QUANTITY_ABOVE_LIMIT", 5, 6)
 
 
+@pytest.mark.parametrize(
+    ("limits", "code", "tick_at", "good", "bad", "product"),
+    [
+        ({"max_tick_age": 2}, "DATA_STALE", 60, 62, 62 + JUST, "CNC"),
+        (WINDOW, "SESSION_NO_ENTRY", CLOSE - 960, CLOSE - 900, CLOSE - 900 + JUST, "CNC"),
+        ({"session_hours": True}, "SESSION_SQUARED_OFF", SQUARE_OFF - 9, SQUARE_OFF - JUST, SQUARE_OFF, "MIS"),
+    ],
+)
+def test_a_modification_is_judged_at_its_own_time(
+    limits: dict[str, Any], code: str, tick_at: float, good: float, bad: float, product: str
+) -> None:
+    """One that is newer than the newest tick is not dated back to it, or old prices and closed hours would pass."""
+    for when, expected in ((good, ""), (bad, code)):
+        desk = Desk(limits)
+        outcome = desk.give(tick(tick_at), limit(1, 100, product=product), modify(1, quantity=12, timestamp=at(when)))
+        assert outcome.code == expected
+
+
 # --- what is not set -------------------------------------------------------------------------
 
 TO_SEND: dict[str, Any] = {

@@ -98,6 +98,8 @@ class PriceFacts(Struct, frozen=True, gc=False, kw_only=True):
 class TimeFacts(Struct, frozen=True, gc=False, kw_only=True):
     """Where signal and market data lie in time.
 
+    A modification newer than the newest tick is judged at its own time: all but `now` and `signal_age` are of then.
+
     now           time of the newest tick, in microseconds since 1970
     signal_age    negative if the signal is later than the newest tick
     tick_age      since the last tick of the instrument; None without one, or if `max_tick_age` is not set

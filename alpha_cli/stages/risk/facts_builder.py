@@ -195,7 +195,7 @@ class FactsBuilder:
             is_entry=quantity > 0 and own_side - replaced.quantity + quantity > 0,
             request=request,
             price=price,
-            time=self._time(plan, now, tick, requested_at, past=past),
+            time=self._time(plan, now, tick, requested_at, past=past, own_time=replaced.order is not None),
             exposure=exposure,
             conduct=self._conduct(plan, now, request),
             stops=stops,
@@ -239,10 +239,17 @@ class FactsBuilder:
             minute_volume=self._prices.minute_volume(token, now.at) if plan.limits.participation else None,
         )
 
-    def _time(self, plan: DayPlan, now: Moment, tick: Any, requested_at: datetime, *, past: bool) -> TimeFacts:
-        """Return where the request and the newest tick lie in the session, and how old both are."""
-        limits, micros = plan.limits, now.micros
-        requested = micros if requested_at is now.at else microseconds(requested_at)
+    def _time(
+        self, plan: DayPlan, now: Moment, tick: Any, requested_at: datetime, *, past: bool, own_time: bool
+    ) -> TimeFacts:
+        """Return where the request and the newest tick lie in the session, and how old both are.
+
+        own_time  measure the session and the age of the price at the time of the request, if that is newer
+        """
+        limits, newest = plan.limits, now.micros
+        requested = newest if requested_at is now.at else microseconds(requested_at)
+        # A modification keeps its own time, if that is newer: the price that it would trade on is as old as that.
+        micros = max(newest, requested) if own_time else newest
         into_session = to_close = outside = tick_age = None
         gap = False
         for begin, end in plan.sessions:
@@ -253,12 +260,12 @@ class FactsBuilder:
         else:  # the session of its own day decides, if the request is from another day
             outside = _outside(plan.contract, requested_at, now.at) if limits.session_hours else None
         if limits.max_tick_age is not None and tick is not None:
-            tick_age = 0 if tick.timestamp is now.at else micros - microseconds(tick.timestamp)
+            tick_age = micros - (newest if tick.timestamp is now.at else microseconds(tick.timestamp))
             gap_end = self._prices.gap_end
             gap = gap_end is not None and tick.timestamp <= gap_end
         return TimeFacts(
-            now=micros,
-            signal_age=micros - requested,
+            now=newest,
+            signal_age=newest - requested,
             tick_age=tick_age,
             gap=gap,
             outside=outside,
