@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import click
@@ -100,12 +101,15 @@ def _run(argv: Sequence[str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return made or 0
+    from alpha_cli.stream.descriptors import moved, of_stream
     from alpha_cli.stream.loop import run
     from alpha_cli.stream.shutdown import LeaveNow
     from alpha_cli.stream.stage import Program
 
     try:
-        code = run(Program.of(made))
+        program = Program.of(made)
+        with moved() if any(part.name == "run-strategy" for part in program.parts) else nullcontext():
+            code = run(program, stdin=of_stream(0), stdout=of_stream(1))
         _tell_of_ignored_files(argv)  # the calendar is looked for when it is needed
         return code
     except LeaveNow as leave:  # in the moment between the loop and its end
@@ -171,4 +175,20 @@ def start(argv: Sequence[str]) -> int:
     """Run `execute` in a process of its own."""
     _hold_standard_descriptors()
     gc.disable()  # starting makes many objects and no garbage; the loop switches it on again
-    return execute(argv)
+    code = execute(argv)
+    _leave_threads_behind(code)
+    return code
+
+
+def _leave_threads_behind(code: int) -> None:
+    """End at once if threads of a strategy still run: Python would wait for them, perhaps for ever."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return
+    main = threading.main_thread()
+    if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                with suppress(OSError, ValueError):
+                    stream.flush()
+        os._exit(code)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.events import BANK, HELLO, NIFTY, START, tick
-from support.processes import run_alpha
+from support.processes import alpha, environment, run_alpha
 from support.strategy_runs import events_of, fill, hosted, run_strategy, said, strategy_file, yaml_file
 
-from alpha_cli.core.codec import encode
+from alpha_cli.core.codec import decode, encode
 from alpha_cli.core.events import Control, Denial, Eof, OrderUpdate, Signal
 from alpha_cli.stages.run_strategy.capabilities import misspelt
 from alpha_cli.stages.run_strategy.host import HostOptions
@@ -282,3 +283,48 @@ def test_a_run_whose_only_strategy_was_stopped_is_no_success(tmp_path: Path) -> 
     body = "def process_tick(self, tick, history, context):\n    return context.position() and None if len(history) > 1"
     done = run_strategy(strategy_file(tmp_path, f"{body} else None\n"), session(NIFTY))
     assert ended(done) == (70, 70, "every strategy was stopped (mine); see the lines above")
+
+
+# --- what a strategy must not touch ------------------------------------------------------------------------
+
+TOUCHES = """
+def __init__(self):
+    self.got = []
+def process_tick(self, tick, history):
+    os.write(1, b"words between the events\\n")
+    ctypes.CDLL(None).puts(b"from C")
+    ctypes.CDLL(None).fflush(None)
+    print("printed")
+    self.got.append(os.read(0, 100))
+    return None
+def shutdown(self):
+    print("read", set(self.got), file=sys.stderr)
+    threading.Thread(target=time.sleep, args=(600,)).start()
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["run-strategy"], ["run-strategy", "--workers", "1"], ["pipe"]], ids=["shell", "workers", "fused"]
+)
+def test_the_stream_is_out_of_the_reach_of_strategies(tmp_path: Path, words: list[str]) -> None:
+    """Neither what it writes to descriptor 1 nor what it reads from 0 is the stream; its threads hold up nothing."""
+    file = strategy_file(tmp_path, TOUCHES, top="import ctypes, os, sys, threading, time")
+    given = [f"feed - | run-strategy --config {file}"] if words == ["pipe"] else ["--config", str(file)]
+    done = run_alpha([*words, *given], session(NIFTY))
+    assert [type(event).__name__ for event in map(decode, done.stdout.splitlines())] == [
+        "Hello", "Tick", "Tick", "Tick", "Eof",
+    ]  # fmt: skip
+    told = done.stderr.decode()
+    assert (done.returncode, told.count("words between the events"), told.count("printed")) == (0, 3, 3)
+    assert "read {b''}" in told
+    assert "from C" in told
+
+
+def test_without_standard_error_the_stream_is_whole(tmp_path: Path) -> None:
+    """`2>&-`: there is no place for what it prints, but the events are there."""
+    file = strategy_file(tmp_path, NOTHING)
+    command = f"{' '.join(alpha('run-strategy', '--config', str(file)))} 2>&-"
+    done = subprocess.run(
+        ["bash", "-c", command], input=session(NIFTY), capture_output=True, env=environment(), check=False
+    )
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 5)

@@ -18,6 +18,7 @@ from alpha_cli.stages.feed.reader import Reader
 from alpha_cli.stages.feed.window import Selection, Window
 from alpha_cli.stream.bad_lines import BadLines
 from alpha_cli.stream.batch import Batch
+from alpha_cli.stream.descriptors import of_stream
 from alpha_cli.stream.log import log_line
 from alpha_cli.stream.shutdown import Shutdown
 from alpha_cli.stream.stage import Lifecycle
@@ -110,7 +111,7 @@ class Replay(Lifecycle):
 
     def _read(self, bad: BadLines, shutdown: Shutdown, stack: ExitStack) -> Iterator[Batch]:
         if not self.files:
-            fd = 0 if self.stream == "-" else _opened(self.stream, stack)
+            fd = of_stream(0) if self.stream == "-" else _opened(self.stream, stack)
             reader = NdjsonReader(self._normaliser(), bad, self.tally, "", self.types)
             hint = _say_that_it_waits if self.implied else None
             return reader.batches(stream_reader(fd, shutdown, hint), lambda: shutdown.requested is not None)
