@@ -89,8 +89,6 @@ def _check_order(names: list[str]) -> None:
             raise UsageError(f"{second} stands after {first}; the order is: feed | run-strategy | risk | paper")
         if before == after != 0:
             raise UsageError(f"{first} stands twice; one is enough for all strategies and brokers")
-    if "bars" in names and "risk" in names and names.index("bars") > names.index("risk"):
-        raise UsageError("bars stands after risk; put it before the stages that use bars")
     if "run-strategy" in names and "paper" in names and "risk" not in names:
         raise UsageError(
             "risk is left out: paper takes the orders that risk makes of signals; put it between run-strategy and paper"

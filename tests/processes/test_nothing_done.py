@@ -117,7 +117,6 @@ def test_a_weekend_is_told() -> None:
         ("feed | run-strategy momentum | paper", "risk is left out: paper takes the orders that risk makes"),
         ("feed | risk | paper | paper", "paper stands twice"),
         ("feed | risk | risk | paper", "risk stands twice"),
-        ("feed | risk | bars", "bars stands after risk"),
     ],
 )
 def test_pipe_refuses_a_wrong_order(pipeline: str, text: str) -> None:
