@@ -72,15 +72,17 @@ def trade(folder, events, die_at=None):
 
     store = Store(Path(folder), "paper", CONFIG)
     store._db.set_trace_callback(traced)
-    broker = Broker(CONFIG, store, store.account, store.resting())
-    for number, event in enumerate(events):
-        if type(event) in (Tick, Order, Cancel, Modify):
-            broker.put(event)
-        if number % 5 == 4:
-            store.commit()
-    broker.engine.close()
-    store.commit()
-    store.release()
+    try:
+        broker = Broker(CONFIG, store, store.account, store.resting())
+        for number, event in enumerate(events):
+            if type(event) in (Tick, Order, Cancel, Modify):
+                broker.put(event)
+            if number % 5 == 4:
+                store.commit()
+        broker.engine.close()
+        store.commit()
+    finally:
+        store.release()
     return seen
 
 
